@@ -1,0 +1,34 @@
+# Each target makes its own virtual environment when there is none.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: reproduce test site serve lint bench
+.DEFAULT_GOAL := reproduce
+
+$(READY): requirements.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --requirement requirements.txt
+	touch $@
+
+reproduce: $(READY)  ## train every experiment at small scale, build the book from it, compare with the committed records
+	$(BIN)/mixkd reproduce --profile digits
+
+test: $(READY)       ## all tests that need neither a browser nor a GPU
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+
+site: $(READY)       ## the book from the committed records, without training
+	$(BIN)/mixkd site
+
+serve: $(READY)      ## the same, then serve it on this machine
+	$(BIN)/mixkd site --serve
+
+lint: $(READY)       ## style, types, the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(READY)      ## speed, side by side with plain formulas and other libraries
+	$(BIN)/python -m benchmarks

@@ -1,0 +1,367 @@
+"""Chapters as programs: their parameters, their execution by papermill, grids of executions, and their paired notebooks for Colab.
+
+The MyST text is the only source. This module executes it and refuses to build pages (`mixkd.site`) or to decide what they say.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import itertools
+import json
+import multiprocessing
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from mixkd.spec import nearest
+from mixkd.studies import load_profile
+
+LIBRARY = Path(__file__).resolve().parent
+ROOT = LIBRARY.parent
+CELL_TIMEOUT = 1800
+_SHOWN_LINES = 12
+_COLAB = '''\
+# Colab only: fetches the project and installs it. Elsewhere this cell does nothing.
+import sys
+
+if "google.colab" in sys.modules:
+    import os
+
+    repository = {repository}
+    !git clone -q --depth 1 {{repository}} /content/mixkd
+    %pip install -q -e /content/mixkd "plotly>=6.1"
+    sys.path.insert(0, "/content/mixkd")
+    os.chdir("/content/mixkd/book")'''
+
+
+class ChapterError(RuntimeError):
+    """A chapter stopped. The message names it, the cell, and the end of the traceback."""
+
+
+def chapters(root: Path = ROOT) -> list[Path]:
+    """The chapters of a book (pages that hold code), in the order of its ``_toc.yml``.
+
+    Raises:
+        FileNotFoundError: for a book without ``_toc.yml``, or a page of it that is not there.
+    """
+    import yaml
+
+    toc = root / "_toc.yml"
+    if not toc.is_file():
+        raise FileNotFoundError(f"{toc}: no such file; a book's root folder holds it")
+    found = []
+    for page in _pages(yaml.safe_load(toc.read_text(encoding="utf-8"))):
+        path = next((p for p in (root / f"{page}.md", root / page) if p.is_file()), None)
+        if path is None:
+            raise FileNotFoundError(f"{root / page}.md: {toc.name} lists this page, and it is not there")
+        if _is_notebook(path):
+            found.append(path)
+    return found
+
+
+def find(name: str | Path, root: Path = ROOT) -> Path:
+    """A chapter by path or by name (``"07-overconfidence"``).
+
+    Raises:
+        ValueError: for an unknown name.
+    """
+    if Path(name).is_file():
+        return Path(name)
+    known = {path.stem: path for path in chapters(root)}
+    if str(name) not in known:
+        raise ValueError(f"chapter {str(name)!r}: there are {', '.join(known)}{nearest(name, known)}")
+    return known[str(name)]
+
+
+def parameters(chapter: str | Path) -> dict[str, Any]:
+    """The parameters of a chapter and their defaults.
+
+    They are the assignments of its one cell tagged ``parameters``: literals only, so that they can be known without running it.
+
+    Raises:
+        ValueError: for no such cell, or more than one, or a cell that holds anything else.
+    """
+    path = find(chapter)
+    cells = [cell for cell in _read(path).cells if "parameters" in cell.metadata.get("tags", [])]
+    if len(cells) != 1:
+        raise ValueError(f"{path.name}: one cell must be tagged 'parameters', there are {len(cells)}")
+    found = {}
+    for statement in ast.parse(cells[0].source).body:
+        match statement:
+            case ast.Assign(targets=[ast.Name(id=name)], value=value) | ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
+                try:
+                    found[name] = ast.literal_eval(value)
+                    continue
+                except ValueError:
+                    pass
+        raise ValueError(f"{path.name}, parameters cell: {ast.unparse(statement)!r} must be `name = literal`")
+    return found
+
+
+def check(chapter: str | Path, given: Mapping[str, Any]) -> None:
+    """Check parameters before anything runs.
+
+    Raises:
+        ValueError: for a name that the chapter does not have, or a profile that does not exist.
+        TypeError: for a value of another type than the default (an int may stand for a float; a default None takes anything).
+    """
+    path = find(chapter)
+    defaults = parameters(path)
+    for name, value in given.items():
+        if name not in defaults:
+            raise ValueError(f"{path.stem}: no parameter {name!r}; there are {', '.join(defaults)}{nearest(name, defaults)}")
+        default = defaults[name]
+        fits = type(value) is type(default) or (isinstance(default, float) and type(value) is int)
+        if default is not None and not fits:
+            raise TypeError(f"{path.stem}: parameter {name!r} must be {type(default).__name__} like its default {default!r}, not {value!r}")
+    if isinstance(profile := given.get("profile"), str):
+        load_profile(profile)
+
+
+def execute(chapter: str | Path, out: str | Path, **given: Any) -> Path:
+    """Run a chapter with parameters, and write the executed notebook.
+
+    It runs in the folder of the chapter, as in a plain build. The notebook appears whole or not at all; of a chapter that stops,
+    what ran lies beside it as ``<out>.failed.ipynb``.
+
+    Args:
+        chapter: path, or name in this book.
+        out: the ``.ipynb`` to write.
+        given: parameters by name; the others keep their defaults.
+
+    Raises:
+        ValueError, TypeError: from `check`, before anything runs.
+        ChapterError: when a cell fails, takes longer than ``CELL_TIMEOUT`` seconds, or the kernel dies.
+    """
+    import nbformat
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+    from papermill import execute_notebook
+    from papermill.exceptions import PapermillExecutionError
+
+    path, out = find(chapter).resolve(), Path(out)
+    check(path, given)
+    notebook = _read(path)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.with_suffix(".failed.ipynb").resolve()
+    try:
+        done = execute_notebook(
+            notebook, partial, parameters=given, cwd=path.parent, progress_bar=False, execution_timeout=CELL_TIMEOUT
+        )
+    except PapermillExecutionError as error:
+        lines = "\n".join(re.sub(r"\x1b\[[0-9;]*m", "", line) for line in error.traceback).splitlines()
+        tail = "\n".join(f"  {line}" for line in lines[-_SHOWN_LINES:])
+        opening = next((line for line in error.source.splitlines() if line.strip()), "")
+        raise ChapterError(
+            f"chapter {path.stem}, cell {error.cell_index} (`{opening}`): {error.ename}: {error.evalue}\n{tail}\n  what ran: {partial}"
+        ) from None
+    except (CellTimeoutError, DeadKernelError) as error:
+        raise ChapterError(f"chapter {path.stem}: {str(error).strip().splitlines()[0]}\n  what ran: {partial}") from None
+    partial.unlink()
+    temporary = out.with_suffix(".tmp")
+    nbformat.write(_tidy(done), temporary)
+    os.replace(temporary, out)
+    return out
+
+
+@dataclass(frozen=True)
+class Job:
+    """One execution: a chapter, the notebook to write, its parameters."""
+
+    chapter: Path
+    out: Path
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+def execute_all(jobs: Sequence[Job], workers: int = 2) -> None:
+    """Run jobs side by side, with progress.
+
+    Args:
+        jobs: all are checked before the first runs.
+        workers: processes, each with a kernel of one thread.
+
+    Raises:
+        ValueError, TypeError: from `check`.
+        ChapterError: after the others are done, naming every chapter that stopped.
+    """
+    for job in jobs:
+        check(job.chapter, job.parameters)
+    failed = []
+    with (
+        ProcessPoolExecutor(max(1, min(workers, len(jobs))), multiprocessing.get_context("spawn"), _one_thread) as pool,
+        tqdm(total=len(jobs), desc="chapters", unit="chapter", disable=None) as bar,
+    ):
+        running = [pool.submit(_run, job) for job in jobs]
+        for done in as_completed(running):
+            bar.update()
+            if isinstance(error := done.exception(), ChapterError):
+                failed.append(str(error))
+            elif error:
+                raise error
+    if failed:
+        raise ChapterError(f"{len(failed)} of {len(jobs)} chapters failed\n" + "\n".join(sorted(failed)))
+
+
+def grid(path: str | Path, out: str | Path, root: Path = ROOT) -> list[Job]:
+    """Read a batch: chapters, and lists of values for their parameters; every combination is one job.
+
+    .. code-block:: toml
+
+        chapters = ["07-overconfidence"]
+        [parameters]
+        profile = ["digits", "gaussians"]
+
+    Args:
+        path: the TOML file.
+        out: folder of the executed notebooks, ``<chapter>-<n>.ipynb``, each with its parameters beside it as JSON when run.
+        root: the book.
+
+    Raises:
+        ValueError: for other keys, values that are not lists, or anything `check` refuses.
+    """
+    given = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    if unknown := set(given) - {"chapters", "parameters"}:
+        raise ValueError(f"{path}: no key {sorted(unknown)[0]!r}; there are chapters, parameters")
+    names, lists = given.get("chapters", []), given.get("parameters", {})
+    if not names or not isinstance(names, list):
+        raise ValueError(f"{path}: chapters must list at least one chapter")
+    for name, values in lists.items():
+        if not isinstance(values, list) or not values:
+            raise ValueError(f"{path}: parameter {name!r} must be a list of values, not {values!r}")
+    combinations = [dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values())]
+    jobs = [
+        Job(find(name, root), Path(out) / f"{name}-{number}.ipynb", combination)
+        for name in names
+        for number, combination in enumerate(combinations)
+    ]
+    for job in jobs:
+        check(job.chapter, job.parameters)
+    return jobs
+
+
+def pair(chapter: str | Path) -> Path:
+    """Write the notebook of a chapter beside it, without outputs: what the Colab button opens.
+
+    The same text gives the same bytes. A first cell installs the project on Colab; roles that only a book knows become plain words.
+    """
+    path = find(chapter)
+    out = path.with_suffix(".ipynb")
+    out.write_text(paired(path), encoding="utf-8")
+    return out
+
+
+def paired(chapter: str | Path) -> str:
+    """The text of the notebook that `pair` writes."""
+    import nbformat
+    from nbformat import v4
+
+    path = find(chapter)
+    notebook = _read(path)
+    colab = v4.new_code_cell(_COLAB.format(repository=_repository(path)), metadata={"tags": ["remove-cell"]})
+    cells = [colab, *notebook.cells]
+    for number, cell in enumerate(cells):
+        cell.id = f"c{number:03d}"
+        if cell.cell_type == "markdown":
+            cell.source = re.sub(r"\{([a-z]+)(?::[a-z]+)?\}`([^`]+)`", _plain_role, cell.source)
+        else:
+            cell.outputs, cell.execution_count = [], None
+    header = {"kernelspec": notebook.metadata.get("kernelspec", {}), "language_info": {"name": "python"}}
+    return str(nbformat.writes(v4.new_notebook(cells=cells, metadata=header, nbformat_minor=5))) + "\n"
+
+
+def fingerprint(*places: Path) -> str:
+    """Hash of what chapters depend on beside their text: files below ``places``, and the versions of the packages that compute and draw.
+
+    Args:
+        places: files or folders; one that is missing counts as empty.
+    """
+    digest = hashlib.blake2b(digest_size=12)
+    for package in ("numpy", "pandas", "plotly", "scikit-learn", "scipy", "torch"):
+        digest.update(f"{package} {metadata.version(package)}\n".encode())
+    for place in places:
+        for path in sorted(_files(place)):
+            digest.update(f"{path.relative_to(place.parent).as_posix()}\n".encode())
+            digest.update(hashlib.blake2b(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _files(place: Path) -> Iterable[Path]:
+    if place.is_file():
+        return [place]
+    return (p for p in place.rglob("*") if p.is_file() and "__pycache__" not in p.parts and p.suffix not in {".pyc", ".lock", ".tmp"})
+
+
+def _pages(toc: Mapping[str, Any]) -> Iterable[str]:
+    """The pages of a table of contents, depth first."""
+    if page := toc.get("root") or toc.get("file"):
+        yield str(page)
+    for key in ("parts", "subtrees", "chapters", "sections", "entries"):
+        for entry in toc.get(key) or []:
+            yield from _pages(entry)
+
+
+def _is_notebook(path: Path) -> bool:
+    """Whether a Markdown page says in its front matter that it is a notebook."""
+    head = re.match(r"---\n(.*?)\n---\n", path.read_text(encoding="utf-8"), re.DOTALL)
+    return path.suffix == ".md" and head is not None and re.search(r"^(jupytext|kernelspec|file_format):", head[1], re.MULTILINE) is not None
+
+
+def _read(path: Path) -> Any:
+    """The notebook of a chapter, with cell ids that depend on its text only."""
+    import jupytext
+
+    notebook = jupytext.read(path, fmt="md:myst")
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"c{number:03d}"
+    return notebook
+
+
+def _tidy(notebook: Any) -> Any:
+    """Drop what changes from run to run, and fold the cell that papermill put in."""
+    notebook.metadata.pop("papermill", None)
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"c{number:03d}"
+        for key in ("papermill", "execution"):
+            cell.metadata.pop(key, None)
+        tags = cell.metadata.get("tags", [])
+        if "injected-parameters" in tags:
+            cell.metadata["tags"] = [*tags, "hide-input"]
+    return notebook
+
+
+def _run(job: Job) -> None:
+    execute(job.chapter, job.out, **job.parameters)
+
+
+def _one_thread() -> None:
+    """In a worker, before its first kernel: two kernels of two threads would fight over the cores."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def _plain_role(match: re.Match[str]) -> str:
+    role, body = match[1], match[2]
+    words = re.sub(r"\s*<[^>]*>$", "", body)
+    if role in {"term", "doc", "ref", "numref"}:
+        return words
+    if role == "cite":
+        return f"[{words}]"
+    return f"`{words.split('::')[-1]}`" if role == "glue" else match[0]
+
+
+def _repository(path: Path) -> str:
+    """Python source of the address of the repository: from ``pyproject.toml``, or asked of the reader where that names none."""
+    for folder in path.resolve().parents:
+        if (folder / "pyproject.toml").is_file():
+            project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8")).get("project", {})
+            if address := project.get("urls", {}).get("Repository"):
+                return json.dumps(address)
+            break
+    return 'input("Address of the repository: ")'

@@ -1,0 +1,87 @@
+"""Reproduce means compare: fresh records held against committed ones of the same id.
+
+Says bit-identical, within seed noise, or different. It trains nothing and judges no claim.
+"""
+
+from __future__ import annotations
+
+import filecmp
+
+import numpy as np
+import pandas as pd
+
+from mixkd.records import Record, RecordStore
+
+SEED_DEVIATIONS = 3.0
+
+
+def compare(fresh: RecordStore, committed: RecordStore) -> pd.DataFrame:
+    """Hold each fresh record against the committed one of the same id.
+
+    "identical": the recorded tensors agree bit for bit. "within seed noise": test accuracy differs by less than three standard deviations
+    over the committed seeds of that arm (specs equal but for the seeds); where only one seed is committed, less than three binomial
+    standard errors. "different": neither.
+
+    Returns:
+        One row for each id both stores hold: id, arm, student, seed, accuracy, committed_accuracy, noise (one standard deviation),
+        verdict.
+    """
+    known = {record.id: record for record in committed.list()}
+    families: dict[str, list[float]] = {}
+    for record in known.values():
+        families.setdefault(_family(record), []).append(_accuracy(record))
+    rows = []
+    for record in fresh.list():
+        if record.id not in known:
+            continue
+        old = known[record.id]
+        accuracies = families[_family(old)]
+        accuracy, before = _accuracy(record), _accuracy(old)
+        images = int(old.images().max()) + 1
+        noise = float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else float(np.sqrt(before * (1 - before) / images))
+        if filecmp.cmp(record.path / "tensors.safetensors", old.path / "tensors.safetensors", shallow=False):
+            verdict = "identical"
+        elif abs(accuracy - before) <= SEED_DEVIATIONS * noise:
+            verdict = "within seed noise"
+        else:
+            verdict = "different"
+        rows.append(
+            {
+                "id": record.id,
+                "arm": record.spec.arm,
+                "student": record.spec.student,
+                "seed": record.spec.seed,
+                "accuracy": accuracy,
+                "committed_accuracy": before,
+                "noise": noise,
+                "verdict": verdict,
+            }
+        )
+    columns = ["id", "arm", "student", "seed", "accuracy", "committed_accuracy", "noise", "verdict"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def summary(table: pd.DataFrame) -> str:
+    """The comparison as a table for a terminal: one line for each arm, counts for each verdict."""
+    if table.empty:
+        return "no committed record has the id of a fresh one: nothing to compare"
+    verdicts = ["identical", "within seed noise", "different"]
+    counts = table.pivot_table(index=["arm", "student"], columns="verdict", values="id", aggfunc="count", fill_value=0)
+    counts = counts.reindex(columns=verdicts, fill_value=0)
+    counts["largest accuracy difference"] = (
+        (table.accuracy - table.committed_accuracy).abs().groupby([table.arm, table.student]).max()
+    )
+    text: str = counts.to_string(float_format=lambda value: f"{value:.4f}")
+    total = table.verdict.value_counts().reindex(verdicts, fill_value=0)
+    return f"{text}\n\n{len(table)} records compared: " + ", ".join(f"{total[verdict]} {verdict}" for verdict in verdicts)
+
+
+def _family(record: Record) -> str:
+    """Specs that differ only in seeds."""
+    spec = record.spec
+    teacher = spec.teacher.model_copy(update={"seed": 0}) if spec.teacher else None
+    return spec.model_copy(update={"seed": 0, "teacher": teacher}).canonical()
+
+
+def _accuracy(record: Record) -> float:
+    return float((record.logits().argmax(-1) == record.labels()).double().mean())

@@ -1,0 +1,671 @@
+"""Named data sets as whole tensors with fixed splits: embedded ones, torchvision's, and folders or zips of images.
+
+Nothing here streams, unpacks an archive to disk, or lets the test split decide anything: validation comes from training data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from filelock import FileLock
+from PIL import Image, ImageOps
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from mixkd.spec import MAX_TEST_DRAWS, nearest
+
+NAMES = ("digits", "gaussians", "gaussians16", "cifar10", "cifar100")
+CACHE = Path.home() / ".cache" / "mixkd"
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Rows of a data set, in a fixed mixed order of which every stretch has nearly the class shares of the whole.
+
+    Attributes:
+        images: (N, C, H, W) uint8, or (N, d) float32 for ``gaussians``.
+        labels: (N,) int64; -1 for images of no class (split "ood").
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    def to(self, device: torch.device | str) -> Split:
+        """The same rows on a device."""
+        return Split(self.images.to(device), self.labels.to(device))
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A data set in memory (or mapped into it).
+
+    Attributes:
+        name: as pages call it.
+        identity: what a spec stores: a plain name, or "folder:NAME@DIGEST", which no path enters.
+        classes: name of each class, by label.
+        splits: "train", "val", "test", "train_eval" (the first training rows, for reporting: 300 digits, 1,000 of other data);
+            "ood" and "corrupted" for digits.
+        mean, std: per channel, of pixels on the scale 0 to 1; for vectors 0 and 1, per coordinate.
+        test_draws: noise draws of each test image; all images of draw 0 come first, then all of draw 1, and so on.
+    """
+
+    name: str
+    identity: str
+    classes: tuple[str, ...]
+    splits: Mapping[str, Split]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    test_draws: int = 1
+
+    @property
+    def n_classes(self) -> int:
+        return len(self.classes)
+
+    @property
+    def channels(self) -> int:
+        """Channels of an image, or coordinates of a vector."""
+        return self.splits["train"].images.shape[1]
+
+    @property
+    def image_size(self) -> int:
+        """Side in pixels; 0 for vectors."""
+        images = self.splits["train"].images
+        return images.shape[2] if images.ndim == 4 else 0
+
+    @property
+    def test_images(self) -> int:
+        """Number of distinct test images: the rows of one noise draw."""
+        return len(self.splits["test"].labels) // self.test_draws
+
+    def to(self, device: torch.device | str) -> Dataset:
+        """The same data with every split on a device."""
+        return replace(self, splits={name: split.to(device) for name, split in self.splits.items()})
+
+
+def load_data(
+    name: str,
+    image_size: int | None = None,
+    train_size: int | None = None,
+    root: str | Path | None = None,
+    test_draws: int = 1,
+    cache: str | Path | None = None,
+) -> Dataset:
+    """A data set by name; loaded once per process, so its tensors are not to be written to.
+
+    Args:
+        name: "digits", "gaussians", "gaussians16", "cifar10", "cifar100", or "folder:PATH" for a directory or zip that holds
+            train/CLASS/* and test/CLASS/* (or val/CLASS/*), at its top or in one folder. With "folder:NAME@DIGEST" the content
+            is checked against the digest.
+        image_size: for folders: images are resized (short side, antialiased) and cropped at the centre to this many pixels.
+        train_size: keep so many training rows, a fixed stratified choice that holds every smaller one. Other splits stay.
+        root: where a relative folder or zip is looked for (else the working directory), or where torchvision keeps its files.
+        test_draws: for digits: noise draws of each test image, 1 to 20. A draw does not depend on how many are asked for.
+        cache: folder of decoded images and downloads; ``CACHE`` when not given.
+
+    Raises:
+        ValueError: unknown name, option that the data does not take, folder or image that cannot be used (the message names it).
+        FileNotFoundError: nothing lies where it was looked for, or a download failed; with the command that gets it.
+    """
+    cache = Path(cache) if cache is not None else CACHE
+    if not 1 <= test_draws <= (MAX_TEST_DRAWS if name == "digits" else 1):
+        raise ValueError(f"test_draws = {test_draws} for {name!r}: must be 1 to {MAX_TEST_DRAWS} for digits, 1 for other data")
+    if name.startswith("folder:"):
+        if image_size is not None and image_size < 1:
+            raise ValueError(f"image_size = {image_size}: must be at least 1")
+        data = _folder(_find(name, root, cache), image_size, cache)
+    else:
+        if name not in NAMES:
+            raise ValueError(f"unknown data {name!r}: must be one of {', '.join(NAMES)}, or folder:PATH{nearest(name, NAMES)}")
+        if name == "digits":
+            data = _digits(test_draws)
+        elif name in _GAUSSIANS:
+            data = _gaussians(name)
+        else:
+            data = _cifar(name, Path(root).expanduser() if root is not None else cache)
+        if image_size not in (None, data.image_size):
+            own = f"{data.image_size} px" if data.image_size else "vectors"
+            raise ValueError(f"image_size = {image_size}: {name} is {own} and is not resized (folder:PATH is)")
+    return data if train_size is None else _first(data, train_size)
+
+
+def data_identity(name: str, root: str | Path | None = None, cache: str | Path | None = None) -> str:
+    """What a spec stores for a data name: "folder:NAME@DIGEST" for a folder or zip, without decoding it; a plain name as it is.
+
+    The digest covers the content of the images and their paths below the folder that holds train/; a zip has that of its tree.
+
+    Raises:
+        ValueError, FileNotFoundError: as :func:`load_data`.
+    """
+    if name.startswith("folder:"):
+        return _find(name, root, Path(cache) if cache is not None else CACHE).identity
+    if name not in NAMES:
+        raise ValueError(f"unknown data {name!r}: must be one of {', '.join(NAMES)}, or folder:PATH{nearest(name, NAMES)}")
+    return name
+
+
+def normalise(images: Tensor, data: Dataset) -> Tensor:
+    """Zero mean and unit deviation per channel, in float32 on the images' device.
+
+    Args:
+        images: (N, C, H, W) uint8 or float on the scale 0 to 1, or (N, d) float.
+        data: whose ``mean`` and ``std`` apply.
+    """
+    unit = 1.0 if images.is_floating_point() else 255.0
+    scale, shift = _affine(data.mean, data.std, unit, images.ndim, images.device)
+    return torch.addcmul(shift, images.float(), scale)
+
+
+@lru_cache(maxsize=64)
+def _affine(
+    mean: tuple[float, ...], std: tuple[float, ...], unit: float, ndim: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Kept on the device: a fresh copy for each batch would make the host wait for it."""
+    m, s = torch.tensor([mean, std], dtype=torch.float64).view(2, 1, len(mean), *[1] * (ndim - 2))
+    return (1 / (unit * s)).float().to(device), (-m / s).float().to(device)
+
+
+def augment(images: Tensor, generator: torch.Generator, kind: Literal["none", "flip", "crop_flip"]) -> Tensor:
+    """Random horizontal flips, and crops out of the images padded by 4 zeros on each side; one gather for the whole batch.
+
+    Zero is black for raw pixels and the mean colour for normalised ones.
+
+    Args:
+        images: (N, C, H, W) of any dtype, on any device; crops need 16 px or more. "none" takes vectors too.
+        generator: on the CPU, so that every device sees the same draws.
+        kind: "none" draws nothing, "flip", or "crop_flip".
+    """
+    if kind not in ("none", "flip", "crop_flip"):
+        raise ValueError(f"augment = {kind!r}: must be one of none, flip, crop_flip{nearest(kind, ('none', 'flip', 'crop_flip'))}")
+    if kind == "none":
+        return images
+    if images.ndim != 4:
+        raise ValueError(f"augment = {kind!r}: needs images (N, C, H, W), got shape {tuple(images.shape)}; vectors take 'none'")
+    n, channels, height, width = images.shape
+    pad = 4 if kind == "crop_flip" else 0
+    if pad and min(height, width) < 16:
+        raise ValueError(f"augment = 'crop_flip': needs images of at least 16 px, got {height} x {width}; use 'none' or 'flip'")
+    flip = torch.randint(2, (n, 1), generator=generator, dtype=torch.bool)
+    corner = torch.randint(2 * pad + 1, (2, n, 1), generator=generator) if pad else torch.zeros(2, n, 1, dtype=torch.int64)
+    across = torch.arange(width)
+    columns = corner[1] + torch.where(flip, across.flip(0), across)
+    rows = corner[0] + torch.arange(height)
+    columns, rows = columns.to(images.device, non_blocking=True), rows.to(images.device, non_blocking=True)
+    index = rows[:, :, None] * (width + 2 * pad) + columns[:, None, :]
+    padded = F.pad(images, (pad,) * 4).flatten(2)
+    return padded.gather(2, index.view(n, 1, -1).expand(-1, channels, -1)).view_as(images)
+
+
+def gaussian_classes(name: str) -> tuple[Tensor, Tensor]:
+    """Class means, (K, d), and the covariance they share, (d, d), in float64. All classes are equally likely.
+
+    Args:
+        name: "gaussians" (2-D, five means on a ring) or "gaussians16" (16-D, eight means). The Bayes accuracy is 85 % in both.
+    """
+    if name not in _GAUSSIANS:
+        raise ValueError(f"unknown density {name!r}: must be one of {', '.join(_GAUSSIANS)}{nearest(name, _GAUSSIANS)}")
+    means, covariance = _GAUSSIANS[name]()
+    return torch.from_numpy(means), torch.from_numpy(covariance)
+
+
+def gaussian_log_posterior(name: str, x: Tensor) -> Tensor:
+    """The exact log p(class | x) at any input, mixed ones included.
+
+    With shared covariance S the Bayes logits x' S^-1 m - m' S^-1 m / 2 are linear in x.
+
+    Args:
+        name: "gaussians" or "gaussians16".
+        x: (N, d), as the splits hold it.
+
+    Returns:
+        (N, K) float64, normalised in each row, on the device of ``x``.
+    """
+    means, covariance = (part.to(x.device) for part in gaussian_classes(name))
+    weights = torch.linalg.solve(covariance, means.T)
+    return (x.double() @ weights - (means * weights.T).sum(1) / 2).log_softmax(1)
+
+
+def _order(labels: np.ndarray, seed: int) -> np.ndarray:
+    """A fixed random order in which any stretch has nearly the class shares of the whole.
+
+    The k-th of the n images of a class lands at a random place in the k-th n-th part of the order. Cutting that order gives
+    stratified splits, and keeping its beginning gives nested stratified subsets. NumPy promises RandomState's stream for good.
+    """
+    random = np.random.RandomState(seed)
+    key = np.empty(len(labels))
+    for label in np.unique(labels):
+        members = random.permutation(np.flatnonzero(labels == label))
+        key[members] = (np.arange(len(members)) + random.uniform(size=len(members))) / len(members)
+    return np.argsort(key, kind="stable")
+
+
+def _first(data: Dataset, train_size: int) -> Dataset:
+    train = data.splits["train"]
+    if not data.n_classes <= train_size <= len(train.labels):
+        limits = f"{data.n_classes} (one per class) to {len(train.labels)}"
+        raise ValueError(f"train_size = {train_size}: {data.name} allows {limits}")
+    kept = {"train": train, "train_eval": data.splits["train_eval"]}
+    kept = {name: Split(split.images[:train_size], split.labels[:train_size]) for name, split in kept.items()}
+    return replace(data, splits={**data.splits, **kept})
+
+
+def _with_train_eval(splits: dict[str, Split], rows: int) -> dict[str, Split]:
+    train = splits["train"]
+    return {**splits, "train_eval": Split(train.images[:rows], train.labels[:rows])}
+
+
+# --- digits -----------------------------------------------------------------------------------------------------------
+
+_DIGITS_SD, _CORRUPTED_SD = 0.25, 0.45
+_N_TRAIN, _N_VAL, _N_OOD = 600, 300, 300
+
+
+@lru_cache(maxsize=4)
+def _digits(test_draws: int) -> Dataset:
+    """scikit-learn's 8x8 digits with fixed noise, so that a network that fits them is overconfident."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    order = _order(bunch.target, seed=0)
+    clean, labels = (bunch.images / 16)[order], bunch.target[order]
+    cuts = {"train": slice(_N_TRAIN), "val": slice(_N_TRAIN, _N_TRAIN + _N_VAL), "test": slice(_N_TRAIN + _N_VAL, None)}
+    test = clean[cuts["test"]]
+
+    def split(images: np.ndarray, targets: np.ndarray) -> Split:
+        return Split(torch.from_numpy(images)[:, None], torch.from_numpy(targets.astype(np.int64)))
+
+    def noisy(images: np.ndarray, sd: float, *key: int) -> np.ndarray:
+        noise = np.random.RandomState(key).normal(scale=sd, size=images.shape)
+        return np.rint(np.clip(images + noise, 0, 1) * 255).astype(np.uint8)
+
+    splits = {
+        "train": split(noisy(clean[cuts["train"]], _DIGITS_SD, 1), labels[cuts["train"]]),
+        "val": split(noisy(clean[cuts["val"]], _DIGITS_SD, 2), labels[cuts["val"]]),
+        "test": split(
+            np.concatenate([noisy(test, _DIGITS_SD, 3, draw) for draw in range(test_draws)]),
+            np.tile(labels[cuts["test"]], test_draws),
+        ),
+        "ood": split(noisy(_scrambled(test[:_N_OOD]), _DIGITS_SD, 4), np.full(_N_OOD, -1)),
+        "corrupted": split(noisy(test, _CORRUPTED_SD, 5), labels[cuts["test"]]),
+    }
+    mean, std = _moments(splits["train"].images)
+    classes = tuple(str(digit) for digit in range(10))
+    return Dataset("digits", "digits", classes, _with_train_eval(splits, 300), mean, std, test_draws)
+
+
+def _scrambled(images: np.ndarray) -> np.ndarray:
+    """The 2x2 patches of each image in an order of its own: the same pixels and strokes, but no digit."""
+    random = np.random.RandomState(6)
+    patches = images.reshape(-1, 4, 2, 4, 2).swapaxes(2, 3).reshape(-1, 16, 2, 2)
+    moved = np.stack([image[random.permutation(16)] for image in patches])
+    return moved.reshape(-1, 4, 4, 2, 2).swapaxes(2, 3).reshape(-1, 8, 8)
+
+
+def _moments(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation of each channel on the scale 0 to 1, to 4 decimals; from exact pixel counts, so the same everywhere."""
+    values = np.arange(256) / 255
+    mean, std = [], []
+    for channel in images.unbind(1):
+        share = torch.bincount(channel.reshape(-1), minlength=256).numpy() / channel.numel()
+        centre = float(share @ values)
+        mean.append(round(centre, 4))
+        std.append(max(round(float(share @ (values - centre) ** 2) ** 0.5, 4), 1e-4))  # a blank channel stays finite
+    return tuple(mean), tuple(std)
+
+
+# --- gaussians --------------------------------------------------------------------------------------------------------
+
+
+def _ring() -> tuple[np.ndarray, np.ndarray]:
+    angle = np.pi / 2 + 2 * np.pi * np.arange(5) / 5
+    return 2.45 * np.stack([np.cos(angle), np.sin(angle)], axis=1), np.eye(2)
+
+
+def _cloud() -> tuple[np.ndarray, np.ndarray]:
+    lag = np.abs(np.subtract.outer(np.arange(16), np.arange(16)))
+    return 0.65 * np.random.RandomState(16).normal(size=(8, 16)), 0.5**lag
+
+
+# The radius and the scale put the Bayes accuracy at 85 %.
+_GAUSSIANS: Mapping[str, Callable[[], tuple[np.ndarray, np.ndarray]]] = {"gaussians": _ring, "gaussians16": _cloud}
+_GAUSSIAN_ROWS = {"train": 300, "val": 1000, "test": 4000}  # little training data makes a network overconfident
+
+
+@lru_cache(maxsize=2)
+def _gaussians(name: str) -> Dataset:
+    means, covariance = _GAUSSIANS[name]()
+    n_classes, d = means.shape
+    root = np.linalg.cholesky(covariance)
+    splits = {}
+    for key, (split, n) in enumerate(_GAUSSIAN_ROWS.items()):
+        random = np.random.RandomState((7, key))
+        labels = np.arange(n) % n_classes
+        labels = labels[_order(labels, seed=key)]
+        x = means[labels] + random.normal(size=(n, d)) @ root.T
+        splits[split] = Split(torch.from_numpy(x.astype(np.float32)), torch.from_numpy(labels))
+    classes = tuple(f"class {label}" for label in range(n_classes))
+    return Dataset(name, name, classes, _with_train_eval(splits, 1000), (0.0,) * d, (1.0,) * d)
+
+
+# --- torchvision ------------------------------------------------------------------------------------------------------
+
+_CIFAR = {  # class in torchvision, the literature's mean and deviation
+    "cifar10": ("CIFAR10", (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+    "cifar100": ("CIFAR100", (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)),
+}
+
+
+@lru_cache(maxsize=2)
+def _cifar(name: str, root: Path) -> Dataset:
+    kind, mean, std = _CIFAR[name]
+    parts = [_torchvision(kind, root, train) for train in (True, False)]
+    pixels, labels = ([np.asarray(getattr(part, field)) for part in parts] for field in ("data", "targets"))
+    n_val = _validation_size(len(labels[0]))
+    order = _order(labels[0], seed=0)
+    rows = {"train": (0, order[n_val:]), "val": (0, order[:n_val]), "test": (1, _order(labels[1], seed=0))}
+    splits = {
+        split: Split(
+            torch.from_numpy(np.ascontiguousarray(pixels[part][index].transpose(0, 3, 1, 2))),
+            torch.from_numpy(labels[part][index].astype(np.int64)),
+        )
+        for split, (part, index) in rows.items()
+    }
+    return Dataset(name, name, tuple(parts[0].classes), _with_train_eval(splits, 1000), mean, std)
+
+
+def _torchvision(kind: str, root: Path, train: bool) -> Any:
+    from torchvision import datasets
+
+    make = getattr(datasets, kind)
+    try:
+        return make(root, train=train, download=False)
+    except RuntimeError:  # not there yet
+        pass
+    try:
+        return make(root, train=train, download=True)
+    except (OSError, RuntimeError) as error:
+        command = f"""python -c 'from torchvision.datasets import {kind}; {kind}("{root}", download=True)'"""
+        raise FileNotFoundError(
+            f"{kind} is not in {root} and could not be downloaded ({error}). Where there is a network, run: {command}"
+        ) from error
+
+
+def _validation_size(n: int) -> int:
+    """How many of n training images are set aside for validation: 10 %, at most 5,000."""
+    return min(5000, max(1, n // 10))
+
+
+# --- folders and zips of images ---------------------------------------------------------------------------------------
+
+_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp"})
+_LAYOUT = "expected train/CLASS/*.jpg and test/CLASS/*.jpg (or val/CLASS/*.jpg), at the top or inside one folder"
+_DECODER = 1  # part of a cache file's name; raise it when decoding or row order change
+_MOMENT_ROWS = 10_000  # the first of the training rows, a stratified choice, are enough for four decimals
+
+
+@dataclass(frozen=True)
+class _Folder:
+    """A directory or zip whose layout is known to be right."""
+
+    path: Path
+    prefix: str
+    classes: tuple[str, ...]
+    members: Mapping[str, tuple[str, ...]]  # "train" and "test", maybe "val": sorted image paths below the prefix
+    digest: str
+
+    @property
+    def name(self) -> str:
+        return _stem(self.path)
+
+    @property
+    def identity(self) -> str:
+        return f"folder:{self.name}@{self.digest}"
+
+    def __hash__(self) -> int:  # the digest says which files there are and what is in them
+        return hash((self.path, self.digest))
+
+
+def _stem(path: Path) -> str:
+    name = path.resolve().name
+    return name[:-4] if name.lower().endswith(".zip") else name
+
+
+def _find(name: str, root: str | Path | None, cache: Path) -> _Folder:
+    """The folder or zip that "folder:PATH" or "folder:NAME@DIGEST" means."""
+    wanted = name.removeprefix("folder:")
+    known = re.fullmatch(r"(.+)@([0-9a-f]{16})", wanted)
+    place, digest = known.groups() if known else (wanted, "")
+    if not place:
+        raise ValueError(f"data = {name!r}: say which, as in 'folder:PATH'")
+    path = (Path(root) if root is not None else Path()).expanduser() / Path(place).expanduser()
+    candidates = [p for p in (path, path.with_name(path.name + ".zip")) if p.exists()]
+    if not candidates:
+        hint = "give the folder that holds it as the data root" if root is None else "is the data root right?"
+        raise FileNotFoundError(f"{name!r}: neither {path.absolute()} nor {path.absolute()}.zip exists; {hint}")
+    folders = [_open(candidate, cache) for candidate in candidates]
+    for folder in folders:
+        if digest in ("", folder.digest):
+            return folder
+    found = ", ".join(f"{folder.path} has {folder.digest}" for folder in folders)
+    raise ValueError(f"{name!r}: these are not the images it was made from; {found}")
+
+
+def _open(path: Path, cache: Path) -> _Folder:
+    entries = _entries(path)
+    prefix = _prefix(path, entries)
+    parts: dict[str, dict[str, list[str]]] = {"train": {}, "val": {}, "test": {}}
+    for entry in entries:
+        part, _, rest = entry.removeprefix(prefix).partition("/")
+        label, slash, file = rest.partition("/")
+        if entry.startswith(prefix) and part in parts and slash:
+            images = parts[part].setdefault(label, [])
+            if PurePosixPath(file).suffix.lower() in _SUFFIXES:
+                images.append(entry.removeprefix(prefix))
+    held_out = "test" if parts["test"] else "val"
+    used = {"train": parts["train"], "test": parts[held_out]}
+    if held_out == "test" and parts["val"]:
+        used["val"] = parts["val"]
+    _check(path, used, held_out)
+    members = {part: tuple(sorted(file for images in group.values() for file in images)) for part, group in used.items()}
+    files = sorted(file for group in members.values() for file in group)
+    digest = _digest(path, prefix, {file: entries[prefix + file] for file in files}, cache)
+    return _Folder(path, prefix, tuple(sorted(parts["train"])), members, digest)
+
+
+def _entries(path: Path) -> dict[str, str]:
+    """Path -> stamp of every file; directories end in "/". A stamp changes when the file does. Hidden files are left out."""
+    entries: dict[str, str] = {}
+    if path.is_dir():
+        for folder, folders, files in os.walk(path, followlinks=True):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            base = Path(folder).relative_to(path)
+            entries.update({f"{(base / name).as_posix()}/": "" for name in folders})
+            for file in files:
+                status = os.stat(os.path.join(folder, file), follow_symlinks=True) if not file.startswith(".") else None
+                if status is not None:
+                    entries[(base / file).as_posix()] = f"{status.st_size} {status.st_mtime_ns}"
+        return entries
+    try:
+        with zipfile.ZipFile(path) as archive:
+            infos = archive.infolist()
+    except (zipfile.BadZipFile, OSError) as error:
+        raise ValueError(f"{path}: neither a directory nor a whole zip file ({error})") from error
+    for info in infos:
+        steps = info.filename.removesuffix("/").split("/")
+        if ".." in steps or info.filename.startswith("/") or "\\" in info.filename or ":" in steps[0]:
+            raise ValueError(f"{path}: entry {info.filename!r} points out of the zip")
+        if not any(step.startswith(".") or step == "__MACOSX" for step in steps):
+            entries[info.filename] = f"{info.file_size} {info.CRC}"
+    return entries
+
+
+def _prefix(path: Path, entries: Mapping[str, str]) -> str:
+    """What stands before train/: nothing, or one folder."""
+    heads = {head for entry in entries if (head := entry.partition("train/"))[1] and head[0].count("/") <= 1}
+    prefixes = {before for before, _, _ in heads if before == "" or before.endswith("/")}
+    if "" in prefixes:
+        return ""
+    if len(prefixes) != 1:
+        top = sorted({entry.partition("/")[0] for entry in entries})
+        problem = f"more than one train folder ({', '.join(sorted(prefixes))})" if prefixes else "no train folder"
+        raise ValueError(f"{path}: {problem}; {_LAYOUT}; found {', '.join(top[:8]) or 'nothing'}")
+    return prefixes.pop()
+
+
+def _check(path: Path, used: Mapping[str, Mapping[str, list[str]]], held_out: str) -> None:
+    train = used["train"]
+    if not used["test"]:
+        raise ValueError(f"{path}: no test or val folder with classes in it; {_LAYOUT}")
+    if len(train) < 2:
+        raise ValueError(f"{path}: train holds {len(train)} class ({', '.join(train) or 'none'}), two or more are needed; {_LAYOUT}")
+    for part, group in used.items():
+        folder = held_out if part == "test" else part
+        for label, images in sorted(group.items()):
+            if not images:
+                raise ValueError(f"{path}: class folder {folder}/{label} has no images ({', '.join(sorted(_SUFFIXES))})")
+        if group.keys() != train.keys():
+            only = {"train": sorted(train.keys() - group.keys()), folder: sorted(group.keys() - train.keys())}
+            listed = "; ".join(f"only in {side}: {', '.join(labels[:5])}" for side, labels in only.items() if labels)
+            raise ValueError(f"{path}: train and {folder} hold different classes ({listed})")
+    for label, images in sorted(train.items()):
+        if "val" not in used and len(images) < 2:
+            raise ValueError(f"{path}: class folder train/{label} has one image; two are needed, as validation is taken from train")
+
+
+@contextmanager
+def _reader(path: Path, prefix: str) -> Iterator[Callable[[str], bytes]]:
+    if path.is_dir():
+        yield lambda file: (path / prefix / file).read_bytes()
+    else:
+        with zipfile.ZipFile(path) as archive:
+            yield lambda file: archive.read(prefix + file)
+
+
+def _read(read: Callable[[str], bytes], path: Path, file: str) -> bytes:
+    try:
+        return read(file)
+    except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:  # the last three: encrypted, exotic
+        raise ValueError(f"{path}: cannot read {file} ({error})") from error
+
+
+def _digest(path: Path, prefix: str, stamps: Mapping[str, str], cache: Path) -> str:
+    """16 hexadecimal digits of the content; remembered in the cache until a stamp changes, as reading every image takes long."""
+    known = hashlib.sha256(repr((str(path.resolve()), prefix, sorted(stamps.items()))).encode(errors="surrogateescape"))
+    memo = cache / "digests" / known.hexdigest()
+    if memo.exists() and re.fullmatch(r"[0-9a-f]{16}", text := memo.read_text()):
+        return text
+    content = hashlib.sha256()
+    with _reader(path, prefix) as read:
+        for file in tqdm(stamps, desc=f"reading {path.name}", unit="image", delay=2, leave=False):
+            line = f"{file} {hashlib.sha256(_read(read, path, file)).hexdigest()}\n"
+            content.update(line.encode(errors="surrogateescape"))
+    digest = content.hexdigest()[:16]
+    memo.parent.mkdir(parents=True, exist_ok=True)
+    partial = memo.with_name(f"{memo.name}.{os.getpid()}")
+    partial.write_text(digest)
+    partial.replace(memo)
+    return digest
+
+
+@lru_cache(maxsize=4)
+def _folder(folder: _Folder, image_size: int | None, cache: Path) -> Dataset:
+    """The rows lie in the cache in the order of the splits, so that every split is a stretch of one mapped file."""
+    files: list[str] = []
+    labels: list[int] = []
+    sizes: dict[str, int] = {}
+    position = {label: i for i, label in enumerate(folder.classes)}
+    for part, members in folder.members.items():
+        targets = np.array([position[file.split("/")[1]] for file in members])
+        order = _order(targets, seed=0)
+        n_val = _validation_size(len(members)) if part == "train" and "val" not in folder.members else 0
+        order = np.concatenate([order[n_val:], order[:n_val]])
+        files += [members[i] for i in order]
+        labels += targets[order].tolist()
+        sizes[part] = len(members) - n_val
+        if n_val:
+            sizes["val"] = n_val
+    pixels = _decoded(folder, files, image_size, cache)
+    bounds = np.cumsum([0, *sizes.values()]).tolist()
+    targets_all = torch.tensor(labels)
+    splits = {
+        part: Split(pixels[start:stop], targets_all[start:stop])
+        for part, start, stop in zip(sizes, bounds, bounds[1:], strict=False)
+    }
+    mean, std = _moments(splits["train"].images[:_MOMENT_ROWS])
+    return Dataset(folder.name, folder.identity, folder.classes, _with_train_eval(splits, 1000), mean, std)
+
+
+def _decoded(folder: _Folder, files: list[str], image_size: int | None, cache: Path) -> Tensor:
+    """(N, 3, H, W) uint8, mapped from the cache. Of several processes one decodes; a file appears whole or not at all."""
+    target = cache / "images" / f"{folder.digest}-{image_size or 'own'}-v{_DECODER}.npy"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if (mapped := _mapped(target, len(files))) is not None:
+        return mapped
+    with FileLock(f"{target}.lock"):
+        if (mapped := _mapped(target, len(files))) is None:
+            partial = target.with_suffix(".partial")
+            try:
+                _decode(folder, files, image_size, partial)
+                partial.replace(target)
+            finally:
+                partial.unlink(missing_ok=True)
+            mapped = _mapped(target, len(files))
+    if mapped is None:
+        raise OSError(f"{target}: just written, but cannot be read back")
+    return mapped
+
+
+def _mapped(path: Path, rows: int) -> Tensor | None:
+    """The cached images, or None where there is no whole file of them. Copy on write: no process can change another's."""
+    try:
+        array = np.load(path, mmap_mode="c", allow_pickle=False)
+    except (OSError, ValueError, EOFError):  # missing, cut short, not an array
+        return None
+    return torch.from_numpy(array) if array.dtype == np.uint8 and array.ndim == 4 and len(array) == rows else None
+
+
+def _decode(folder: _Folder, files: list[str], image_size: int | None, target: Path) -> None:
+    """Written as a stream, not through a map: a full disk then raises instead of killing the process."""
+    shape: tuple[int, ...] = ()
+    with open(target, "wb") as out, _reader(folder.path, folder.prefix) as read:
+        for file in tqdm(files, desc=f"decoding {folder.name}", unit="image", delay=2, leave=False):
+            pixels = _pixels(_read(read, folder.path, file), f"{folder.path}: {file}", image_size)
+            if not shape:
+                shape = pixels.shape
+                header = {"descr": "|u1", "fortran_order": False, "shape": (len(files), *shape)}
+                np.lib.format.write_array_header_1_0(out, header)
+            if pixels.shape != shape or shape[1] != shape[2]:
+                sizes = " and ".join(sorted({f"{w} x {h}" for _, h, w in (shape, pixels.shape)}))
+                raise ValueError(f"{folder.path}: images are not squares of one size ({sizes} px at {file}); give an image_size")
+            out.write(pixels.tobytes())
+        out.flush()
+        os.fsync(out.fileno())
+
+
+def _pixels(content: bytes, where: str, image_size: int | None) -> np.ndarray:
+    """One image, upright, as (3, H, W) uint8."""
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            if image.mode.startswith(("I", "F")):
+                raise ValueError(f"{image.mode} pixels of more than 8 bits are not supported")
+            if image_size is not None:
+                image.draft(None, (2 * image_size, 2 * image_size))  # a large JPEG is decoded at a fraction of its size
+            upright = ImageOps.exif_transpose(image).convert("RGB")
+            if image_size is not None:
+                upright = ImageOps.fit(upright, (image_size, image_size), Image.Resampling.BILINEAR)
+            return np.ascontiguousarray(np.asarray(upright).transpose(2, 0, 1))
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{where} cannot be read as an image ({error})") from error

@@ -1,0 +1,180 @@
+"""Students and teachers by name: the CIFAR ResNets of the distillation literature, small CNNs, small MLPs.
+Refuses to train, to download weights, and to run a classifier head in anything but float32."""
+
+import copy
+import difflib
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.utils.flop_counter import FlopCounterMode
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a model is: counts of parameters, of penultimate features, and of FLOPs (2 per multiply-add) of one forward per image."""
+
+    name: str
+    parameters: int
+    features: int
+    n_classes: int
+    in_channels: int
+    image_size: int
+    flops: int
+
+
+class Model(nn.Module):
+    """A body that yields penultimate features and a linear head on top.
+
+    The head always runs in float32, also under autocast: a head in bfloat16 changes up to a tenth of the predictions."""
+
+    def __init__(self, name: str, body: nn.Module, head: nn.Linear, in_channels: int, image_size: int) -> None:
+        super().__init__()
+        self.name, self.body, self.head = name, body, head
+        self.in_channels, self.image_size = in_channels, image_size
+
+    def features(self, x: Tensor) -> Tensor:
+        """Penultimate features, (N, d), of normalised inputs (N, C, H, W) or (N, d_in); under autocast in its dtype."""
+        features: Tensor = self.body(x)
+        return features
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits, (N, K) float32."""
+        features = self.features(x)
+        with torch.autocast(features.device.type, enabled=False):
+            logits: Tensor = self.head(features.float())
+        return logits
+
+    def describe(self) -> Description:
+        """Size and cost of this model, counted without running it on data."""
+        shape = (self.in_channels, self.image_size, self.image_size) if self.image_size else (self.in_channels,)
+        ghost = copy.deepcopy(self).to("meta").eval()
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            ghost.head(ghost.body(torch.empty(1, *shape, device="meta")))
+        return Description(
+            name=self.name,
+            parameters=sum(p.numel() for p in self.parameters()),
+            features=self.head.in_features,
+            n_classes=self.head.out_features,
+            in_channels=self.in_channels,
+            image_size=self.image_size,
+            flops=counter.get_total_flops(),
+        )
+
+
+def names() -> tuple[str, ...]:
+    """Every name that `build` knows."""
+    return tuple(_SPECS)
+
+
+def build(name: str, n_classes: int, in_channels: int = 3, image_size: int = 32, seed: int = 0) -> Model:
+    """The model called `name`, on the CPU, initialised from (seed, name) alone: the global generator is left as it was.
+
+    `image_size` is the side of a square image in pixels, or 0 for vectors of `in_channels` numbers.
+    Raises ValueError for an unknown name and for a model that cannot take such inputs."""
+    if name not in _SPECS:
+        near = difflib.get_close_matches(name, _SPECS, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"unknown model {name!r}.{hint} Known: {', '.join(_SPECS)}")
+    for field, value, least in (("n_classes", n_classes, 2), ("in_channels", in_channels, 1), ("image_size", image_size, 0)):
+        if value < least:
+            raise ValueError(f"{field} must be at least {least}, got {value}")
+    make, images_only = _SPECS[name]
+    if images_only and image_size == 0:
+        raise ValueError(f"{name} takes images, this data holds vectors; models for vectors: {', '.join(_MLPS)}")
+    if images_only and image_size < 8:
+        raise ValueError(f"{name} halves its maps twice or more and needs images of at least 8 px, got {image_size}")
+    key = int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:8], "big") >> 1
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        torch.default_generator.manual_seed(key)  # torch.manual_seed would also reseed the GPUs
+        body, width = make(in_channels, image_size)
+        for module in body.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):  # He et al. 2015, by outgoing connections for convolutions
+                mode = "fan_out" if isinstance(module, nn.Conv2d) else "fan_in"
+                nn.init.kaiming_normal_(module.weight, mode=mode, nonlinearity="relu")
+        return Model(name, body, nn.Linear(width, n_classes), in_channels, image_size)
+
+
+def fold_batchnorm(model: Model) -> Model:
+    """A frozen copy in evaluation mode whose batch norms are folded into the convolutions before them.
+
+    Same logits up to float32 rounding, fewer passes over memory: for a teacher, which never trains."""
+    folded = copy.deepcopy(model).eval().requires_grad_(False)
+    for parent in list(folded.modules()):
+        for child_name, child in list(parent.named_children()):
+            if isinstance(child, ConvBN):
+                setattr(parent, child_name, fuse_conv_bn_eval(child[0], child[1]))
+    return folded
+
+
+class ConvBN(nn.Sequential):
+    """Convolution without bias, same padding, then batch norm: the unit that `fold_batchnorm` folds."""
+
+    def __init__(self, c_in: int, c_out: int, kernel: int = 3, stride: int = 1) -> None:
+        super().__init__(nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(c_out))
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut, projected where the shape changes (He et al. 2016, option B)."""
+
+    def __init__(self, c_in: int, c_out: int, stride: int) -> None:
+        super().__init__()
+        self.first = ConvBN(c_in, c_out, stride=stride)
+        self.second = ConvBN(c_out, c_out)
+        same = stride == 1 and c_in == c_out
+        self.shortcut = nn.Identity() if same else ConvBN(c_in, c_out, kernel=1, stride=stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.second(torch.relu(self.first(x))) + self.shortcut(x))
+
+
+class GlobalMean(nn.Module):
+    """Mean over the pixels of each channel: (N, C, H, W) -> (N, C)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean(dim=(2, 3))
+
+
+Maker = Callable[[int, int], tuple[nn.Module, int]]  # (in_channels, image_size) -> body and its number of features
+
+
+def _resnet(depth: int, width: int, in_channels: int, image_size: int) -> tuple[nn.Module, int]:
+    """RepDistiller's family (Tian et al. 2020): 6n + 2 layers in three stages of 16, 32, 64 channels times `width`."""
+    stem = max(16, 8 * width)  # a widened net has a stem of half its first stage there
+    layers: list[nn.Module] = [ConvBN(in_channels, stem), nn.ReLU()]
+    c_in = stem
+    for stage in range(3):
+        c_out = 16 * width * 2**stage
+        for block in range((depth - 2) // 6):
+            layers.append(BasicBlock(c_in, c_out, stride=2 if stage and not block else 1))
+            c_in = c_out
+    return nn.Sequential(*layers, GlobalMean()), c_in
+
+
+def _cnn(width: int, in_channels: int, image_size: int) -> tuple[nn.Module, int]:
+    """Three convolutions of width, 2 width, 2 width channels, the later two at half and at a quarter of the resolution."""
+    layers: list[nn.Module] = []
+    c_in = in_channels
+    for c_out, stride in ((width, 1), (2 * width, 2), (2 * width, 2)):
+        layers += [ConvBN(c_in, c_out, stride=stride), nn.ReLU()]
+        c_in = c_out
+    return nn.Sequential(*layers, GlobalMean()), c_in
+
+
+def _mlp(width: int, in_channels: int, image_size: int) -> tuple[nn.Module, int]:
+    """Two hidden layers of `width` units; an image is read as one long vector."""
+    n_in = in_channels * max(1, image_size) ** 2
+    return nn.Sequential(nn.Flatten(), nn.Linear(n_in, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()), width
+
+
+_RESNETS = [(8, 1), (14, 1), (20, 1), (32, 1), (44, 1), (56, 1), (110, 1), (8, 2), (20, 2), (8, 4), (32, 4)]
+_MLPS: dict[str, tuple[Maker, bool]] = {f"mlp{width}": (partial(_mlp, width), False) for width in (16, 64, 256)}
+_SPECS: dict[str, tuple[Maker, bool]] = {  # name -> how to make the body, whether it needs images
+    **{f"resnet{d}" + (f"x{w}" if w > 1 else ""): (partial(_resnet, d, w), True) for d, w in _RESNETS},
+    **{f"cnn{width}": (partial(_cnn, width), True) for width in (8, 16, 32, 64)},
+    **_MLPS,
+}

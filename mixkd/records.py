@@ -1,0 +1,444 @@
+"""What a run was: records on disk. Atomic, checksummed, read without unpickling.
+
+A record holds logits, labels, features, the learning curve and where it came from; never a metric. Metrics are computed from the
+logits when a record is read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, overload
+
+import pandas as pd
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from mixkd.measure import calibration
+from mixkd.spec import RunSpec, nearest
+
+FORMAT = 1
+WEIGHTS_CAP = 2 * 2**20
+"""Weights above this many bytes stay beside the records instead of in them, so that a committed record is small."""
+_FILES = ("record.json", "tensors.safetensors", "model.safetensors")
+_SUMS = "SHA256SUMS"
+
+
+class DamagedRecord(RuntimeError):
+    """A record whose files are missing, changed or unreadable; the message names them."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """The answers to the fixed vicinal probe.
+
+    Attributes:
+        logits: (L, P, K) float32; entry [l, p] is the answer to ``lam[l] x_i + (1 - lam[l]) x_j``.
+        lam: (L,) float64, from 0 (the second image alone) to 1 (the first).
+        labels: (P, 2) int64 classes of the two images.
+    """
+
+    logits: Tensor
+    lam: Tensor
+    labels: Tensor
+
+    @property
+    def same_class(self) -> Tensor:
+        """(P,) bool: pairs within one class."""
+        return self.labels[:, 0] == self.labels[:, 1]
+
+
+class Record:
+    """One finished run, as it lies on disk. Tensors are read when asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._json: dict[str, Any] = json.loads((path / "record.json").read_text(encoding="utf-8"))
+            self.spec = RunSpec(**self._json["spec"])
+        except (OSError, ValueError, KeyError) as error:
+            raise DamagedRecord(f"{path / 'record.json'}: {error}") from error
+
+    @property
+    def id(self) -> str:
+        """The id of its spec, and the name of its folder."""
+        return self.path.name
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Versions, device, precision, threads, wall time, images per second, commit: where it came from, not what it is."""
+        return dict(self._json["provenance"])
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names, in the order of the logits."""
+        return tuple(self._json["classes"])
+
+    @property
+    def curve(self) -> pd.DataFrame:
+        """The learning curve: epoch, train_loss (nats), lr, val_accuracy, val_nll, val_confidence."""
+        return pd.DataFrame(self._json["curve"])
+
+    @cached_property
+    def _tensors(self) -> dict[str, Tensor]:
+        try:
+            return load_file(self.path / "tensors.safetensors")
+        except (OSError, SafetensorError) as error:
+            raise DamagedRecord(f"{self.path / 'tensors.safetensors'}: {error}") from error
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that were recorded: "test", "val", "train" (a fixed subset), perhaps "ood" and "corrupted"."""
+        return tuple(name.removeprefix("logits.") for name in sorted(self._tensors) if name.startswith("logits."))
+
+    def logits(self, split: str = "test") -> Tensor:
+        """(N, K) float32. On digits the rows of "test" come in blocks, one block of all images for each noise draw."""
+        self._check(split)
+        return _unpack(self._tensors, f"logits.{split}")
+
+    def labels(self, split: str = "test") -> Tensor:
+        """(N,) int64, one for each row of the logits."""
+        self._check(split)
+        labels = self._tensors[f"labels.{split}"].long()
+        return labels.repeat(len(self._tensors[f"logits.{split}"]) // len(labels))
+
+    def images(self, split: str = "test") -> Tensor:
+        """(N,) int64: which image each row of the logits is an answer to; rows of one image belong together in a bootstrap."""
+        self._check(split)
+        n = len(self._tensors[f"labels.{split}"])
+        return torch.arange(n).repeat(len(self._tensors[f"logits.{split}"]) // n)
+
+    @property
+    def probe(self) -> Probe:
+        """Answers on mixed test images."""
+        lam = torch.tensor(self._json["lam"], dtype=torch.float64)
+        return Probe(_unpack(self._tensors, "probe.logits"), lam, self._tensors["probe.labels"].long())
+
+    @property
+    def features(self) -> Tensor:
+        """(M, d) float32 penultimate features of the first M test images."""
+        return self._tensors["features.test"].float()
+
+    @property
+    def probe_features(self) -> Tensor:
+        """(3, Q, d) float32 penultimate features of the first Q probe pairs at lam 0, .5 and 1."""
+        return self._tensors["features.probe"].float()
+
+    @property
+    def projection(self) -> Tensor | None:
+        """(N,) float32: h(x) of each test image for a teacher with an input-dependent temperature, else None."""
+        found = self._tensors.get("projection.test")
+        return None if found is None else found.float()
+
+    def _check(self, split: str) -> None:
+        if split not in self.splits:
+            raise KeyError(f"split {split!r}: record {self.id} has {', '.join(self.splits)}{nearest(split, self.splits)}")
+
+    @cached_property
+    def temperature(self) -> float:
+        """The post-hoc temperature that minimises NLL on validation data."""
+        return calibration.fit_temperature(self.logits("val"), self.labels("val"))
+
+    def report(self, *, rows: int | None = None, scaled: bool = False) -> calibration.Report:
+        """All calibration figures on test data.
+
+        Args:
+            rows: use the first so many rows only, so that records with unequal numbers of noise draws compare.
+            scaled: after post-hoc temperature scaling, fitted on validation data.
+        """
+        temperature = self.temperature if scaled else 1.0
+        return calibration.report(self.logits()[:rows], self.labels()[:rows], temperature=temperature)
+
+    def __repr__(self) -> str:
+        return f"<Record {self.id} {self.spec.data} {self.spec.arm} {self.spec.student} seed {self.spec.seed}>"
+
+
+class Records(Sequence[Record]):
+    """A list of records that knows how to become a table.
+
+    Attributes:
+        failed: messages of runs that were asked for and could not be made, by id.
+    """
+
+    def __init__(self, records: Iterable[Record], failed: Mapping[str, str] | None = None) -> None:
+        self._records = list(records)
+        self.failed = dict(failed or {})
+
+    @overload
+    def __getitem__(self, index: int) -> Record: ...
+    @overload
+    def __getitem__(self, index: slice) -> Records: ...
+    def __getitem__(self, index: int | slice) -> Record | Records:
+        return Records(self._records[index]) if isinstance(index, slice) else self._records[index]
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def select(self, **fields: Any) -> Records:
+        """The records whose spec has these values; ``teacher`` may be a model name, other names starting with ``teacher_`` reach into it.
+
+        Raises:
+            KeyError: for a name no spec has.
+        """
+        for name in fields:
+            if name not in _COLUMNS:
+                raise KeyError(f"{name!r}: select by {', '.join(_COLUMNS)}{nearest(name, _COLUMNS)}")
+        return Records(
+            record for record in self if all(_columns(record.spec)[name] == value for name, value in fields.items())
+        )
+
+    def frame(self) -> pd.DataFrame:
+        """One row for each record: what it was, every calibration figure on test, and after temperature scaling (``ts_``).
+
+        All rows use the same number of test rows: where some were evaluated under more noise draws, only those all have count.
+        """
+        rows = min((len(record._tensors["logits.test"]) for record in self), default=None)
+        return pd.DataFrame([_row(record, rows) for record in self])
+
+
+_COLUMNS = (
+    "data", "arm", "student", "teacher", "teacher_arm", "teacher_seed", "teacher_temperature", "teacher_spread", "tau", "alpha",
+    "partial", "lam_per", "smoothing", "kd_weight", "ce_weight", "epochs", "train_size", "seed",
+)  # fmt: skip
+
+
+def _columns(spec: RunSpec) -> dict[str, Any]:
+    """The spec as table columns; what an arm does not use is None, except alpha, which is 0 without mixing."""
+    teacher = spec.teacher
+    used = spec.arm_fields
+    return {
+        "data": spec.data,
+        "arm": spec.arm,
+        "student": spec.student,
+        "teacher": teacher and teacher.model,
+        "teacher_arm": teacher and teacher.arm,
+        "teacher_seed": None if teacher is None else teacher.seed,
+        "teacher_temperature": teacher and teacher.temperature,
+        "teacher_spread": None if teacher is None else teacher.temperature_spread,
+        "epochs": spec.epochs,
+        "train_size": spec.train_size,
+        "seed": spec.seed,
+        **{
+            name: getattr(spec, name) if name in used else (0.0 if name == "alpha" else None)
+            for name in ("tau", "alpha", "partial", "lam_per", "smoothing", "kd_weight", "ce_weight")
+        },
+    }
+
+
+def _row(record: Record, rows: int | None) -> dict[str, Any]:
+    native, scaled = record.report(rows=rows), record.report(rows=rows, scaled=True)
+    return {
+        "id": record.id,
+        **_columns(record.spec),
+        **asdict(native),
+        "temperature": record.temperature,
+        **{f"ts_{name}": value for name, value in asdict(scaled).items()},
+    }
+
+
+class RecordStore:
+    """A folder of records, one folder each, named by id.
+
+    Args:
+        path: the folder; made when the first record is written. "committed" is the repository's own ``book/records``.
+    """
+
+    def __init__(self, path: str | Path = "runs") -> None:
+        self.path = committed_path() if str(path) == "committed" else Path(path)
+
+    def ids(self) -> list[str]:
+        """The ids of all records, sorted. A record that is being written has no id yet."""
+        if not self.path.is_dir():
+            return []
+        folders = (entry for entry in self.path.iterdir() if not entry.name.startswith("."))
+        return sorted(entry.name for entry in folders if (entry / "record.json").is_file())
+
+    def list(self) -> Records:
+        """All records that can be read; damaged ones are skipped, :meth:`verify` names them."""
+        found = []
+        for id in self.ids():
+            try:
+                found.append(Record(self.path / id))
+            except DamagedRecord:
+                continue
+        return Records(found)
+
+    def __contains__(self, id: object) -> bool:
+        return isinstance(id, str) and (self.path / id / "record.json").is_file()
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self.list())
+
+    def load(self, id: str) -> Record:
+        """The record of an id (or of an unambiguous beginning of one).
+
+        Raises:
+            KeyError: when there is none, naming the store.
+            DamagedRecord: when it cannot be read.
+        """
+        matches = [known for known in self.ids() if known == id] or [known for known in self.ids() if known.startswith(id)]
+        if len(matches) != 1:
+            found = f"{len(matches)} begin so" if matches else "none"
+            raise KeyError(f"record {id!r}: {found} in {self.path} ({len(self.ids())} records)")
+        return Record(self.path / matches[0])
+
+    def find(self, specs: Iterable[RunSpec]) -> Records:
+        """The records of these specs, in their order; specs without a record are in ``.failed``, as "missing"."""
+        specs = list(dict.fromkeys(specs))
+        return Records(
+            (Record(self.path / spec.id) for spec in specs if spec.id in self),
+            {spec.id: "missing" for spec in specs if spec.id not in self},
+        )
+
+    def weights(self, id: str) -> Path | None:
+        """Where the weights of a run lie, or None when they were not kept."""
+        for path in (self.path / id / "model.safetensors", self.path / ".weights" / f"{id}.safetensors"):
+            if path.is_file():
+                return path
+        return None
+
+    def put(
+        self,
+        spec: RunSpec,
+        tensors: Mapping[str, Tensor],
+        *,
+        lam: Sequence[float],
+        classes: Sequence[str],
+        curve: Sequence[Mapping[str, float]],
+        provenance: Mapping[str, Any],
+        weights: Mapping[str, Tensor],
+    ) -> Record:
+        """Write a record: a temporary sibling, fsync, rename. A reader sees a whole record or none; a full disk leaves no rest.
+
+        Args:
+            tensors: as :func:`mixkd.evaluate.evaluate` returns them; logits are packed (see below), features become float16.
+            weights: a state dict.
+
+        Logits are stored as float16 after subtracting the maximum of each row, beside that maximum in float32: where probabilities are
+        decided, near the maximum, the rounding error is smallest.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{spec.id}.", dir=self.path))
+        try:
+            size = sum(tensor.numel() * tensor.element_size() for tensor in weights.values())
+            kept = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+            if size > WEIGHTS_CAP:
+                beside = self.path / ".weights"
+                beside.mkdir(exist_ok=True)
+                save_file(kept, folder / "weights.tmp")
+                os.replace(folder / "weights.tmp", beside / f"{spec.id}.safetensors")
+            else:
+                save_file(kept, folder / "model.safetensors")
+            save_file(_pack(tensors), folder / "tensors.safetensors")
+            record = {
+                "format": FORMAT,
+                "id": spec.id,
+                "spec": json.loads(spec.canonical()),
+                "classes": list(classes),
+                "lam": list(lam),
+                "curve": list(curve),
+                "provenance": dict(provenance),
+            }
+            (folder / "record.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+            sums = "".join(f"{_sha256(folder / name)}  {name}\n" for name in _FILES if (folder / name).exists())
+            (folder / _SUMS).write_text(sums, encoding="utf-8")
+            for path in folder.iterdir():
+                _fsync(path)
+            os.chmod(folder, 0o755)
+            target = self.path / spec.id
+            if target.exists():  # a damaged record that is being replaced, or a twin that was faster
+                shutil.rmtree(target)
+            os.rename(folder, target)
+            _fsync(self.path)
+            return Record(target)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+
+    def sweep(self, id: str) -> None:
+        """Remove what a killed writer of this id left behind. Call it only while nobody else writes that id."""
+        for folder in self.path.glob(f".{id}.*"):
+            if folder.is_dir():
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def verify(self) -> list[str]:
+        """Check every file of every record against its checksum; one line for each that is damaged, none when all is well."""
+        problems = []
+        for id in self.ids():
+            folder = self.path / id
+            try:
+                sums = dict(reversed(line.split("  ", 1)) for line in (folder / _SUMS).read_text(encoding="utf-8").splitlines())
+            except (OSError, ValueError) as error:
+                problems.append(f"{folder / _SUMS}: {error}")
+                continue
+            for name in sorted({"record.json", "tensors.safetensors"} - set(sums)):
+                problems.append(f"{folder / _SUMS}: does not list {name}")
+            for name, expected in sums.items():
+                path = folder / name
+                if not path.is_file():
+                    problems.append(f"{path}: missing")
+                elif _sha256(path) != expected:
+                    problems.append(f"{path}: differs from its checksum")
+            try:
+                record = Record(folder)
+            except DamagedRecord as error:
+                problems.append(str(error))
+                continue
+            if record.spec.id != id:
+                problems.append(f"{folder}: its spec has id {record.spec.id}")
+        return problems
+
+
+def committed_path() -> Path:
+    """The records that ship with the repository.
+
+    Raises:
+        FileNotFoundError: when the package was installed without the repository around it.
+    """
+    path = Path(__file__).resolve().parent.parent / "book" / "records"
+    if not path.is_dir():
+        raise FileNotFoundError(
+            f"store 'committed': no {path}. The committed records come with the repository: clone it and `pip install -e .`, "
+            "or name a store of your own."
+        )
+    return path
+
+
+def _pack(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    packed: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        if "logits" in name:
+            peak = tensor.float().amax(-1, keepdim=True)
+            packed[name] = (tensor.float() - peak).half()
+            packed[f"{name}.max"] = peak.squeeze(-1).contiguous()
+        elif tensor.is_floating_point():
+            packed[name] = tensor.half()
+        else:
+            packed[name] = tensor.to(torch.int32)
+    return {name: tensor.contiguous() for name, tensor in sorted(packed.items())}
+
+
+def _unpack(tensors: Mapping[str, Tensor], name: str) -> Tensor:
+    return tensors[name].float() + tensors[f"{name}.max"].unsqueeze(-1)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

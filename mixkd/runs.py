@@ -1,0 +1,368 @@
+"""From specs to records: find what is there, train what is missing, teachers before students.
+
+`run` for one, `collect` for many. Work is cut into cohorts and handed to one-thread worker processes; locks in the store keep two
+processes from training the same run. What is finished is on disk, so killing and starting again loses at most the running cohorts.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock
+from tqdm.auto import tqdm
+
+import mixkd
+from mixkd.data import Dataset, data_identity, load_data, normalise
+from mixkd.evaluate import evaluate
+from mixkd.models import build
+from mixkd.objectives import Teacher
+from mixkd.records import Record, Records, RecordStore
+from mixkd.spec import RunSpec
+from mixkd.teachers import UnreachableControl, freeze, matched_sigma, project, temper
+from mixkd.train import Precision, resolve_precision, train_cohort
+from mixkd.vicinal import LAM_GRID
+
+COHORT_SIZE = 8
+"""Students trained in one pass, at most: beyond that the shared teacher forward is a small part and memory grows."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """How to train, as opposed to what: nothing here changes a result beyond rounding.
+
+    Attributes:
+        root: folder where data sets lie; None for the default cache.
+        device: "auto", "cpu" or "cuda".
+        precision: "auto", "fp32", "bf16" or "fp16".
+        checkpoint_seconds: how often unfinished runs are saved.
+    """
+
+    root: str | None = None
+    device: str = "auto"
+    precision: Precision = "auto"
+    checkpoint_seconds: float = 60.0
+
+    def torch_device(self) -> torch.device:
+        """The device to train on.
+
+        Raises:
+            ValueError: for an unknown device, or "cuda" where there is none.
+        """
+        if self.device not in ("auto", "cpu") and not self.device.startswith("cuda"):
+            raise ValueError(f"device = {self.device!r}: must be one of auto, cpu, cuda")
+        if self.device.startswith("cuda") and not torch.cuda.is_available():
+            raise ValueError(f"device = {self.device!r}: no CUDA device here; use auto or cpu")
+        if self.device == "auto":
+            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device(self.device)
+
+
+def run(spec: RunSpec, store: str | Path | RecordStore = "runs", machine: Machine | None = None, progress: bool = True) -> Record:
+    """The record of one spec: from the store when it is there, else trained now (its teacher first, if need be).
+
+    Args:
+        spec: what to train.
+        store: a folder or a RecordStore.
+        machine: where and how; by default this one, on its GPU if it has one.
+        progress: show bars with an ETA.
+
+    Raises:
+        ValueError, FileNotFoundError: before any training, for a spec that does not fit its data or names what does not exist.
+        RuntimeError: when the loss diverged or a control cannot be built; no record is written.
+    """
+    records = collect([spec], store, workers=0, machine=machine, progress=progress)
+    if records.failed:
+        raise RuntimeError("\n".join(records.failed.values()))
+    return records[0]
+
+
+def collect(
+    specs: Iterable[RunSpec],
+    store: str | Path | RecordStore = "runs",
+    workers: int | None = None,
+    machine: Machine | None = None,
+    progress: bool = True,
+    executor: Executor | None = None,
+) -> Records:
+    """The records of many specs, in their order. Missing ones are trained, in cohorts, teachers first.
+
+    Args:
+        specs: duplicates are trained once.
+        store: a folder or a RecordStore.
+        workers: one-thread processes side by side; 0 trains in this process; None takes one for each CPU (or 0 on a GPU).
+        machine: see :class:`Machine`.
+        progress: show a bar over runs with an ETA.
+        executor: anything with ``submit``, instead of local processes.
+
+    Returns:
+        Records. Runs that diverged, and controls that cannot be built, are in ``.failed`` with the reason; the others are complete.
+
+    Raises:
+        ValueError, FileNotFoundError: before any training, for specs that cannot be run.
+    """
+    store = store if isinstance(store, RecordStore) else RecordStore(store)
+    machine = machine or Machine()
+    device = machine.torch_device()
+    specs = list(dict.fromkeys(specs))
+    wanted = [_resolve(spec, machine) for spec in specs]
+    located = {spec.data: given.data for spec, given in zip(wanted, specs, strict=True)}
+    if workers is None:
+        workers = 0 if device.type == "cuda" else len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
+
+    missing = {spec.id: spec for spec in wanted if spec.id not in store}
+    teachers = {
+        teacher.id: teacher
+        for spec in missing.values()
+        if (teacher := spec.teacher_run()) is not None and (teacher.id not in store or store.weights(teacher.id) is None)
+    }
+    missing = {id: spec for id, spec in missing.items() if id not in teachers}
+    for spec in [*teachers.values(), *missing.values()]:
+        _check(spec, machine, located.get(spec.data, spec.data))
+    jobs = [*_cohorts(teachers.values()), *_cohorts(missing.values())]
+    failed: dict[str, str] = {}
+    if jobs:
+        own = None
+        if executor is None and workers > 0 and len(jobs) > 1:
+            own = executor = ProcessPoolExecutor(
+                min(workers, len(jobs)), mp_context=get_context("spawn"), initializer=_start_worker, initargs=(os.getpid(),)
+            )
+        try:
+            failed = _work(jobs, set(teachers), store, machine, located, executor, progress)
+        finally:
+            if own is not None:
+                own.shutdown(wait=True, cancel_futures=True)
+    found = store.find(wanted)
+    return Records(found, {id: failed.get(id, reason) for id, reason in found.failed.items()})
+
+
+def _work(
+    jobs: Sequence[Sequence[RunSpec]],
+    teachers: set[str],
+    store: RecordStore,
+    machine: Machine,
+    located: dict[str, str],
+    executor: Executor | None,
+    progress: bool,
+) -> dict[str, str]:
+    """Do all jobs, each as soon as its teachers are there."""
+    failed: dict[str, str] = {}
+    pending = list(jobs)
+    running: dict[Future[dict[str, str]], Sequence[RunSpec]] = {}
+    unfinished = set(teachers)
+    arguments = (str(store.path), machine, located)
+    total = sum(len(job) for job in jobs)
+    with tqdm(total=total, disable=not progress, unit="run", desc="training", smoothing=0.1) as bar:
+        while pending or running:
+            ready = [job for job in pending if not ({t.id for spec in job if (t := spec.teacher_run())} & unfinished)]
+            if executor is None:
+                job = ready[0]
+                pending.remove(job)
+                alone = progress and total <= 2
+                results = [(job, lambda job=job: _train(job, *arguments, progress=alone))]
+            else:
+                for job in ready:
+                    running[executor.submit(_train, job, *arguments)] = job
+                    pending.remove(job)
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                results = [(running.pop(future), future.result) for future in done]
+            for job, result in results:
+                outcome: Callable[[], dict[str, str]] = result
+                failed |= outcome()
+                bar.update(len(job))
+                unfinished -= {spec.id for spec in job}
+    return failed
+
+
+def _cohorts(specs: Iterable[RunSpec]) -> list[list[RunSpec]]:
+    """Group specs that can be trained in one pass; those without a teacher join any cohort of their kind."""
+    groups: dict[str, dict[str, list[RunSpec]]] = defaultdict(lambda: defaultdict(list))
+    for spec in specs:
+        teacher = spec.teacher_run()
+        groups[spec.cohort()][teacher.id if teacher else ""].append(spec)
+    cohorts = []
+    for group in groups.values():
+        free = group.pop("", [])
+        members = sorted(group.values(), key=len) or [[]]
+        members[0] = free + members[0]
+        for member in members:
+            # equal parts, so that no straggler is left for the end
+            parts = -(-len(member) // COHORT_SIZE)
+            cohorts += [member[i::parts] for i in range(parts)]
+    return sorted(cohorts, key=len, reverse=True)
+
+
+def _train(job: Sequence[RunSpec], store_path: str, machine: Machine, located: dict[str, str], progress: bool = False) -> dict[str, str]:
+    """Train one cohort and write its records; returns what failed, by id."""
+    store, device = RecordStore(store_path), machine.torch_device()
+    locks, checkpoints = store.path / ".locks", store.path / ".checkpoints"
+    locks.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        for id in sorted(spec.id for spec in job):
+            stack.enter_context(FileLock(locks / f"{id}.lock"))
+            store.sweep(id)
+        # another process may have finished some of it while this one waited
+        todo = [spec for spec in job if spec.id not in store or (store.weights(spec.id) is None and spec.arm in _TEACHING)]
+        if not todo:
+            return {}
+        with _one_thread(device):
+            return _train_locked(todo, store, device, machine, located, checkpoints, progress)
+
+
+_TEACHING = ("ce", "label_smoothing", "mixup")
+
+
+def _train_locked(
+    todo: list[RunSpec],
+    store: RecordStore,
+    device: torch.device,
+    machine: Machine,
+    located: dict[str, str],
+    checkpoints: Path,
+    progress: bool,
+) -> dict[str, str]:
+    failed: dict[str, str] = {}
+    data = _load(todo[0], machine, located.get(todo[0].data, todo[0].data)).to(device)
+    teacher, record = _teacher(todo, store, data, device, machine)
+    sigma: dict[str, float] = {}
+    for spec in [spec for spec in todo if spec.arm == "kd_noise"]:
+        assert teacher is not None
+        try:
+            sigma[spec.id] = matched_sigma(teacher, spec, data)
+        except UnreachableControl as error:
+            failed[spec.id] = str(error)
+            todo.remove(spec)
+    if not todo:
+        return failed
+
+    began = time.perf_counter()
+    students = train_cohort(
+        todo, data, teacher, sigma=sigma, device=device, precision=machine.precision,
+        checkpoints=checkpoints, checkpoint_seconds=machine.checkpoint_seconds, progress=progress,
+    )  # fmt: skip
+    seconds = time.perf_counter() - began
+    for student in students:
+        spec = student.spec
+        if student.error is not None:
+            failed[spec.id] = str(student.error)
+            continue
+        asked = _load(spec, machine, located.get(spec.data, spec.data)).to(device)
+        tensors = evaluate(student.model, asked)
+        if spec.teacher is not None and spec.teacher.temperature_spread > 0:
+            tensors["projection.test"] = project(normalise(asked.splits["test"].images, asked), asked).cpu()
+        images = len(student.losses) * spec.batch_size
+        store.put(
+            spec,
+            tensors,
+            lam=LAM_GRID,
+            classes=data.classes,
+            curve=student.curve,
+            provenance={
+                **_provenance(),
+                "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
+                "precision": resolve_precision(machine.precision, device, spec.data),
+                "threads": torch.get_num_threads(),
+                "cohort": len(students),
+                "cohort_seconds": round(seconds, 3),
+                "cohort_images_per_second": round(images * len(students) / seconds, 1),
+                **({"sigma": sigma[spec.id]} if spec.id in sigma else {}),
+                **({"teacher": record.id} if record is not None and spec.teacher is not None else {}),
+            },
+            weights=student.model.state_dict(),
+        )
+        (checkpoints / f"{spec.id}.pt").unlink(missing_ok=True)
+    return failed
+
+
+def _teacher(
+    specs: Sequence[RunSpec], store: RecordStore, data: Dataset, device: torch.device, machine: Machine
+) -> tuple[Teacher | None, Record | None]:
+    """The one teacher of a cohort, with the tempering each of its students asks for."""
+    distilled = [(spec.teacher, teacher.id) for spec in specs if spec.teacher is not None and (teacher := spec.teacher_run())]
+    if not distilled:
+        return None, None
+    record = store.load(distilled[0][1])
+    weights = store.weights(record.id)
+    if weights is None:
+        raise RuntimeError(f"teacher {record.id}: its record is in {store.path}, its weights are not")
+    teacher = freeze(record, weights, data, device=device, precision=machine.precision)
+    for spec, _ in distilled:
+        tempering = temper(spec, record, data)
+        if tempering is not None:
+            teacher.temperatures[spec] = tempering
+    return teacher, record
+
+
+def _resolve(spec: RunSpec, machine: Machine) -> RunSpec:
+    """The spec as a record keeps it: a folder by name and content, never by path."""
+    if not spec.data.startswith("folder:"):
+        return spec
+    return spec.replace(data=data_identity(spec.data, machine.root))
+
+
+def _load(spec: RunSpec, machine: Machine, name: str) -> Dataset:
+    draws = spec.test_draws if name == "digits" else 1
+    return load_data(name, image_size=spec.image_size, train_size=spec.train_size, root=machine.root, test_draws=draws)
+
+
+def _check(spec: RunSpec, machine: Machine, name: str) -> None:
+    """What only data and models can judge, before anything trains."""
+    data = _load(spec, machine, name)
+    build(spec.student, data.n_classes, in_channels=data.channels, image_size=data.image_size)
+    n = len(data.splits["train"].labels)
+    if spec.batch_size > n:
+        raise ValueError(f"batch_size = {spec.batch_size}: larger than the {n} training images of {data.name}")
+
+
+@cache
+def _provenance() -> dict[str, Any]:
+    here = Path(__file__).resolve().parent
+    git = subprocess.run(["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return {
+        "mixkd": mixkd.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "system": platform.system(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "commit": git.stdout.strip() or None,
+    }
+
+
+class _one_thread:
+    """On a CPU a run always uses one thread: two change the bits, and are slower than two runs side by side."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.threads = torch.get_num_threads() if device.type == "cpu" else None
+
+    def __enter__(self) -> None:
+        if self.threads is not None:
+            torch.set_num_threads(1)
+
+    def __exit__(self, *_: object) -> None:
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+
+
+def _start_worker(parent: int) -> None:
+    """One thread for each worker, and no orphans: a worker whose parent was killed ends itself."""
+    torch.set_num_threads(1)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

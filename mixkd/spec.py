@@ -1,0 +1,317 @@
+"""What one run is: frozen, validated, hashable specs.
+
+A spec holds every field that changes the result and none that does not (no paths, devices, precision or worker counts). It
+knows nothing of data, models or training; names that only those can judge are checked when the run is prepared.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated, Any, Literal, Self, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+ArmName = Literal[
+    "ce", "label_smoothing", "mixup", "kd", "kd_mixup", "kd_mixed_targets", "kd_clean_ce_mixed", "kd_noise", "kd_shuffled_tail"
+]
+Optimizer = Literal["sgd", "adamw", "adam"]
+Schedule = Literal["cosine", "step", "constant"]
+Augmentation = Literal["none", "flip", "crop_flip"]
+MAX_TEST_DRAWS = 20
+
+_MIXING = frozenset({"alpha", "lam_per", "partial"})
+_DISTILLING = frozenset({"teacher", "tau", "kd_weight", "ce_weight"})
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What a student is trained with, and the spec fields that mean something to it."""
+
+    name: str
+    label: str
+    uses: frozenset[str]
+
+    @property
+    def distils(self) -> bool:
+        """Whether the arm has a teacher."""
+        return "teacher" in self.uses
+
+    @property
+    def mixes(self) -> bool:
+        """Whether the arm draws lam."""
+        return "alpha" in self.uses
+
+
+ARMS: Mapping[str, Arm] = {
+    arm.name: arm
+    for arm in (
+        Arm("ce", "cross-entropy", frozenset()),
+        Arm("label_smoothing", "label smoothing", frozenset({"smoothing"})),
+        Arm("mixup", "mixup", _MIXING),
+        Arm("kd", "distillation", _DISTILLING),
+        Arm("kd_mixup", "distillation on mixup", _DISTILLING | _MIXING),
+        Arm("kd_mixed_targets", "distillation, mixed clean targets", _DISTILLING | _MIXING),
+        Arm("kd_clean_ce_mixed", "distillation clean, cross-entropy mixed", _DISTILLING | _MIXING),
+        Arm("kd_noise", "distillation on noise", _DISTILLING | _MIXING),
+        Arm("kd_shuffled_tail", "distillation on mixup, tail shuffled", _DISTILLING | _MIXING),
+    )
+}
+_ARM_FIELDS = _MIXING | _DISTILLING | {"smoothing"}
+_SCHEDULE_FIELDS: Mapping[str, frozenset[str]] = {
+    "cosine": frozenset(),
+    "constant": frozenset(),
+    "step": frozenset({"milestones", "decay"}),
+}
+
+
+class SpecError(ValueError):
+    """A spec that cannot be run. The message names each bad value, what is allowed and the nearest match."""
+
+
+def nearest(name: object, allowed: Iterable[str]) -> str:
+    """``; did you mean 'x'?`` for the closest allowed name, or an empty string."""
+    close = difflib.get_close_matches(str(name), list(allowed), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+class _Spec(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def __init__(self, **fields: Any) -> None:
+        try:
+            super().__init__(**fields)
+        except ValidationError as error:
+            raise SpecError("\n".join(_explain(type(self), error))) from None
+
+
+def _explain(model: type[BaseModel], error: ValidationError) -> list[str]:
+    """One line for each bad field; pydantic reports each branch of a union apart."""
+    lines: dict[str, list[str]] = {}
+    for problem in error.errors():
+        name = str(problem["loc"][0]) if problem["loc"] else ""
+        kind, value = problem["type"], problem["input"]
+        if kind == "value_error":
+            message = str(problem["ctx"]["error"])
+            lines[f"{name}: {message}" if name else message] = []
+        elif kind == "extra_forbidden":
+            allowed = ", ".join(model.model_fields)
+            lines[f"{name}: no such field; fields are {allowed}{nearest(name, model.model_fields)}"] = []
+        elif kind == "missing":
+            lines[f"{name}: required, but not given"] = []
+        elif kind == "literal_error":
+            allowed_names = _choices(model.model_fields[name].annotation)
+            rule = f"one of {', '.join(allowed_names)}{nearest(value, allowed_names)}"
+            lines.setdefault(f"{name} = {value!r}: must be ", []).append(rule)
+        else:
+            rule = problem["msg"].removeprefix("Input should be ")
+            lines.setdefault(f"{name} = {value!r}: must be ", []).append(rule)
+    return [head + ", or ".join(rules) for head, rules in lines.items()]
+
+
+def _choices(annotation: Any) -> list[str]:
+    """The strings a (possibly nested) Literal admits."""
+    if isinstance(annotation, str):
+        return [annotation]
+    return [choice for part in get_args(annotation) for choice in _choices(part)]
+
+
+class TeacherSpec(_Spec):
+    """The frozen teacher: how it was trained, and how its logits are tempered before any student sees them.
+
+    Attributes:
+        model: a name :func:`mixkd.models.names` lists.
+        arm: what it was trained with: "ce", "label_smoothing" or "mixup".
+        seed: of its own training, >= 0.
+        alpha, smoothing: of its own arm.
+        epochs, lr: of its training; as the student's where not given.
+        train_size: training images, "all", or as the student's where not given.
+        temperature: its logits are divided by this (> 0) before distillation. "fitted" is the temperature that minimises its NLL on
+            validation data. The ranking of its classes, so its accuracy, stays.
+        temperature_spread: s >= 0; makes that temperature depend on the input, proportional to exp(s h(x)) with h a fixed random
+            projection of the pixels, rescaled so that the mean confidence on validation data stays. 0 switches it off.
+    """
+
+    model: str
+    arm: Literal["ce", "label_smoothing", "mixup"] = "ce"
+    seed: Annotated[int, Field(ge=0)] = 0
+    alpha: Annotated[float, Field(ge=0)] = 1.0
+    smoothing: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    epochs: Annotated[int, Field(ge=1)] | None = None
+    lr: Annotated[float, Field(gt=0)] | None = None
+    train_size: Annotated[int, Field(ge=1)] | Literal["all"] | None = None
+    temperature: Annotated[float, Field(gt=0)] | Literal["fitted"] = 1.0
+    temperature_spread: Annotated[float, Field(ge=0)] = 0.0
+
+    @model_validator(mode="after")
+    def _only_what_the_arm_uses(self) -> Self:
+        _reject_unused(self, ARMS[self.arm].uses, {"alpha", "smoothing"}, f"arm {self.arm!r}")
+        return self
+
+
+class RunSpec(_Spec):
+    """One training run: data, student, arm, recipe, seed.
+
+    The defaults are the recipe of the embedded data set, ``digits``; profiles hold those of the others. The default objective
+    follows the authors' public code: KL only, tau 2, lam ~ Beta(1, 1) for each sample.
+
+    Attributes:
+        data: "digits", "gaussians", "gaussians16", "cifar10", "cifar100", or "folder:PATH". A record never keeps the path: it is
+            replaced by "folder:NAME@DIGEST" when the run is prepared.
+        arm: what the student is trained with, see :data:`ARMS`.
+        student: a name :func:`mixkd.models.names` lists.
+        teacher: for arms that distil.
+        tau: distillation temperature > 0, or "std": each row of logits divided by its own standard deviation, without the factor
+            tau^2 (Choi et al. 2023).
+        alpha: Beta parameter of lam, >= 0; 0 means no mixing.
+        lam_per: one lam per "sample" or per "batch".
+        partial: fraction of each batch that is mixed, in [0, 1].
+        smoothing: label smoothing, in (0, 1).
+        kd_weight, ce_weight: weights of the two terms, >= 0, not both 0. The classic recipe is tau 4, .9 and .1; the usual one on
+            ImageNet tau 1, .5 and .5. "kd_clean_ce_mixed" needs both.
+        train_size: number of training images (a fixed, nested, stratified subset), all of them if not given.
+        image_size: side in pixels; the data set's own if not given.
+        augment: "none", "flip" or "crop_flip".
+        epochs, batch_size: the last incomplete batch of an epoch is dropped.
+        optimizer, lr, momentum, nesterov, weight_decay: momentum and nesterov belong to "sgd".
+        schedule: "cosine" to zero, "step" or "constant", after a linear warm-up of ``warmup`` epochs.
+        milestones, decay: of "step": epochs after which the rate is multiplied by decay.
+        test_draws: digits only: under how many fixed noise draws each test image is evaluated, 1 to 20.
+        seed: of initialisation, data order, augmentation and mixing.
+
+    Raises:
+        SpecError: for unknown fields, fields the arm, optimiser or schedule does not use, values out of range, impossible
+            combinations.
+    """
+
+    data: str
+    arm: ArmName
+    student: str
+    teacher: TeacherSpec | None = None
+    tau: Annotated[float, Field(gt=0)] | Literal["std"] = 2.0
+    alpha: Annotated[float, Field(ge=0)] = 1.0
+    lam_per: Literal["sample", "batch"] = "sample"
+    partial: Annotated[float, Field(ge=0, le=1)] = 1.0
+    smoothing: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    kd_weight: Annotated[float, Field(ge=0)] = 1.0
+    ce_weight: Annotated[float, Field(ge=0)] = 0.0
+    train_size: Annotated[int, Field(ge=1)] | None = None
+    image_size: Annotated[int, Field(ge=8)] | None = None
+    augment: Augmentation = "none"
+    epochs: Annotated[int, Field(ge=1)] = 40
+    batch_size: Annotated[int, Field(ge=1)] = 100
+    optimizer: Optimizer = "adamw"
+    lr: Annotated[float, Field(gt=0)] = 0.05
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    nesterov: bool = False
+    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    schedule: Schedule = "cosine"
+    warmup: Annotated[float, Field(ge=0)] = 0.0
+    milestones: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    decay: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    test_draws: Annotated[int, Field(ge=1, le=MAX_TEST_DRAWS)] = 4
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        arm = ARMS[self.arm]
+        _reject_unused(self, arm.uses, _ARM_FIELDS, f"arm {self.arm!r}")
+        _reject_unused(self, _SCHEDULE_FIELDS[self.schedule], {"milestones", "decay"}, f"schedule {self.schedule!r}")
+        sgd = {"momentum", "nesterov"}
+        _reject_unused(self, sgd if self.optimizer == "sgd" else set(), sgd, f"optimizer {self.optimizer!r}")
+        _reject_unused(self, {"test_draws"} if self.data == "digits" else set(), {"test_draws"}, f"data {self.data!r}")
+        if arm.distils and self.teacher is None:
+            raise ValueError(f"teacher: arm {self.arm!r} needs a teacher, for instance TeacherSpec(model='cnn32')")
+        if arm.distils and self.kd_weight == 0:
+            raise ValueError(f"kd_weight = 0: arm {self.arm!r} distils; for none of it use arm 'ce' or 'mixup'")
+        if self.arm == "kd_clean_ce_mixed" and self.ce_weight == 0:
+            raise ValueError("ce_weight = 0.0: arm 'kd_clean_ce_mixed' needs its cross-entropy term, for instance ce_weight=1.0")
+        if self.schedule == "step" and not self.milestones:
+            raise ValueError("milestones: schedule 'step' needs at least one epoch, for instance (150, 180, 210)")
+        if list(self.milestones) != sorted(set(self.milestones)):
+            raise ValueError(f"milestones = {self.milestones}: must grow")
+        if self.warmup >= self.epochs:
+            raise ValueError(f"warmup = {self.warmup}: must be shorter than epochs = {self.epochs}")
+        if self.data.startswith("folder:") and not self.data.removeprefix("folder:"):
+            raise ValueError("data = 'folder:': say which, as in 'folder:PATH' or 'folder:NAME@DIGEST'")
+        return self
+
+    def canonical(self) -> str:
+        """The spec as JSON with sorted keys, without the fields that hold their default: what the id is a hash of."""
+        return json.dumps(self.model_dump(mode="json", exclude_defaults=True), sort_keys=True, separators=(",", ":"))
+
+    @cached_property
+    def id(self) -> str:
+        """16 hexadecimal digits, the same in every process and on every machine."""
+        return hashlib.sha256(self.canonical().encode()).hexdigest()[:16]
+
+    @property
+    def arm_fields(self) -> frozenset[str]:
+        """The fields its arm uses beyond those every arm does."""
+        return ARMS[self.arm].uses
+
+    def replace(self, **changes: Any) -> RunSpec:
+        """A spec with some fields changed. Fields that a changed arm, schedule or optimiser no longer uses are dropped."""
+        kept = {name: getattr(self, name) for name in self.model_fields_set if name not in changes}
+        return build_spec(kept, changes)
+
+    def teacher_run(self) -> RunSpec | None:
+        """The spec of the teacher's own training, or None. Specs that differ only in the tempering of logits share it."""
+        if self.teacher is None:
+            return None
+        teacher = self.teacher
+        recipe = ("data", "image_size", "augment", "batch_size", "optimizer", "momentum", "nesterov", "weight_decay", "schedule",
+                  "warmup", "milestones", "decay", "epochs", "lr", "train_size")
+        fields = {name: getattr(self, name) for name in recipe if name in self.model_fields_set}
+        own = {name: getattr(teacher, name) for name in ("arm", "seed", "alpha", "smoothing", "epochs", "lr", "train_size")}
+        fields |= {name: value for name, value in own.items() if value is not None} | {"student": teacher.model}
+        if fields.get("train_size") == "all":
+            del fields["train_size"]
+        if self.data == "digits":
+            fields["test_draws"] = MAX_TEST_DRAWS
+        return build_spec(fields, {})
+
+    def cohort(self) -> str:
+        """Two specs with the same answer may be trained in one pass: same data, order and length. (Teachers are compared apart.)"""
+        shared = self.model_dump(include={"data", "train_size", "image_size", "augment", "epochs", "batch_size", "seed"})
+        return json.dumps(shared, sort_keys=True)
+
+
+def build_spec(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> RunSpec:
+    """A spec from defaults (a profile, an older spec) overlaid by what was given.
+
+    Defaults that the resulting arm, schedule, optimiser or data set does not use are dropped; a *given* field that is not used is an
+    error all the same.
+    """
+    used = _used_fields({**defaults, **given})
+    return RunSpec(**{name: value for name, value in defaults.items() if name in used} | dict(given))
+
+
+def _used_fields(fields: Mapping[str, Any]) -> set[str]:
+    arm = ARMS.get(fields.get("arm", ""))
+    unused: set[str] = set()
+    if arm is not None:
+        unused |= _ARM_FIELDS - arm.uses
+    unused |= {"milestones", "decay"} - _SCHEDULE_FIELDS.get(fields.get("schedule", "cosine"), frozenset())
+    if fields.get("optimizer", "adamw") != "sgd":
+        unused |= {"momentum", "nesterov"}
+    if fields.get("data") != "digits":
+        unused.add("test_draws")
+    return set(RunSpec.model_fields) - unused
+
+
+def _reject_unused(spec: BaseModel, used: Iterable[str], candidates: Iterable[str], what: str) -> None:
+    given = spec.model_fields_set
+    for name in sorted((set(candidates) - set(used)) & given):
+        default = type(spec).model_fields[name].default
+        value = getattr(spec, name)
+        if name == "teacher" and value is None:
+            continue
+        users = ""
+        if name in _ARM_FIELDS and isinstance(spec, RunSpec):
+            users = f" (used by {', '.join(arm.name for arm in ARMS.values() if name in arm.uses)})"
+        raise ValueError(f"{name} = {value!r}: {what} does not use it{users}; leave it out (its default is {default!r})")

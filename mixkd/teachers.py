@@ -1,0 +1,149 @@
+"""Frozen teachers: from the record of a trained one to what the students of a cohort query.
+
+Loads weights, folds batch norm, tempers logits, and finds the noise level that matches a teacher's entropy on mixed inputs. A
+teacher never trains here, and never sees the test split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from mixkd.data import Dataset, normalise
+from mixkd.models import build, fold_batchnorm
+from mixkd.objectives import Teacher
+from mixkd.records import Record
+from mixkd.spec import RunSpec, TeacherSpec
+from mixkd.train import Precision, autocast, resolve_precision, stream
+from mixkd.vicinal import draw_mixing, mix
+
+SIGMA_MAX = 8.0
+"""Largest noise tried, in standard deviations of the normalised images."""
+
+
+class UnreachableControl(RuntimeError):
+    """No noise makes the teacher as uncertain as mixed inputs do: the control ``kd_noise`` does not exist for this teacher."""
+
+
+def freeze(
+    record: Record, weights: Path, data: Dataset, *, device: torch.device | str = "cpu", precision: Precision = "auto"
+) -> Teacher:
+    """The teacher of a record, in eval mode, batch norm folded, without gradients.
+
+    Args:
+        record: of the teacher's own training.
+        weights: its state dict, as safetensors.
+        data: on which the students train.
+        device, precision: as in :func:`mixkd.train.train_cohort`.
+
+    Returns:
+        A :class:`Teacher` without tempering; see :func:`temper`.
+    """
+    device = torch.device(device)
+    resolved = resolve_precision(precision, device, record.spec.data)
+    model = build(record.spec.student, data.n_classes, in_channels=data.channels, image_size=data.image_size)
+    model.load_state_dict(load_file(weights))
+    network = fold_batchnorm(model.eval()).to(device)
+    if data.splits["train"].images.ndim == 4:
+        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @torch.inference_mode()
+    def logits(images: Tensor) -> Tensor:
+        with autocast(resolved, device):
+            out: Tensor = network(images)
+        return out.float().clone()
+
+    return Teacher(logits)
+
+
+def temper(spec: TeacherSpec, record: Record, data: Dataset) -> Callable[[Tensor], Tensor | float] | None:
+    """The function from normalised images to the temperature that divides the teacher's logits; None where that is 1.
+
+    Raises:
+        ValueError: when a spread is so large that no scale keeps the mean confidence.
+    """
+    base = record.temperature if spec.temperature == "fitted" else float(spec.temperature)
+    if spec.temperature_spread == 0:
+        return None if base == 1 else lambda images: base
+    val = data.splits["val"]
+    h = project(normalise(val.images, data).cpu(), data)
+    logits = record.logits("val").double() / base
+    target = float(logits.softmax(-1).amax(-1).mean())
+    spread = torch.exp(spec.temperature_spread * h).double().unsqueeze(-1)
+
+    def excess(scale: float) -> float:
+        return float((logits / (scale * spread)).softmax(-1).amax(-1).mean()) - target
+
+    low, high = 1e-2, 1e2
+    if not excess(low) > 0 > excess(high):
+        raise ValueError(f"temperature_spread = {spec.temperature_spread}: no scale keeps the teacher's mean confidence of {target:.3f}")
+    for _ in range(60):
+        middle = (low * high) ** 0.5
+        low, high = (middle, high) if excess(middle) > 0 else (low, middle)
+    scale = base * (low * high) ** 0.5
+    return lambda images: scale * torch.exp(spec.temperature_spread * project(images, data)).unsqueeze(-1)
+
+
+def project(images: Tensor, data: Dataset) -> Tensor:
+    """h(x): a fixed random direction of pixel space, standardised on validation data.
+
+    Args:
+        images: (N, ...) float32, normalised.
+
+    Returns:
+        (N,) float32, mean 0 and standard deviation 1 over the validation split.
+    """
+    val = normalise(data.splits["val"].images[:1000], data).flatten(1)
+    direction = torch.randn(val.shape[1], generator=stream(0, "projection", 0)).to(val.device)
+    reference = val @ direction
+    direction, centre, width = (tensor.to(images.device) for tensor in (direction, reference.mean(), reference.std()))
+    return (images.flatten(1) @ direction - centre) / width
+
+
+def matched_sigma(teacher: Teacher, spec: RunSpec, data: Dataset) -> float:
+    """The noise of ``kd_noise``: the smallest sigma at which the teacher's mean entropy on noisy validation images equals that on mixed ones.
+
+    Args:
+        teacher: with the tempering of ``spec.teacher`` in place.
+        spec: whose alpha, lam_per and partial say how images would be mixed.
+        data: its validation split is used, at most 1000 images.
+
+    Returns:
+        sigma > 0, in units of normalised images.
+
+    Raises:
+        UnreachableControl: when no sigma up to :data:`SIGMA_MAX` reaches that entropy.
+    """
+    assert spec.teacher is not None
+    images = normalise(data.splits["val"].images[:1000], data)
+    temperature = teacher.temperatures.get(spec.teacher)
+    mixing = draw_mixing(len(images), spec.alpha, stream(0, "sigma mixing", 0), per=spec.lam_per, partial=spec.partial)
+    noise = torch.randn(images.shape, generator=stream(0, "sigma noise", 0)).to(images.device)
+
+    def entropy(x: Tensor) -> float:
+        logits = torch.cat([teacher.network(chunk) for chunk in x.split(256)])
+        if temperature is not None:
+            logits = logits / temperature(x)
+        log_p = logits.double().log_softmax(-1)
+        return float(-(log_p.exp() * log_p).sum(-1).mean())
+
+    target = entropy(mix(images, mixing.lam.to(images.device), mixing.partner.to(images.device)))
+    steps = [SIGMA_MAX * (i / 32) ** 2 for i in range(33)]
+    entropies = [entropy(images + sigma * noise) for sigma in steps]
+    crossing = next((i for i in range(1, 33) if entropies[i] >= target > entropies[i - 1]), None)
+    if crossing is None:
+        raise UnreachableControl(
+            f"run {spec.id}: the teacher's mean entropy on mixed validation images is {target:.3f} nats, on noisy ones at most "
+            f"{max(entropies):.3f} up to sigma = {SIGMA_MAX}; the control kd_noise does not exist for this teacher"
+        )
+    low, high = steps[crossing - 1], steps[crossing]
+    for _ in range(30):
+        middle = (low + high) / 2
+        low, high = (low, middle) if entropy(images + middle * noise) >= target else (middle, high)
+    return high
+
+

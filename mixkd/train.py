@@ -1,0 +1,304 @@
+"""The training loop, over a cohort: students that share data, data order, length and teacher, trained in one pass.
+
+No trainer class, no callbacks, no files but checkpoints. What a student becomes does not depend on who else is in its cohort: each
+draw comes from a generator seeded by (seed, purpose, step), so arms are paired, and resuming needs no random state.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from mixkd.data import Dataset, augment, normalise
+from mixkd.models import Model, build
+from mixkd.objectives import Teacher, Views, loss
+from mixkd.spec import RunSpec
+from mixkd.vicinal import Mixing, draw_mixing
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+CURVE_POINTS = 20
+CURVE_IMAGES = 1000
+
+
+class TrainingDiverged(RuntimeError):
+    """The loss of a run became NaN or infinite. No record is written; the message names the step and the last good checkpoint."""
+
+
+@dataclass
+class Student:
+    """A student while it trains: everything a checkpoint holds.
+
+    Attributes:
+        losses: (steps,) float32 on the device; written each step, read once an epoch.
+        curve: one row per curve point: epoch, train_loss, lr, val_accuracy, val_nll, val_confidence.
+        step: how many steps it has done.
+        error: why it was dropped from the cohort, or None.
+    """
+
+    spec: RunSpec
+    model: Model
+    optimizer: torch.optim.Optimizer
+    losses: Tensor
+    scaler: torch.amp.GradScaler
+    curve: list[dict[str, float]] = field(default_factory=list)
+    step: int = 0
+    error: TrainingDiverged | None = None
+
+
+def stream(seed: int, purpose: str, step: int) -> torch.Generator:
+    """The generator of one draw: on the CPU, a function of (seed, purpose, step) only, the same on every machine."""
+    digest = hashlib.sha256(f"{seed}/{purpose}/{step}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+
+
+def learning_rate(spec: RunSpec, step: int, steps_per_epoch: int) -> float:
+    """The learning rate of a step (counted from 0): linear warm-up, then cosine to zero, steps, or constant."""
+    epoch = step / steps_per_epoch
+    if epoch < spec.warmup:
+        return spec.lr * (step + 1) / math.ceil(spec.warmup * steps_per_epoch)
+    if spec.schedule == "step":
+        return spec.lr * spec.decay ** sum(epoch >= milestone for milestone in spec.milestones)
+    if spec.schedule == "cosine":
+        return spec.lr * 0.5 * (1 + math.cos(math.pi * (epoch - spec.warmup) / (spec.epochs - spec.warmup)))
+    return spec.lr
+
+
+def resolve_precision(precision: Precision, device: torch.device, data: str) -> Literal["fp32", "bf16", "fp16"]:
+    """What "auto" means here: bf16 where the hardware multiplies in it, except for the small data sets, where it gains nothing."""
+    if precision not in ("auto", "fp32", "bf16", "fp16"):
+        raise ValueError(f"precision = {precision!r}: must be one of auto, fp32, bf16, fp16")
+    if precision != "auto":
+        return precision
+    if data == "digits" or data.startswith("gaussians"):
+        return "fp32"
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    return "bf16" if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported() else "fp32"
+
+
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
+    """Lower precision for the body of a network; heads and losses leave it themselves."""
+    if precision == "fp32":
+        return nullcontext()
+    return torch.autocast(device.type, dtype={"bf16": torch.bfloat16, "fp16": torch.float16}[precision])
+
+
+def start(spec: RunSpec, data: Dataset, device: torch.device, precision: str) -> Student:
+    """A freshly initialised student, or :class:`ValueError` when the spec does not fit the data."""
+    n = len(data.splits["train"].labels)
+    if spec.batch_size > n:
+        raise ValueError(f"batch_size = {spec.batch_size}: larger than the {n} training images of {data.name}")
+    model = build(spec.student, data.n_classes, in_channels=data.channels, image_size=data.image_size, seed=spec.seed).to(device)
+    if data.splits["train"].images.ndim == 4:
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    steps = n // spec.batch_size * spec.epochs
+    scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+    return Student(spec, model, _optimizer(spec, model), torch.zeros(steps, device=device), scaler)
+
+
+def _optimizer(spec: RunSpec, model: Model) -> torch.optim.Optimizer:
+    shared: dict[str, Any] = {"lr": spec.lr, "weight_decay": spec.weight_decay, "fused": True}
+    if spec.optimizer == "sgd":
+        return torch.optim.SGD(model.parameters(), momentum=spec.momentum, nesterov=spec.nesterov, **shared)
+    kind = torch.optim.AdamW if spec.optimizer == "adamw" else torch.optim.Adam
+    return kind(model.parameters(), **shared)
+
+
+def train_cohort(
+    specs: Sequence[RunSpec],
+    data: Dataset,
+    teacher: Teacher | None = None,
+    *,
+    sigma: dict[str, float] | None = None,
+    device: torch.device | str = "cpu",
+    precision: Precision = "auto",
+    checkpoints: Path | None = None,
+    checkpoint_seconds: float = 60.0,
+    progress: bool = False,
+) -> list[Student]:
+    """Train all students of a cohort and return them in the order of ``specs``.
+
+    Args:
+        specs: specs of equal :meth:`RunSpec.cohort`.
+        data: the loaded data set, in the specs' size.
+        teacher: of every spec that distils.
+        sigma: noise level of each ``kd_noise`` spec, by id.
+        device: "cpu" or "cuda".
+        precision: of the network's body; see :func:`resolve_precision`.
+        checkpoints: folder for ``ID.pt``; where one lies it is continued from, bit for bit. None: no checkpoints.
+        checkpoint_seconds: how often they are written.
+        progress: show a bar over steps with an ETA.
+
+    Returns:
+        Students with ``model`` in eval mode. One whose loss left the finite numbers has ``error`` set; the others are not affected.
+
+    Raises:
+        ValueError: before the first step, when the specs do not fit together or do not fit the data.
+    """
+    if len({spec.cohort() for spec in specs}) != 1:
+        raise ValueError("the specs of a cohort must share data, sizes, augmentation, epochs, batch size and seed")
+    device = torch.device(device)
+    data = data.to(device)
+    lead = specs[0]
+    precision = resolve_precision(precision, device, lead.data)
+    students = [start(spec, data, device, precision) for spec in specs]
+    if checkpoints is not None:
+        for student in students:
+            _load(student, checkpoints)
+
+    train = data.splits["train"]
+    batch, per_epoch = lead.batch_size, len(train.labels) // lead.batch_size
+    total = per_epoch * lead.epochs
+    curve_epochs = {round(lead.epochs * (i + 1) / CURVE_POINTS) for i in range(CURVE_POINTS)} | {lead.epochs}
+    first = min(student.step for student in students)
+    order, order_epoch = torch.empty(0), -1
+    saved = time.monotonic()
+
+    def draw(spec: RunSpec, generator: torch.Generator) -> Mixing:
+        mixing = draw_mixing(batch, spec.alpha, generator, per=spec.lam_per, partial=spec.partial)
+        return Mixing(mixing.lam.to(device), mixing.partner.to(device))
+
+    for step in tqdm(range(first, total), initial=first, total=total, disable=not progress, unit="step", desc=lead.arm):
+        epoch, position = divmod(step, per_epoch)
+        if epoch != order_epoch:
+            order = torch.randperm(len(train.labels), generator=stream(lead.seed, "order", epoch)).to(device)
+            order_epoch = epoch
+        index = order[position * batch : (position + 1) * batch]
+        images = normalise(train.images[index], data)
+        images = augment(images, stream(lead.seed, "augment", step), lead.augment)
+        views = Views(
+            clean=images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images,
+            labels=train.labels[index],
+            teacher=teacher,
+            stream=lambda purpose, step=step: stream(lead.seed, purpose, step),  # type: ignore[misc]
+            draw=draw,
+            sigma=sigma or {},
+        )
+        for student in students:
+            if student.step > step or student.error:  # a resumed cohort may hold students at different steps
+                continue
+            _step(student, views, learning_rate(student.spec, step, per_epoch), precision)
+            if position == per_epoch - 1:
+                _end_epoch(student, data, epoch + 1, per_epoch, epoch + 1 in curve_epochs, checkpoints)
+        if checkpoints is not None and time.monotonic() - saved > checkpoint_seconds:
+            for student in students:
+                if not student.error and bool(student.losses[: student.step].isfinite().all()):
+                    _save(student, checkpoints)
+            saved = time.monotonic()
+
+    for student in students:
+        student.model.eval()
+    return students
+
+
+def _step(student: Student, views: Views, lr: float, precision: str) -> None:
+    """One optimiser step; no value leaves the device."""
+    model, optimizer = student.model, student.optimizer
+
+    def logits(images: Tensor) -> Tensor:
+        with autocast(precision, images.device):
+            out: Tensor = model(images)
+        return out
+
+    model.train()
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+    value = loss(student.spec, logits, views)
+    optimizer.zero_grad(set_to_none=True)
+    student.scaler.scale(value).backward()
+    student.scaler.step(optimizer)
+    student.scaler.update()
+    student.losses[student.step] = value.detach()
+    student.step += 1
+
+
+def _end_epoch(
+    student: Student, data: Dataset, epoch: int, per_epoch: int, curve_point: bool, checkpoints: Path | None
+) -> None:
+    losses = student.losses[student.step - per_epoch : student.step]
+    bad = (~losses.isfinite()).nonzero()
+    if len(bad):
+        step = student.step - per_epoch + int(bad[0])
+        path = checkpoints / f"{student.spec.id}.pt" if checkpoints is not None else None
+        last = f"the last good checkpoint is {path}" if path is not None and path.exists() else "there is no checkpoint"
+        student.error = TrainingDiverged(
+            f"run {student.spec.id} ({student.spec.arm}, seed {student.spec.seed}): the loss is {float(losses[bad[0]])} at step "
+            f"{step} (epoch {epoch}); no record was written, {last}. A smaller lr than {student.spec.lr} is the usual cure."
+        )
+    elif curve_point:
+        val = data.splits["val"]
+        student.model.eval()
+        logits = predict(student.model, data, val.images[:CURVE_IMAGES]).double()
+        log_p, labels = logits.log_softmax(-1), val.labels[:CURVE_IMAGES]
+        student.curve.append(
+            {
+                "epoch": epoch,
+                "train_loss": float(losses.double().mean()),
+                "lr": float(student.optimizer.param_groups[0]["lr"]),
+                "val_accuracy": float((logits.argmax(-1) == labels).double().mean()),
+                "val_nll": float(-log_p.gather(1, labels[:, None]).mean()),
+                "val_confidence": float(log_p.amax(-1).exp().mean()),
+            }
+        )
+
+
+@torch.inference_mode()
+def predict(model: torch.nn.Module, data: Dataset, images: Tensor, batch: int = 1024, features: bool = False) -> Tensor:
+    """Logits (or penultimate features) in float32 for raw images, batch by batch, on the images' device.
+
+    Args:
+        model: in eval mode.
+        data: whose normalisation applies.
+        images: (N, C, H, W) uint8 or (N, d) float32.
+        batch: rows per forward pass. Fixed, since another size may round differently.
+        features: return (N, d) penultimate features instead of (N, K) logits.
+    """
+    parts = []
+    for chunk in images.split(batch):
+        x = normalise(chunk, data)
+        parts.append(model.features(x) if features else model(x))  # type: ignore[operator]
+    return torch.cat(parts).float()
+
+
+def _save(student: Student, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{student.spec.id}.pt"
+    partial = path.with_suffix(f".{os.getpid()}.tmp")
+    try:
+        torch.save(
+            {
+                "model": student.model.state_dict(),
+                "optimizer": student.optimizer.state_dict(),
+                "scaler": student.scaler.state_dict(),
+                "losses": student.losses,
+                "curve": student.curve,
+                "step": student.step,
+            },
+            partial,
+        )
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _load(student: Student, folder: Path) -> None:
+    path = folder / f"{student.spec.id}.pt"
+    if not path.exists():
+        return
+    state = torch.load(path, map_location=student.losses.device, weights_only=True)
+    student.model.load_state_dict(state["model"])
+    student.optimizer.load_state_dict(state["optimizer"])
+    if student.scaler.is_enabled():
+        student.scaler.load_state_dict(state["scaler"])
+    student.losses, student.curve, student.step = state["losses"], state["curve"], state["step"]

@@ -1,0 +1,165 @@
+"""Specs: stable ids, and errors that teach."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from mixkd.spec import ARMS, RunSpec, SpecError, TeacherSpec, build_spec
+from mixkd.studies import STUDIES, load_profile, profiles, study
+
+KD = {"data": "digits", "arm": "kd_mixup", "student": "cnn8", "teacher": TeacherSpec(model="cnn32")}
+
+
+@pytest.mark.parametrize(
+    ("changes", "id"),
+    [
+        ({}, "2ccbf72e63346017"),
+        ({"seed": 3, "tau": 4}, "c11196ccc1f38308"),
+        ({"arm": "kd"}, "1f0ff4bc88e6b1d8"),
+    ],
+)
+def test_ids_never_change(changes, id):
+    """Committed records are found by id: if this fails, a default changed and every record is orphaned."""
+    assert RunSpec(**{**KD, **changes}).id == id
+
+
+def test_id_is_the_same_in_another_process():
+    code = "from mixkd.spec import *; print(RunSpec(data='digits', arm='ce', student='cnn8', seed=7).id)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    assert out == RunSpec(data="digits", arm="ce", student="cnn8", seed=7).id
+
+
+def test_spelling_a_default_out_changes_nothing():
+    assert RunSpec(**KD).id == RunSpec(**KD, tau=2, alpha=1, lam_per="sample", kd_weight=1.0).id
+    assert RunSpec(**KD, tau=2) == RunSpec(**KD, tau=2.0)
+
+
+@given(
+    tau=st.one_of(st.floats(0.1, 20), st.just("std")),
+    alpha=st.floats(0, 8),
+    partial=st.floats(0, 1),
+    seed=st.integers(0, 10**9),
+    temperature=st.floats(0.1, 9),
+)
+def test_canonical_json_round_trips(tau, alpha, partial, seed, temperature):
+    teacher = TeacherSpec(model="cnn32", temperature=temperature)
+    spec = RunSpec(**{**KD, "teacher": teacher}, tau=tau, alpha=alpha, partial=partial, seed=seed)
+    again = RunSpec(**json.loads(spec.canonical()))
+    assert again == spec
+    assert again.id == spec.id
+    assert hash(again) == hash(spec)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"arm": "kd_mixpu"}, ["'kd_mixpu'", "label_smoothing", "did you mean 'kd_mixup'"]),
+        ({"taau": 1}, ["taau", "no such field", "did you mean 'tau'"]),
+        ({"tau": 0}, ["tau = 0", "greater than 0", "std"]),
+        ({"tau": -2.0}, ["tau = -2.0", "greater than 0"]),
+        ({"tau": "sdt"}, ["'sdt'", "did you mean 'std'"]),
+        ({"alpha": -1}, ["alpha = -1", "greater than or equal to 0"]),
+        ({"partial": 1.5}, ["partial = 1.5", "less than or equal to 1"]),
+        ({"smoothing": 0.1}, ["smoothing = 0.1", "arm 'kd_mixup' does not use it", "label_smoothing"]),
+        ({"arm": "ce", "teacher": None}, []),
+        ({"arm": "ce"}, ["teacher", "arm 'ce' does not use it"]),
+        ({"teacher": None}, ["needs a teacher"]),
+        ({"kd_weight": 0}, ["kd_weight", "ce"]),
+        ({"arm": "kd_clean_ce_mixed"}, ["ce_weight"]),
+        ({"teacher": {"model": "cnn32", "arm": "kd"}}, ["teacher", "'kd'", "label_smoothing"]),
+        ({"teacher": {"model": "cnn32", "alpha": 0.2}}, ["alpha = 0.2", "arm 'ce' does not use it"]),
+        ({"milestones": (3,)}, ["milestones", "cosine"]),
+        ({"schedule": "step"}, ["milestones"]),
+        ({"schedule": "step", "milestones": (9, 3)}, ["(9, 3)", "grow"]),
+        ({"nesterov": True}, ["nesterov", "adamw"]),
+        ({"warmup": 40}, ["warmup", "40"]),
+        ({"test_draws": 21}, ["test_draws = 21", "20"]),
+        ({"data": "cifar10", "test_draws": 2}, ["test_draws", "cifar10"]),
+        ({"data": "folder:"}, ["folder:PATH"]),
+        ({"lr": float("nan")}, ["lr", "finite"]),
+        ({"batch_size": 0}, ["batch_size = 0"]),
+        ({"seed": -1}, ["seed = -1"]),
+    ],
+)
+def test_bad_fields_are_explained(changes, words):
+    fields = {**KD, **changes}
+    if not words:
+        assert RunSpec(**fields).teacher is None
+        return
+    with pytest.raises(SpecError) as caught:
+        RunSpec(**fields)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_two_errors_are_told_at_once():
+    with pytest.raises(SpecError, match=r"(?s)tau = -1.*alpha = -2"):
+        RunSpec(**KD, tau=-1, alpha=-2)
+
+
+def test_specs_are_frozen():
+    with pytest.raises(ValidationError, match="frozen"):
+        RunSpec(**KD).seed = 1
+
+
+def test_replace_drops_what_the_new_arm_does_not_use_and_keeps_the_rest():
+    spec = RunSpec(**KD, tau=4, seed=2, epochs=3)
+    assert spec.replace(arm="ce") == RunSpec(data="digits", arm="ce", student="cnn8", seed=2, epochs=3)
+    with pytest.raises(SpecError, match="does not use"):
+        spec.replace(arm="ce", tau=1)
+
+
+def test_tempering_a_teacher_does_not_train_another_one():
+    plain = RunSpec(**KD)
+    warm = plain.replace(teacher=TeacherSpec(model="cnn32", temperature=3, temperature_spread=0.5))
+    assert plain.id != warm.id
+    assert plain.teacher_run() == warm.teacher_run()
+    assert plain.replace(seed=5, tau=8).teacher_run() == plain.teacher_run()
+    assert plain.replace(teacher=TeacherSpec(model="cnn32", seed=1)).teacher_run() != plain.teacher_run()
+
+
+def test_a_teacher_inherits_the_recipe_but_not_the_objective():
+    own = TeacherSpec(model="resnet20", arm="mixup", alpha=0.4, epochs=7, train_size="all")
+    spec = RunSpec(data="cifar10", arm="kd_mixup", student="resnet8", teacher=own, train_size=500, tau=4, optimizer="sgd", lr=0.1, epochs=3)
+    teacher = spec.teacher_run()
+    assert (teacher.arm, teacher.alpha, teacher.epochs, teacher.train_size) == ("mixup", 0.4, 7, None)
+    assert (teacher.student, teacher.optimizer, teacher.lr, teacher.teacher) == ("resnet20", "sgd", 0.1, None)
+
+
+def test_every_arm_can_be_built_from_a_profile_and_has_the_fields_it_uses():
+    for arm in ARMS.values():
+        fields = {"ce_weight": 1.0} if arm.name == "kd_clean_ce_mixed" else {}
+        spec = load_profile("digits").spec(arm.name, 0, **fields)
+        assert (spec.teacher is not None) == arm.distils
+
+
+def test_defaults_yield_but_given_fields_do_not():
+    assert build_spec({"tau": 4, "data": "digits", "student": "cnn8"}, {"arm": "ce"}).arm == "ce"
+    with pytest.raises(SpecError, match="tau = 4"):
+        build_spec({"data": "digits", "student": "cnn8"}, {"arm": "ce", "tau": 4})
+
+
+@pytest.mark.parametrize("profile", profiles())
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_study_of_every_profile_is_a_plan(profile, name):
+    specs = study(name, profile)
+    assert specs
+    assert len({spec.id for spec in specs}) == len(specs)
+
+
+def test_students_of_a_seed_learn_from_the_teacher_of_that_seed():
+    for spec in study("accuracy", "digits"):
+        if spec.teacher:
+            assert spec.teacher.seed == spec.seed % 3
+
+
+def test_unknown_profile_and_study_name_the_nearest():
+    with pytest.raises(SpecError, match="did you mean 'digits'"):
+        load_profile("digit")
+    with pytest.raises(SpecError, match="did you mean 'temperature'"):
+        study("temperatur")

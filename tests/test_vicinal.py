@@ -1,0 +1,108 @@
+"""Mixing: the distribution of lam, the identity cases, the probe."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mixkd.vicinal import LAM_GRID, draw_mixing, mix, nonlinearity, probe_pairs, sample_lam
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("alpha", [0.001, 0.01, 0.1, 0.2, 0.4, 1.0, 2.0, 8.0])
+def test_lam_is_beta(alpha):
+    lam = sample_lam(40_000, alpha, generator()).double()
+    assert not lam.isnan().any()
+    assert ((lam >= 0) & (lam <= 1)).all()
+    variance = 1 / (4 * (2 * alpha + 1))
+    assert abs(lam.mean() - 0.5) < 5 * math.sqrt(variance / 40_000)
+    assert lam.var() == pytest.approx(variance, rel=0.03)
+
+
+def test_lam_agrees_with_scipy_in_distribution():
+    from scipy.stats import kstest
+
+    assert kstest(sample_lam(20_000, 0.4, generator()).double().numpy(), "beta", args=(0.4, 0.4)).pvalue > 1e-3
+
+
+def test_alpha_zero_means_no_mixing():
+    assert (sample_lam(9, 0.0, generator()) == 1).all()
+    x = torch.randn(9, 3)
+    mixing = draw_mixing(9, 0.0, generator())
+    assert torch.equal(mix(x, mixing.lam, mixing.partner), x)
+
+
+def test_one_lam_for_a_batch():
+    assert sample_lam(50, 0.5, generator(), per="batch").unique().numel() == 1
+    assert sample_lam(50, 0.5, generator(), per="sample").unique().numel() == 50
+
+
+@given(n=st.integers(2, 200), partial=st.floats(0, 1), seed=st.integers(0, 1000))
+@settings(max_examples=50, deadline=None)
+def test_the_stated_fraction_is_the_fraction_mixed(n, partial, seed):
+    mixing = draw_mixing(n, 1.0, generator(seed), partial=partial)
+    assert int((mixing.lam < 1).sum()) == round(partial * n)
+    assert sorted(mixing.partner.tolist()) == list(range(n))
+
+
+@pytest.mark.parametrize(("arguments", "word"), [((0, 1.0), "n"), ((4, -0.1), "alpha"), ((4, math.nan), "alpha"), ((4, math.inf), "alpha")])
+def test_bad_draws_are_named(arguments, word):
+    with pytest.raises(ValueError, match=word):
+        sample_lam(*arguments, generator())
+    with pytest.raises(ValueError, match="per"):
+        sample_lam(4, 1.0, generator(), per="image")
+    with pytest.raises(ValueError, match="partial"):
+        draw_mixing(4, 1.0, generator(), partial=1.1)
+
+
+def test_mix_by_hand_and_at_the_ends():
+    x = torch.tensor([[0.0, 2.0], [4.0, 6.0]])
+    partner = torch.tensor([1, 0])
+    assert torch.equal(mix(x, torch.tensor([0.75, 0.5]), partner), torch.tensor([[1.0, 3.0], [2.0, 4.0]]))
+    assert torch.equal(mix(x, 1.0, partner), x)
+    assert torch.equal(mix(x, 0.0, partner), x[partner])
+    with pytest.raises(TypeError, match="uint8"):
+        mix(torch.zeros(2, 2, dtype=torch.uint8), 0.5, partner)
+
+
+def test_mixing_commutes_with_normalisation():
+    x, lam, partner = torch.rand(6, 3, 4, 4), torch.rand(6), torch.randperm(6)
+    mean, std = torch.rand(3, 1, 1), torch.rand(3, 1, 1) + 0.5
+    torch.testing.assert_close(mix((x - mean) / std, lam, partner), (mix(x, lam, partner) - mean) / std)
+
+
+@given(k=st.sampled_from([2, 3, 10, 1000]), seed=st.integers(0, 1000))
+@settings(max_examples=40, deadline=None)
+def test_nonlinearity_is_the_divergence_of_scipy(k, seed):
+    from scipy.stats import entropy
+
+    logits = torch.randn(3, 5, k, generator=generator(seed), dtype=torch.float64) * 4
+    p_i, p_j, p_mix = logits.softmax(-1)
+    lam = torch.rand(5, generator=generator(seed), dtype=torch.float64)
+    expected = [entropy((w * a + (1 - w) * b).numpy(), q.numpy()) for w, a, b, q in zip(lam, p_i, p_j, p_mix, strict=True)]
+    torch.testing.assert_close(nonlinearity(p_i, p_j, p_mix, lam), torch.tensor(expected, dtype=torch.float64), rtol=1e-8, atol=1e-10)
+
+
+def test_nonlinearity_vanishes_for_linear_and_constant_models():
+    p = torch.rand(2, 4, 7, dtype=torch.float64).softmax(-1)
+    assert nonlinearity(p[0], p[1], 0.3 * p[0] + 0.7 * p[1], 0.3).abs().max() < 1e-12
+    assert nonlinearity(p[0], p[0], p[0], 0.6).abs().max() < 1e-12
+    assert nonlinearity(torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0]), torch.tensor([1.0, 0.0]), 0.5).isinf()
+
+
+def test_probe_is_fixed_and_keeps_same_class_pairs_apart():
+    labels = torch.arange(500) % 7
+    pairs = probe_pairs(labels, 200)
+    assert torch.equal(pairs, probe_pairs(labels, 200))
+    same = labels[pairs[:, 0]] == labels[pairs[:, 1]]
+    assert same.tolist() == [False] * 180 + [True] * 20
+    assert (pairs[:, 0] != pairs[:, 1]).all()
+    assert LAM_GRID[0] == 0
+    assert LAM_GRID[-1] == 1
+    with pytest.raises(ValueError, match="two classes"):
+        probe_pairs(torch.zeros(9, dtype=torch.int64), 5)
