@@ -1,6 +1,6 @@
-"""Chapters as programs: their parameters, their execution by papermill, grids of executions, and their paired notebooks for Colab.
+"""Chapters as programs: their parameters, execution by papermill, grids of executions, paired notebooks for Colab.
 
-The MyST text is the only source. This module executes it and refuses to build pages (`mixkd.site`) or to decide what they say.
+The MyST text is the only source. This executes it and refuses to build pages (`mixkd.site`).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ LIBRARY = Path(__file__).resolve().parent
 ROOT = LIBRARY.parent
 CELL_TIMEOUT = 1800
 _SHOWN_LINES = 12
-_COLAB = '''\
+_COLAB = """\
 # Colab only: fetches the project and installs it. Elsewhere this cell does nothing.
 import sys
 
@@ -40,7 +40,7 @@ if "google.colab" in sys.modules:
     !git clone -q --depth 1 {{repository}} /content/mixkd
     %pip install -q -e /content/mixkd "plotly>=6.1"
     sys.path.insert(0, "/content/mixkd")
-    os.chdir("/content/mixkd/book")'''
+    os.chdir("/content/mixkd/book")"""
 
 
 class ChapterError(RuntimeError):
@@ -85,7 +85,8 @@ def find(name: str | Path, root: Path = ROOT) -> Path:
 def parameters(chapter: str | Path) -> dict[str, Any]:
     """The parameters of a chapter and their defaults.
 
-    They are the assignments of its one cell tagged ``parameters``: literals only, so that they can be known without running it.
+    They are the assignments of its one cell tagged ``parameters``: literals only, so that they can be known without
+    running it.
 
     Raises:
         ValueError: for no such cell, or more than one, or a cell that holds anything else.
@@ -97,7 +98,10 @@ def parameters(chapter: str | Path) -> dict[str, Any]:
     found = {}
     for statement in ast.parse(cells[0].source).body:
         match statement:
-            case ast.Assign(targets=[ast.Name(id=name)], value=value) | ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
+            case (
+                ast.Assign(targets=[ast.Name(id=name)], value=value)
+                | ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value)
+            ):
                 try:
                     found[name] = ast.literal_eval(value)
                     continue
@@ -112,17 +116,23 @@ def check(chapter: str | Path, given: Mapping[str, Any]) -> None:
 
     Raises:
         ValueError: for a name that the chapter does not have, or a profile that does not exist.
-        TypeError: for a value of another type than the default (an int may stand for a float; a default None takes anything).
+        TypeError: for a value of another type than the default (an int may stand for a float; a default None takes
+            anything).
     """
     path = find(chapter)
     defaults = parameters(path)
     for name, value in given.items():
         if name not in defaults:
-            raise ValueError(f"{path.stem}: no parameter {name!r}; there are {', '.join(defaults)}{nearest(name, defaults)}")
+            raise ValueError(
+                f"{path.stem}: no parameter {name!r}; there are {', '.join(defaults)}{nearest(name, defaults)}"
+            )
         default = defaults[name]
         fits = type(value) is type(default) or (isinstance(default, float) and type(value) is int)
         if default is not None and not fits:
-            raise TypeError(f"{path.stem}: parameter {name!r} must be {type(default).__name__} like its default {default!r}, not {value!r}")
+            kind = type(default).__name__
+            raise TypeError(
+                f"{path.stem}: parameter {name!r} must be {kind} like its default {default!r}, not {value!r}"
+            )
     if isinstance(profile := given.get("profile"), str):
         load_profile(profile)
 
@@ -130,8 +140,8 @@ def check(chapter: str | Path, given: Mapping[str, Any]) -> None:
 def execute(chapter: str | Path, out: str | Path, **given: Any) -> Path:
     """Run a chapter with parameters, and write the executed notebook.
 
-    It runs in the folder of the chapter, as in a plain build. The notebook appears whole or not at all; of a chapter that stops,
-    what ran lies beside it as ``<out>.failed.ipynb``.
+    It runs in the folder of the chapter, as in a plain build. The notebook appears whole or not at all; of a chapter
+    that stops, what ran lies beside it as ``<out>.failed.ipynb``.
 
     Args:
         chapter: path, or name in this book.
@@ -154,17 +164,26 @@ def execute(chapter: str | Path, out: str | Path, **given: Any) -> Path:
     partial = out.with_suffix(".failed.ipynb").resolve()
     try:
         done = execute_notebook(
-            notebook, partial, parameters=given, cwd=path.parent, progress_bar=False, execution_timeout=CELL_TIMEOUT
+            notebook,
+            partial,
+            parameters=given,
+            cwd=path.parent,
+            progress_bar=False,
+            execution_timeout=CELL_TIMEOUT,
+            extra_arguments=["--Application.log_level=50"],  # the kernel's own remarks; what a cell prints is kept
         )
     except PapermillExecutionError as error:
         lines = "\n".join(re.sub(r"\x1b\[[0-9;]*m", "", line) for line in error.traceback).splitlines()
         tail = "\n".join(f"  {line}" for line in lines[-_SHOWN_LINES:])
         opening = next((line for line in error.source.splitlines() if line.strip()), "")
         raise ChapterError(
-            f"chapter {path.stem}, cell {error.cell_index} (`{opening}`): {error.ename}: {error.evalue}\n{tail}\n  what ran: {partial}"
+            f"chapter {path.stem}, cell {error.cell_index} (`{opening}`): {error.ename}: {error.evalue}\n"
+            f"{tail}\n  what ran: {partial}"
         ) from None
     except (CellTimeoutError, DeadKernelError) as error:
-        raise ChapterError(f"chapter {path.stem}: {str(error).strip().splitlines()[0]}\n  what ran: {partial}") from None
+        raise ChapterError(
+            f"chapter {path.stem}: {str(error).strip().splitlines()[0]}\n  what ran: {partial}"
+        ) from None
     partial.unlink()
     temporary = out.with_suffix(".tmp")
     nbformat.write(_tidy(done), temporary)
@@ -221,7 +240,7 @@ def grid(path: str | Path, out: str | Path, root: Path = ROOT) -> list[Job]:
 
     Args:
         path: the TOML file.
-        out: folder of the executed notebooks, ``<chapter>-<n>.ipynb``, each with its parameters beside it as JSON when run.
+        out: folder of the executed notebooks, ``<chapter>-<n>.ipynb``.
         root: the book.
 
     Raises:
@@ -250,7 +269,8 @@ def grid(path: str | Path, out: str | Path, root: Path = ROOT) -> list[Job]:
 def pair(chapter: str | Path) -> Path:
     """Write the notebook of a chapter beside it, without outputs: what the Colab button opens.
 
-    The same text gives the same bytes. A first cell installs the project on Colab; roles that only a book knows become plain words.
+    The same text gives the same bytes. A first cell installs the project on Colab; roles that only a book knows become
+    plain words.
     """
     path = find(chapter)
     out = path.with_suffix(".ipynb")
@@ -278,7 +298,7 @@ def paired(chapter: str | Path) -> str:
 
 
 def fingerprint(*places: Path) -> str:
-    """Hash of what chapters depend on beside their text: files below ``places``, and the versions of the packages that compute and draw.
+    """Hash of what chapters depend on beside their text: files, and the versions of the packages that compute and draw.
 
     Args:
         places: files or folders; one that is missing counts as empty.
@@ -296,7 +316,11 @@ def fingerprint(*places: Path) -> str:
 def _files(place: Path) -> Iterable[Path]:
     if place.is_file():
         return [place]
-    return (p for p in place.rglob("*") if p.is_file() and "__pycache__" not in p.parts and p.suffix not in {".pyc", ".lock", ".tmp"})
+    return (
+        p
+        for p in place.rglob("*")
+        if p.is_file() and "__pycache__" not in p.parts and p.suffix not in {".pyc", ".lock", ".tmp"}
+    )
 
 
 def _pages(toc: Mapping[str, Any]) -> Iterable[str]:
@@ -311,7 +335,11 @@ def _pages(toc: Mapping[str, Any]) -> Iterable[str]:
 def _is_notebook(path: Path) -> bool:
     """Whether a Markdown page says in its front matter that it is a notebook."""
     head = re.match(r"---\n(.*?)\n---\n", path.read_text(encoding="utf-8"), re.DOTALL)
-    return path.suffix == ".md" and head is not None and re.search(r"^(jupytext|kernelspec|file_format):", head[1], re.MULTILINE) is not None
+    return (
+        path.suffix == ".md"
+        and head is not None
+        and re.search(r"^(jupytext|kernelspec|file_format):", head[1], re.MULTILINE) is not None
+    )
 
 
 def _read(path: Path) -> Any:
@@ -325,15 +353,18 @@ def _read(path: Path) -> Any:
 
 
 def _tidy(notebook: Any) -> Any:
-    """Drop what changes from run to run, and fold the cell that papermill put in."""
+    """Drop what changes from run to run; show papermill's cell no more than the one it overrides, folded at most."""
     notebook.metadata.pop("papermill", None)
+    shown_as: list[str] = []
     for number, cell in enumerate(notebook.cells):
         cell.id = f"c{number:03d}"
         for key in ("papermill", "execution"):
             cell.metadata.pop(key, None)
         tags = cell.metadata.get("tags", [])
-        if "injected-parameters" in tags:
-            cell.metadata["tags"] = [*tags, "hide-input"]
+        if "parameters" in tags:
+            shown_as = [tag for tag in tags if tag.startswith(("remove-", "hide-"))]
+        elif "injected-parameters" in tags:
+            cell.metadata["tags"] = [*tags, *(shown_as or ["hide-input"])]
     return notebook
 
 
@@ -357,7 +388,7 @@ def _plain_role(match: re.Match[str]) -> str:
 
 
 def _repository(path: Path) -> str:
-    """Python source of the address of the repository: from ``pyproject.toml``, or asked of the reader where that names none."""
+    """Python source of the repository's address: from ``pyproject.toml``, or a question where that names none."""
     for folder in path.resolve().parents:
         if (folder / "pyproject.toml").is_file():
             project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8")).get("project", {})

@@ -16,12 +16,15 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+import torch
 
-from mixkd.measure import calibration, statistics
+from mixkd.data import gaussian_log_posterior, load_data
+from mixkd.evaluate import FEATURE_LAMS
+from mixkd.measure import calibration, linearity, signal, statistics
 from mixkd.measure.statistics import Interval
-from mixkd.records import Records, RecordStore
-from mixkd.spec import RunSpec, SpecError, nearest
-from mixkd.studies import Profile, load_profile, study
+from mixkd.records import Record, Records, RecordStore
+from mixkd.spec import ARMS, RunSpec, SpecError, nearest
+from mixkd.studies import TEACHER_SPREAD, Profile, load_profile, study
 
 Outcome = Literal["supported", "not supported", "unresolved", "not run"]
 EQUIVALENCE = {"digits": 0.02, "gaussians": 0.02, "gaussians16": 0.02}
@@ -110,6 +113,20 @@ class Evidence:
         """The records of a study that are there."""
         return self.store.find(study(name, self.profile.name))
 
+    def teacher_of(self, record: Record) -> Record | None:
+        """The record of a student's teacher, when it is there."""
+        run = record.spec.teacher_run()
+        return self.store.load(run.id) if run is not None and run.id in self.store else None
+
+    def students(self, name: str, **fields: Any) -> dict[int, Record]:
+        """The students of a study with these fields, by seed; the recipe's own epochs, student and teacher unless said otherwise."""
+        plain = self.profile.spec("kd", 0)
+        wanted = {"student": plain.student, "epochs": plain.epochs, **fields}
+        if ARMS[fields["arm"]].distils:
+            wanted = {"teacher": self.profile.default_teacher, "teacher_arm": "ce", "teacher_temperature": 1.0,
+                      "teacher_spread": 0.0, "tau": plain.tau, **wanted}  # fmt: skip
+        return {record.spec.seed: record for record in self.records(name).select(**wanted)}
+
     def frame(self, name: str) -> pd.DataFrame:
         """A study as a table, see :meth:`Records.frame`."""
         if name not in self._frames:
@@ -159,6 +176,232 @@ def _pick(frame: pd.DataFrame, choice: Mapping[str, Any]) -> pd.DataFrame:
     return frame
 
 
+# --- (a) the teacher's signal ---------------------------------------------------------------------------------------------
+
+
+def _judge_signal(evidence: Evidence) -> Verdict:
+    teachers = [record for record in evidence.records("teachers") if record.spec.arm == "ce"]
+    stated, rivals = [], []
+    shares = [_shares(record, "class") for record in teachers]
+    for direction in ("reverse", "forward"):
+        values = [0.5 - share.pooled("mixed", direction) for share in shares]
+        stated.append(compare(f".5 - share of pair structure in the signal, {direction}", _over(values)))
+    values = [share.pooled("clean", leak=False) - share.pooled("mixed", leak=False) for share in shares]
+    stated.append(compare("share of pair structure in the tail, clean - mixed images", _over(values)))
+
+    twins = [(one, other) for one in teachers for other in teachers if _twins(one, other)]
+    crossed = [0.5 - _shares(one, "teacher", other).pooled("mixed") for one, other in twins]
+    rivals.append(compare(".5 - share of the signal another teacher would give too", _over(crossed)))
+    drops = []
+    for one, other in twins:
+        agreed = signal.reproducibility(one.probe.logits, other.probe.logits, one.probe.lam, one.probe.labels)
+        cross = agreed.beyond_hub[:, ~agreed.same_class]
+        drops.append(float(cross[[0, -1]].nanmean() - cross[1:-1].nanmean()))
+    rivals.append(compare("agreement of two teachers about the tail, clean - mixed images", _over(drops)))
+    if evidence.profile.data.startswith("gaussians"):
+        excess = [_excess(record, evidence.profile.data) for record in teachers]
+        stated.append(compare("KL from the exact posterior to the teacher, mixed - clean inputs, nats", _over(excess)))
+    note = (
+        f"Intervals are over {len(teachers)} teachers of all capacities and seeds. The leak, mass on classes of neither image, counts as "
+        "confusion in the first two rows; the third leaves it out, because it is 0 on clean images by construction."
+    )
+    return _verdict(evidence, "a", stated, rivals, note)
+
+
+def _shares(record: Record, predictor: signal.Predictor, other: Record | None = None) -> signal.StructureShare:
+    probe = record.probe
+    profiles = signal.clean_profiles(record.logits("val"), record.labels("val")) if other is None else None
+    independent = other.probe.logits if other is not None else None
+    return signal.structure_share(probe.logits, probe.lam, probe.labels, profiles, predictor=predictor, independent=independent)
+
+
+def _twins(one: Record, other: Record) -> bool:
+    """Teachers trained alike, one seed after the other, so that each is compared once."""
+    return one.spec.replace(seed=other.spec.seed) == other.spec and other.spec.seed == one.spec.seed + 1
+
+
+def _excess(record: Record, data: str) -> float:
+    """How much further the teacher is from the exact posterior on mixed inputs than on clean ones, nats, cross-class pairs."""
+    probe = record.probe
+    rows = load_data(data).splits["test"].images
+    first, second = rows[probe.pairs[:, 0]].double(), rows[probe.pairs[:, 1]].double()
+    divergence = []
+    for lam, logits in zip(probe.lam, probe.logits, strict=True):
+        truth = gaussian_log_posterior(data, lam * first + (1 - lam) * second)
+        answer = logits.double().log_softmax(-1)
+        divergence.append((truth.exp() * (truth - answer)).sum(-1)[~probe.same_class].mean())
+    return float(sum(divergence[1:-1]) / (len(divergence) - 2) - (divergence[0] + divergence[-1]) / 2)
+
+
+# --- (b) linearity --------------------------------------------------------------------------------------------------------
+
+_SCALINGS: tuple[linearity.Scaling, ...] = ("logit", "clean_entropy", "nll_optimal")
+
+
+def _judge_linearity(evidence: Evidence) -> Verdict:
+    students = evidence.students("linearity", arm="kd_mixup")
+    teachers = {seed: teacher for seed, record in students.items() if (teacher := evidence.teacher_of(record)) is not None}
+    stated = _more_linear(students, teachers, "than its teacher")
+    outcome = _agreeing(stated)
+    plain = evidence.profile
+    rivals = []
+    for what, fields in {
+        "kd": {"arm": "kd"},
+        "mixup": {"arm": "mixup"},
+        "self-distillation on mixup": {"arm": "kd_mixup", "teacher": plain.student},
+        "a wider student, kd": {"arm": "kd", "student": plain.wider_student},
+        "kd for twice the steps": {"arm": "kd", "epochs": 2 * plain.spec("kd", 0).epochs},
+    }.items():
+        rows = _more_linear(students, evidence.students("linearity", **fields), f"than {what}")
+        worst = min(rows, key=lambda row: row.low if not math.isnan(row.low) else -math.inf)
+        rivals.append(replace(worst, outcome=_agreeing(rows)))
+    verdict = _verdict(evidence, "b", stated, rivals, "Rival rows show the least favourable of the scalings.")
+    return replace(verdict, as_stated=outcome, attributed=every([outcome, *(row.outcome for row in rivals)]))
+
+
+def _more_linear(students: Mapping[int, Record], others: Mapping[int, Record], than: str) -> list[Comparison]:
+    """- log(non-linearity of the student / of the other), paired by seed, under each scaling."""
+    values: dict[str, list[float]] = {}
+    for seed in sorted(set(students) & set(others)):
+        student, other = students[seed], others[seed]
+        for scaling in _SCALINGS:
+            ratio = linearity.nonlinearity_ratio(
+                student.probe.logits, other.probe.logits, student.probe.lam, student.probe.labels, scaling=scaling,
+                student_clean=student.logits("val"), teacher_clean=other.logits("val"), clean_labels=student.labels("val"),
+            )  # fmt: skip
+            names = [f"{scaling}, {which} tempered" for which in ("student", "other")] if len(ratio.pooled) == 2 else [scaling]
+            for name, value in zip(names, ratio.pooled.tolist(), strict=True):
+                values.setdefault(name, []).append(-value)
+    if not values:
+        return [compare(f"log ratio, how much more linear {than}", _over([]))]
+    return [compare(f"log ratio, how much more linear {than} ({name.replace('_', ' ')})", _over(column)) for name, column in values.items()]
+
+
+def _agreeing(rows: Sequence[Comparison]) -> Outcome:
+    """All scalings on one side, or no verdict: the choice of scaling must not decide."""
+    outcomes = {row.outcome for row in rows}
+    return outcomes.pop() if len(outcomes) == 1 else "unresolved"
+
+
+# --- (c) imitation --------------------------------------------------------------------------------------------------------
+
+DISPLACEMENT_MARGIN = 0.1
+
+
+def _judge_imitation(evidence: Evidence) -> Verdict:
+    ours, plain = (_displacements(evidence, arm) for arm in ("kd_mixup", "kd"))
+    what = "displacement of kd_mixup from its teacher (0) towards the linear reference (1)"
+    stated = [compare(what, _over(list(ours.values())), DISPLACEMENT_MARGIN)]
+    both = sorted(set(ours) & set(plain))
+    rivals = [compare("displacement, kd_mixup - kd", _over([ours[seed] - plain[seed] for seed in both]))]
+    return _verdict(evidence, "c", stated, rivals)
+
+
+def _displacements(evidence: Evidence, arm: str) -> dict[int, float]:
+    found = {}
+    for seed, record in evidence.students("linearity", arm=arm).items():
+        if (teacher := evidence.teacher_of(record)) is not None:
+            probe = record.probe
+            found[seed] = linearity.displacement(probe.logits, teacher.probe.logits, probe.lam, probe.labels).pooled()
+    return found
+
+
+# --- (f) propagation ------------------------------------------------------------------------------------------------------
+
+LOG_TEMPERATURE_MARGIN = 0.1
+"""Differences of log T* within this count as none: a temperature within ten per cent."""
+
+
+def _judge_propagation(evidence: Evidence) -> Verdict:
+    frame = evidence.frame("propagation")
+    frame = frame.assign(log_temperature=np.log(frame["temperature"].astype(float)))
+    plain = {"teacher": evidence.profile.default_teacher, "teacher_arm": "ce", "teacher_spread": 0.0}
+    tempered = _pick(frame, plain)
+    tempered = tempered[tempered["teacher_temperature"].map(lambda value: isinstance(value, float))].astype({"teacher_temperature": float})
+    table = tempered.pivot_table(index="seed", columns="teacher_temperature", values="log_temperature").dropna()
+    slopes: list[float] = []
+    if table.shape[1] > 1:
+        x = np.log(table.columns.to_numpy(dtype=float))
+        x = x - x.mean()
+        slopes = (-(table.to_numpy() @ x) / (x @ x)).tolist()
+    stated = [compare("log T* of the student over - log T of its teacher (1: passed on whole)", _over(slopes))]
+    for temperature in [value for value in table.columns if value != 1]:
+        interval = _difference(tempered, "accuracy", {"teacher_temperature": temperature}, {"teacher_temperature": 1.0})
+        stated.append(_same(f"accuracy, teacher at T = {temperature:g} - at 1", interval, evidence.accuracy_margin))
+    fitted = _pick(frame, {"teacher_arm": "ce", "teacher_temperature": "fitted"})
+    first = evidence.profile.teachers[0]
+    for other in evidence.profile.teachers[1:]:
+        interval = _difference(fitted, "log_temperature", {"teacher": other}, {"teacher": first})
+        stated.append(_same(f"log T* of the student, scaled teacher {other} - {first}", interval, LOG_TEMPERATURE_MARGIN))
+    rivals = [compare("confidence follows the teacher's input-dependent temperature (slope of log-odds over - log T(x))", _over(_followed(evidence)))]
+    return _verdict(evidence, "f", stated, rivals)
+
+
+def _same(what: str, interval: Interval, margin: float) -> Comparison:
+    """An equivalence: supported when the whole interval lies within +- margin, not supported when it lies outside."""
+    if interval.n < 2 or math.isnan(interval.low):
+        outcome: Outcome = "unresolved"
+    elif -margin < interval.low and interval.high < margin:
+        outcome = "supported"
+    else:
+        outcome = "not supported" if interval.low >= margin or interval.high <= -margin else "unresolved"
+    return compare(what, interval, margin, outcome)
+
+
+def _followed(evidence: Evidence) -> list[float]:
+    """For each seed: least-squares slope of (log-odds of the confidence of a student whose teacher's temperature depends on the input,
+    less that of the student of the plain teacher) over - s h(x), on test inputs."""
+    plain = evidence.students("propagation", arm="kd_mixup")
+    slopes = []
+    for seed, record in evidence.students("propagation", arm="kd_mixup", teacher_spread=TEACHER_SPREAD).items():
+        if seed not in plain or record.projection is None:
+            continue
+        n = min(len(record.logits()), len(plain[seed].logits()))
+        x = -TEACHER_SPREAD * record.projection[:n].double()
+        change = _log_odds(record.logits()[:n]) - _log_odds(plain[seed].logits()[:n])
+        x = x - x.mean()
+        slopes.append(float((x * change).sum() / (x * x).sum()))
+    return slopes
+
+
+def _log_odds(logits: torch.Tensor) -> torch.Tensor:
+    """Log-odds of the top class, without leaving the log domain, so that confident rows stay finite."""
+    top = logits.double().sort(-1, descending=True).values
+    return top[:, 0] - top[:, 1:].logsumexp(-1)
+
+
+# --- (h) geometry ---------------------------------------------------------------------------------------------------------
+
+
+def _judge_geometry(evidence: Evidence) -> Verdict:
+    study = "overconfidence"
+    ours = _feature_nonlinearity(evidence.students(study, arm="kd_mixup"))
+
+    def row(rival: str) -> Comparison:
+        other = _feature_nonlinearity(evidence.students(study, arm=rival))
+        values = [math.log(other[seed] / ours[seed]) for seed in sorted(set(ours) & set(other))]
+        return compare(f"log ratio of feature non-linearity, {rival} over kd_mixup", _over(values))
+
+    frame = evidence.frame(study)
+    means = frame.groupby("arm")["accuracy"].mean()
+    note = "Accuracies: " + ", ".join(f"{arm} {means[arm]:.3f}" for arm in ("kd_mixup", "kd", "ce", "mixup") if arm in means) + "."
+    return _verdict(evidence, "h", [row("kd"), row("ce")], [row("mixup")], note)
+
+
+def _feature_nonlinearity(students: Mapping[int, Record]) -> dict[int, float]:
+    """Mean over cross-class pairs of ||phi~ - (phi_i + phi_j) / 2|| / ||phi_i - phi_j|| at lam = .5."""
+    found = {}
+    for seed, record in students.items():
+        features = record.probe_features
+        values = linearity.feature_linearity(features, torch.tensor(FEATURE_LAMS))[1]
+        found[seed] = float(values[~record.probe.same_class[: len(values)]].nanmean())
+    return found
+
+
+def _over(values: Sequence[float]) -> Interval:
+    return statistics.t_interval(np.asarray(values, dtype=float))
+
+
 # --- (d) accuracy ---------------------------------------------------------------------------------------------------------
 
 
@@ -181,7 +424,7 @@ def _judge_overconfidence(evidence: Evidence) -> Verdict:
     frame = evidence.frame("overconfidence")
     ours, base = {"arm": "kd_mixup"}, {"arm": "ce"}
     floor = overconfidence_floor(evidence.records("overconfidence").select(**ours))
-    ratio = _log_ratio(frame, "oe", base, ours, 0.0)
+    ratio = _log_ratio(frame, "oe", base, ours)
     cautious = _log_ratio(frame, "oe", base, ours, floor.low)
     oe_base = _pick(frame, base)["oe"].mean()
     resolvable = bool(oe_base >= 10 * floor.high)
@@ -207,6 +450,8 @@ def _judge_overconfidence(evidence: Evidence) -> Verdict:
         f"is {floor.low:.4f} on average and {floor.high:.4f} at its 95th percentile, so a factor of ten is "
         f"{'resolvable' if resolvable else 'unresolvable'} with this many test images."
     )
+    if not resolvable and outcome == "not supported":
+        note += " The overconfidence error of kd_mixup lies so far above that floor that less than a factor of ten can be told all the same."
     return _verdict(evidence, "e", stated, rivals, note)
 
 
@@ -227,7 +472,7 @@ def overconfidence_floor(records: Records) -> Interval:
         draws = len(residual) // (int(record.images().max()) + 1)
         n = round(len(residual) / (1 + (draws - 1) * max(0.0, _intraclass(residual.reshape(draws, -1)))))
         floor = calibration.noise_floor(confidence, n=n)
-        means.append(floor.oe_mean)
+        means.append(floor.oe)
         tails.append(floor.oe_high)
     if not means:
         return Interval(math.nan, math.nan, math.nan, 0)
@@ -331,11 +576,13 @@ def _difference(
     return statistics.paired_difference(a, b)
 
 
-def _log_ratio(frame: pd.DataFrame, column: str, over: Mapping[str, Any], under: Mapping[str, Any], floor: float) -> Interval:
-    """log10 of a ratio, paired by seed; the denominator counts at least the floor."""
-    a, b = paired(frame, column, over, under)
+def _log_ratio(
+    frame: pd.DataFrame, column: str, over: Mapping[str, Any], under: Mapping[str, Any], floor: float = 0.0
+) -> Interval:
+    """log10 of a ratio, paired by seed; values below the floor count as the floor, since they cannot be told from it."""
+    a, b = (np.maximum(values, floor) for values in paired(frame, column, over, under))
     with np.errstate(divide="ignore", invalid="ignore"):
-        return statistics.t_interval(np.log10(a) - np.log10(np.maximum(b, floor)))
+        return statistics.t_interval(np.log10(a) - np.log10(b))
 
 
 def _verdict(
@@ -349,6 +596,41 @@ def _verdict(
 CLAIMS: Mapping[str, Claim] = {
     claim.letter: claim
     for claim in (
+        Claim(
+            "a",
+            "Teacher's signal",
+            "On mixed inputs the teacher's signal is dominated by confusion, not by the structure between classes.",
+            "mass-weighted share of pair structure in what the teacher says beyond the endpoint classes, in both directions of KL",
+            "supported when the share is below .5 in both directions and, leak left out, below that on clean images; 95 % t intervals over "
+            "teachers. On Gaussian data also: the teacher is further from the exact posterior on mixed inputs than on clean ones",
+            "what another teacher of another seed would say too; agreement of two teachers about the tail",
+            "03-teacher-off-distribution",
+            ("teachers",),
+            _judge_signal,
+        ),
+        Claim(
+            "b",
+            "Linearity",
+            "The student becomes more linear between examples than its teacher.",
+            "log ratio of non-linearity, teacher over student, in logit space, at matched clean entropy (either one tempered), and each at "
+            "its NLL-optimal temperature",
+            "supported when all four 95 % t intervals lie above 0, not supported when all lie at or below it; if the scalings disagree, unresolved",
+            "kd, mixup, self-distillation, a wider student, twice the steps",
+            "04-student-linearity",
+            ("linearity",),
+            _judge_linearity,
+        ),
+        Claim(
+            "c",
+            "No mere imitation",
+            "The student does not merely imitate its teacher.",
+            "displacement from the teacher, tempered to the student's entropy (0), towards the linear reference (1)",
+            "supported when its 95 % t interval over seeds lies above .1",
+            "kd: the displacement must exceed that of distillation on clean inputs",
+            "05-imitation",
+            ("linearity",),
+            _judge_imitation,
+        ),
         Claim(
             "d",
             "Accuracy",
@@ -373,6 +655,18 @@ CLAIMS: Mapping[str, Claim] = {
             _judge_overconfidence,
         ),
         Claim(
+            "f",
+            "Calibration propagates",
+            "Calibration passes from teacher to student, independently of accuracy.",
+            "slope of the student's log T* over minus the log temperature of its teacher's logits",
+            "supported when the slope's 95 % t interval lies above 0, tempering the teacher leaves the student's accuracy equivalent, and "
+            "teachers of unequal accuracy, once scaled, leave the student's log T* equivalent (margin .1)",
+            "mere confidence copying: a temperature that depends on the input must be followed input by input",
+            "08-calibration-propagates",
+            ("propagation",),
+            _judge_propagation,
+        ),
+        Claim(
             "g",
             "Temperature trades",
             "The distillation temperature trades accuracy against calibration.",
@@ -383,6 +677,17 @@ CLAIMS: Mapping[str, Claim] = {
             "09-temperature",
             ("temperature",),
             _judge_trade_off,
+        ),
+        Claim(
+            "h",
+            "Geometry",
+            "The geometry of the representation changes with it.",
+            "log ratio of the non-linearity of penultimate features half-way between two images, kd and ce over kd_mixup",
+            "supported when both 95 % t intervals lie above 0",
+            "mixup",
+            "10-geometry",
+            ("overconfidence",),
+            _judge_geometry,
         ),
         Claim(
             "i",

@@ -8,9 +8,15 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mixkd.records import Record
+    from mixkd.runs import Machine
+    from mixkd.spec import RunSpec
 
 EPILOG = """examples:
   mixkd reproduce                                 every experiment at small scale, then the site
@@ -23,15 +29,18 @@ EPILOG = """examples:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status. Bad input ends with status 2 and one clear message, not a traceback."""
-    parser = _parser(arguments if arguments is not None else sys.argv[1:])
-    options = parser.parse_args(arguments)
+    given = list(arguments if arguments is not None else sys.argv[1:])
+    parser = _parser(given)
+    options, unknown = parser.parse_known_args(given)
     try:
+        if unknown:
+            raise ValueError(_unknown(options.parser, unknown))
         return int(options.command(options) or 0)
     except (ValueError, KeyError, FileNotFoundError, NotADirectoryError) as error:
         message = error.args[0] if isinstance(error, KeyError) and error.args else error
         print(f"mixkd: error: {message}", file=sys.stderr)
         return 2
-    except RuntimeError as error:
+    except (RuntimeError, OSError) as error:
         print(f"mixkd: failed: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -41,48 +50,66 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="mixkd", description="Mixup-based distillation, measured.", epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="mixkd",
+        description="Mixup-based distillation, measured.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    reproduce = commands.add_parser("reproduce", help="train what a profile needs, build the site from it, compare with the committed records")
+    def command(name: str, function: Callable[[argparse.Namespace], int], what: str) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=what, description=what, allow_abbrev=False)
+        made.set_defaults(command=function, parser=made)
+        return made
+
+    reproduce = command(
+        "reproduce",
+        _reproduce,
+        "train what a profile needs, build the site from it, compare with the committed records",
+    )
     reproduce.add_argument("--profile", default="digits", help="scale (default: digits)")
-    reproduce.add_argument("--chapters", nargs="+", metavar="NAME", help="only what these studies need, by name (default: all)")
+    reproduce.add_argument("--chapters", nargs="+", metavar="NAME", help="only what these studies need (default: all)")
     reproduce.add_argument("--seeds", type=int, metavar="N", help="only seeds below N: a reduced grid")
     reproduce.add_argument("--store", default="runs", help="folder of the fresh records (default: runs)")
     reproduce.add_argument("--no-site", action="store_true", help="train and compare only")
+    reproduce.add_argument(
+        "--workers", type=int, metavar="N", help="processes side by side (default: one for each CPU)"
+    )
     _machine(reproduce)
-    reproduce.set_defaults(command=_reproduce)
 
-    run = commands.add_parser("run", help="train one spec, or find its record")
+    run = command("run", _run, "train one spec and its teacher, or find its record")
     run.add_argument("--store", default="runs", help="folder of records (default: runs)")
     _machine(run)
+    run.usage = "mixkd run [--data D] [--arm A] [--student S] [--teacher T] [--seed N] [--OTHER-FIELD X ...]"
     if arguments[:1] == ["run"]:  # the fields come from the spec, which is imported only for this command
         _spec_flags(run)
-    run.set_defaults(command=_run)
 
-    records = commands.add_parser("records", help="list, show or verify records")
+    records = command("records", _records, "list, show or verify records")
     records.add_argument("action", choices=["list", "show", "verify"])
     records.add_argument("id", nargs="?", help="of the record to show; its beginning is enough")
-    records.add_argument("--store", default="runs", help="folder of records; 'committed' for the repository's (default: runs)")
-    records.set_defaults(command=_records)
+    records.add_argument("--store", default="runs", help="folder of records, or 'committed' (default: runs)")
 
-    claims = commands.add_parser("claims", help="two verdicts on each claim, from records; trains nothing")
+    claims = command("claims", _claims, "two verdicts on each claim, from records; trains nothing")
     claims.add_argument("--profile", default="digits", help="scale (default: digits)")
     claims.add_argument("--store", default="committed", help="folder of records (default: committed)")
     claims.add_argument("--json", action="store_true", help="as JSON")
-    claims.set_defaults(command=_claims)
 
-    site = commands.add_parser("site", help="build the book from records; trains nothing")
+    site = command("site", _site, "build the book from records; trains nothing")
     site.add_argument("--profile", default="digits", help="scale the chapters show (default: digits)")
     site.add_argument("--store", default="committed", help="folder of records (default: committed)")
     site.add_argument("--serve", action="store_true", help="then serve it on this machine")
-    site.set_defaults(command=_site)
     return parser
 
 
+def _unknown(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> str:
+    from mixkd.spec import nearest
+
+    known = [flag for action in parser._actions for flag in action.option_strings]
+    flags = [argument.partition("=")[0] for argument in arguments if argument.startswith("-")] or arguments
+    return "\n".join(f"{flag}: {parser.prog} has no such argument{nearest(flag, known)}" for flag in flags)
+
+
 def _machine(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--workers", type=int, metavar="N", help="processes side by side (default: one for each CPU)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument("--precision", default="auto", help="auto, fp32, bf16 or fp16 (default: auto)")
     parser.add_argument("--data-root", metavar="DIR", help="where data sets lie")
@@ -90,29 +117,32 @@ def _machine(parser: argparse.ArgumentParser) -> None:
 
 def _spec_flags(parser: argparse.ArgumentParser) -> None:
     """One flag for each field of a RunSpec and of its TeacherSpec."""
-    from mixkd.spec import RunSpec, TeacherSpec
+    from mixkd.spec import ARMS, RunSpec, TeacherSpec
 
     fields = parser.add_argument_group("the run", "what is not given comes from the profile that fits the data")
     for name, field in RunSpec.model_fields.items():
         if name == "teacher":
             continue
         if field.annotation is bool:
-            fields.add_argument(_flag(name), dest=f"run.{name}", action="store_true", default=None)
+            fields.add_argument(_flag(name), dest=f"run.{name}", action=argparse.BooleanOptionalAction)
         else:
-            fields.add_argument(_flag(name), dest=f"run.{name}", metavar="X", help=None if field.is_required() else f"default {field.default}")
+            known = ", ".join(ARMS) if name == "arm" else None if field.is_required() else f"default {field.default}"
+            fields.add_argument(_flag(name), dest=f"run.{name}", metavar="X", help=known)
     teacher = parser.add_argument_group("its teacher")
     teacher.add_argument("--teacher", dest="teacher.model", metavar="MODEL")
     for name, field in TeacherSpec.model_fields.items():
         if name != "model":
-            teacher.add_argument(_flag(f"teacher_{name}"), dest=f"teacher.{name}", metavar="X", help=f"default {field.default}")
+            known = f"default {field.default}"
+            teacher.add_argument(_flag(f"teacher_{name}"), dest=f"teacher.{name}", metavar="X", help=known)
 
 
 def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _spec(options: argparse.Namespace) -> Any:
-    from mixkd.spec import ARMS, RunSpec, TeacherSpec, build_spec
+def _spec(options: argparse.Namespace) -> RunSpec:
+    from mixkd.data import data_identity
+    from mixkd.spec import ARMS, SpecError, TeacherSpec, build_spec, nearest
     from mixkd.studies import load_profile, profile_for
 
     given: dict[str, Any] = {}
@@ -125,10 +155,16 @@ def _spec(options: argparse.Namespace) -> Any:
             value = tuple(value.split(","))
         (given if part == "run" else teacher)[field] = value
     data = given.setdefault("data", "digits")
+    if not data.startswith("folder:"):
+        data_identity(data)  # an unknown name has no profile, and would be told that a student is missing
     arm = given.setdefault("arm", "kd_mixup")
+    if arm not in ARMS:
+        raise SpecError(f"arm = {arm!r}: must be one of {', '.join(ARMS)}{nearest(arm, ARMS)}")
+    if teacher and not ARMS[arm].distils:
+        users = ", ".join(name for name, known in ARMS.items() if known.distils)
+        raise SpecError(f"{_flag('teacher')}: arm {arm!r} has no teacher; leave it out, or choose one of {users}")
     fitting = profile_for(data)
     defaults: dict[str, Any] = {}
-    distils = arm in ARMS and ARMS[arm].distils
     if fitting is not None:
         profile = load_profile(fitting)
         defaults = {"student": profile.student, **profile.recipe}
@@ -136,45 +172,59 @@ def _spec(options: argparse.Namespace) -> Any:
         if data.startswith("folder:"):  # sizes of a known data set say nothing about a folder
             defaults.pop("train_size", None)
             inherited.pop("train_size", None)
-        if distils:
+        if ARMS[arm].distils:
             teacher = {**inherited, **teacher}
-    if teacher and not distils:
-        raise ValueError(f"--teacher: arm {arm!r} has no teacher; leave it out, or choose one of "
-                         f"{', '.join(name for name, known in ARMS.items() if known.distils)}")
-    if teacher:
+    if not teacher:
+        return build_spec(defaults, given)
+    with _naming_the_teacher():
         given["teacher"] = TeacherSpec(**teacher)
-    spec: RunSpec = build_spec(defaults, given)
+    spec = build_spec(defaults, given)
+    with _naming_the_teacher():  # its own schedule may be impossible where the student's is not
+        spec.teacher_run()
     return spec
 
 
-def _make_machine(options: argparse.Namespace) -> Any:
+@contextmanager
+def _naming_the_teacher() -> Iterator[None]:
+    from mixkd.spec import SpecError
+
+    try:
+        yield
+    except SpecError as error:
+        raise SpecError("\n".join(f"teacher: {line}" for line in str(error).splitlines())) from None
+
+
+def _make_machine(options: argparse.Namespace) -> Machine:
     from mixkd.runs import Machine
 
     return Machine(root=options.data_root, device=options.device, precision=options.precision)
 
 
 def _run(options: argparse.Namespace) -> int:
-    spec = _spec(options)
     from mixkd.runs import run
 
+    spec = _spec(options)
     record = run(spec, options.store, _make_machine(options))
     _show(record)
     return 0
 
 
-def _show(record: Any) -> None:
-    report = record.report()
+def _show(record: Record) -> None:
     print(f"record {record.id}  {record.path}")
     print(f"  {json.dumps(json.loads(record.spec.canonical()))}")
-    print(f"  accuracy {report.accuracy:.4f}  NLL {report.nll:.4f}  ECE {report.ece:.4f}  OE {report.oe:.4f}  UE {report.ue:.4f}")
-    scaled = record.report(scaled=True)
-    print(f"  after temperature scaling (T = {record.temperature:.3f}): NLL {scaled.nll:.4f}  ECE {scaled.ece:.4f}  OE {scaled.oe:.4f}")
+    native, scaled = record.report(), record.report(scaled=True)
+    print(f"  {'':<22}accuracy    NLL    ECE     OE     UE")
+    for name, report in (("as trained", native), (f"temperature {record.temperature:.3f}", scaled)):
+        figures = f"{report.nll:.4f} {report.ece:.4f} {report.oe:.4f} {report.ue:.4f}"
+        print(f"  {name:<22}  {report.accuracy:.4f} {figures}")
 
 
 def _records(options: argparse.Namespace) -> int:
     from mixkd.records import RecordStore
 
     store = RecordStore(options.store)
+    if not store.path.is_dir():
+        raise FileNotFoundError(f"store = {options.store!r}: no folder {store.path.absolute()}")
     if options.action == "verify":
         problems = store.verify()
         print("\n".join(problems) or f"{len(store.ids())} records in {store.path}, all whole")
@@ -187,13 +237,16 @@ def _records(options: argparse.Namespace) -> int:
         print(json.dumps(record.provenance, indent=1))
         return 0
     records = store.list()
+    damaged = len(store.ids()) - len(records)
+    if damaged:
+        print(f"mixkd: {damaged} damaged, left out; `mixkd records verify` names them", file=sys.stderr)
     if not len(records):
         print(f"no records in {store.path}")
         return 0
-    frame = records.frame()
     columns = ["id", "data", "arm", "student", "teacher", "tau", "seed", "accuracy", "ece", "oe", "nll"]
-    frame = frame[columns].sort_values(["data", "arm", "teacher", "tau", "seed"])
-    print(frame.to_string(index=False, na_rep="", float_format=lambda value: f"{value:.4g}"))
+    frame = records.frame()[columns].astype({"tau": str, "teacher": str}).replace({"None": "", "nan": ""})
+    frame = frame.sort_values(["data", "arm", "teacher", "tau", "seed"])
+    print(frame.to_string(index=False, float_format=lambda value: f"{value:.4f}"))
     return 0
 
 
@@ -226,7 +279,7 @@ def _reproduce(options: argparse.Namespace) -> int:
         specs = [spec for spec in specs if spec.seed < options.seeds]
         if not specs:
             raise ValueError(f"--seeds {options.seeds}: leaves no run; at least 1")
-    store = RecordStore(options.store)
+    store, committed = RecordStore(options.store), RecordStore("committed")
     records = collect(specs, store, options.workers, _make_machine(options))
     for reason in records.failed.values():
         print(f"mixkd: not made: {reason}", file=sys.stderr)
@@ -237,7 +290,7 @@ def _reproduce(options: argparse.Namespace) -> int:
         index = site.build(profile=options.profile, store=str(store.path.resolve()))
     print(claims.to_text(claims.evaluate(profile=options.profile, store=store)))
     print()
-    print(comparison.summary(comparison.compare(store, RecordStore("committed"))))
+    print(comparison.summary(comparison.compare(store, committed)))
     if index is not None:
         print(f"\nthe book: {index}")
     return 1 if records.failed else 0

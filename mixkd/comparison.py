@@ -18,13 +18,13 @@ SEED_DEVIATIONS = 3.0
 def compare(fresh: RecordStore, committed: RecordStore) -> pd.DataFrame:
     """Hold each fresh record against the committed one of the same id.
 
-    "identical": the recorded tensors agree bit for bit. "within seed noise": test accuracy differs by less than three standard deviations
-    over the committed seeds of that arm (specs equal but for the seeds); where only one seed is committed, less than three binomial
-    standard errors. "different": neither.
+    "identical": the recorded tensors agree bit for bit. "within seed noise": test accuracy differs by at most three
+    standard deviations over the committed seeds of that arm (specs equal but for the seeds); where only one seed is
+    committed, by at most three binomial standard errors. "different": neither.
 
     Returns:
-        One row for each id both stores hold: id, arm, student, seed, accuracy, committed_accuracy, noise (one standard deviation),
-        verdict.
+        One row for each id both stores hold: id, arm, student, seed, accuracy, committed_accuracy, noise (one standard
+        deviation), verdict.
     """
     known = {record.id: record for record in committed.list()}
     families: dict[str, list[float]] = {}
@@ -38,7 +38,8 @@ def compare(fresh: RecordStore, committed: RecordStore) -> pd.DataFrame:
         accuracies = families[_family(old)]
         accuracy, before = _accuracy(record), _accuracy(old)
         images = int(old.images().max()) + 1
-        noise = float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else float(np.sqrt(before * (1 - before) / images))
+        binomial = float(np.sqrt(before * (1 - before) / images))
+        noise = float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else binomial
         if filecmp.cmp(record.path / "tensors.safetensors", old.path / "tensors.safetensors", shallow=False):
             verdict = "identical"
         elif abs(accuracy - before) <= SEED_DEVIATIONS * noise:
@@ -73,7 +74,8 @@ def summary(table: pd.DataFrame) -> str:
     )
     text: str = counts.to_string(float_format=lambda value: f"{value:.4f}")
     total = table.verdict.value_counts().reindex(verdicts, fill_value=0)
-    return f"{text}\n\n{len(table)} records compared: " + ", ".join(f"{total[verdict]} {verdict}" for verdict in verdicts)
+    totals = ", ".join(f"{total[verdict]} {verdict}" for verdict in verdicts)
+    return f"{text}\n\n{len(table)} records compared: {totals}"
 
 
 def _family(record: Record) -> str:

@@ -1,6 +1,6 @@
 """Named data sets as whole tensors with fixed splits: embedded ones, torchvision's, and folders or zips of images.
 
-Nothing here streams, unpacks an archive to disk, or lets the test split decide anything: validation comes from training data.
+Nothing here streams, unpacks an archive to disk, or lets the test split decide anything: validation is cut from train.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ import io
 import os
 import re
 import zipfile
-from collections import Counter
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path, PurePosixPath
+from itertools import chain
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -57,8 +58,8 @@ class Dataset:
         name: as pages call it.
         identity: what a spec stores: a plain name, or "folder:NAME@DIGEST", which no path enters.
         classes: name of each class, by label.
-        splits: "train", "val", "test", "train_eval" (the first training rows, for reporting: 300 digits, 1,000 of other data);
-            "ood" and "corrupted" for digits.
+        splits: "train", "val", "test", "train_eval" (the first training rows, for reporting: 300 digits, 1,000
+            of other data); "ood" and "corrupted" for digits.
         mean, std: per channel, of pixels on the scale 0 to 1; for vectors 0 and 1, per coordinate.
         test_draws: noise draws of each test image; all images of draw 0 come first, then all of draw 1, and so on.
     """
@@ -107,29 +108,29 @@ def load_data(
     """A data set by name; loaded once per process, so its tensors are not to be written to.
 
     Args:
-        name: "digits", "gaussians", "gaussians16", "cifar10", "cifar100", or "folder:PATH" for a directory or zip that holds
-            train/CLASS/* and test/CLASS/* (or val/CLASS/*), at its top or in one folder. With "folder:NAME@DIGEST" the content
-            is checked against the digest.
-        image_size: for folders: images are resized (short side, antialiased) and cropped at the centre to this many pixels.
-        train_size: keep so many training rows, a fixed stratified choice that holds every smaller one. Other splits stay.
-        root: where a relative folder or zip is looked for (else the working directory), or where torchvision keeps its files.
-        test_draws: for digits: noise draws of each test image, 1 to 20. A draw does not depend on how many are asked for.
+        name: "digits", "gaussians", "gaussians16", "cifar10", "cifar100", or "folder:PATH" for a directory or zip with
+            train/CLASS/* and test/CLASS/* (or val/CLASS/*), at its top or inside one folder. "folder:NAME@DIGEST"
+            checks the content against the digest.
+        image_size: for folders: images are resized (short side, antialiased) and cropped at the centre to so many px.
+        train_size: keep so many training rows, a fixed stratified choice that holds every smaller one.
+        root: where a relative folder or zip is looked for (else the working directory); where torchvision's files lie.
+        test_draws: for digits: noise draws of each test image, 1 to 20. A draw is the same however many are asked for.
         cache: folder of decoded images and downloads; ``CACHE`` when not given.
 
     Raises:
-        ValueError: unknown name, option that the data does not take, folder or image that cannot be used (the message names it).
+        ValueError: unknown name, option the data does not take, folder or image that cannot be used (named).
         FileNotFoundError: nothing lies where it was looked for, or a download failed; with the command that gets it.
     """
     cache = Path(cache) if cache is not None else CACHE
     if not 1 <= test_draws <= (MAX_TEST_DRAWS if name == "digits" else 1):
-        raise ValueError(f"test_draws = {test_draws} for {name!r}: must be 1 to {MAX_TEST_DRAWS} for digits, 1 for other data")
+        allowed = f"1 to {MAX_TEST_DRAWS} for digits, 1 for other data"
+        raise ValueError(f"test_draws = {test_draws} for {name!r}: must be {allowed}")
     if name.startswith("folder:"):
         if image_size is not None and image_size < 1:
             raise ValueError(f"image_size = {image_size}: must be at least 1")
         data = _folder(_find(name, root, cache), image_size, cache)
     else:
-        if name not in NAMES:
-            raise ValueError(f"unknown data {name!r}: must be one of {', '.join(NAMES)}, or folder:PATH{nearest(name, NAMES)}")
+        _known(name)
         if name == "digits":
             data = _digits(test_draws)
         elif name in _GAUSSIANS:
@@ -143,17 +144,22 @@ def load_data(
 
 
 def data_identity(name: str, root: str | Path | None = None, cache: str | Path | None = None) -> str:
-    """What a spec stores for a data name: "folder:NAME@DIGEST" for a folder or zip, without decoding it; a plain name as it is.
+    """What a spec stores for a data name: a plain name as it is, "folder:NAME@DIGEST" for a folder or zip.
 
-    The digest covers the content of the images and their paths below the folder that holds train/; a zip has that of its tree.
+    The digest covers the images and their paths below the folder that holds train/; a zip has the digest of its tree.
 
     Raises:
         ValueError, FileNotFoundError: as :func:`load_data`.
     """
     if name.startswith("folder:"):
         return _find(name, root, Path(cache) if cache is not None else CACHE).identity
+    return _known(name)
+
+
+def _known(name: str) -> str:
     if name not in NAMES:
-        raise ValueError(f"unknown data {name!r}: must be one of {', '.join(NAMES)}, or folder:PATH{nearest(name, NAMES)}")
+        allowed = f"{', '.join(NAMES)}, or folder:PATH"
+        raise ValueError(f"unknown data {name!r}: must be one of {allowed}{nearest(name, NAMES)}")
     return name
 
 
@@ -174,12 +180,13 @@ def _affine(
     mean: tuple[float, ...], std: tuple[float, ...], unit: float, ndim: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
     """Kept on the device: a fresh copy for each batch would make the host wait for it."""
-    m, s = torch.tensor([mean, std], dtype=torch.float64).view(2, 1, len(mean), *[1] * (ndim - 2))
-    return (1 / (unit * s)).float().to(device), (-m / s).float().to(device)
+    with torch.inference_mode(False):  # else a first call from an evaluation would leave tensors no gradient may pass
+        m, s = torch.tensor([mean, std], dtype=torch.float64).view(2, 1, len(mean), *[1] * (ndim - 2))
+        return (1 / (unit * s)).float().to(device), (-m / s).float().to(device)
 
 
 def augment(images: Tensor, generator: torch.Generator, kind: Literal["none", "flip", "crop_flip"]) -> Tensor:
-    """Random horizontal flips, and crops out of the images padded by 4 zeros on each side; one gather for the whole batch.
+    """Random horizontal flips, and crops out of images padded by 4 zeros on each side: one gather for the whole batch.
 
     Zero is black for raw pixels and the mean colour for normalised ones.
 
@@ -189,20 +196,23 @@ def augment(images: Tensor, generator: torch.Generator, kind: Literal["none", "f
         kind: "none" draws nothing, "flip", or "crop_flip".
     """
     if kind not in ("none", "flip", "crop_flip"):
-        raise ValueError(f"augment = {kind!r}: must be one of none, flip, crop_flip{nearest(kind, ('none', 'flip', 'crop_flip'))}")
+        raise ValueError(f"augment = {kind!r}: must be one of none, flip, crop_flip")
     if kind == "none":
         return images
     if images.ndim != 4:
-        raise ValueError(f"augment = {kind!r}: needs images (N, C, H, W), got shape {tuple(images.shape)}; vectors take 'none'")
+        raise ValueError(
+            f"augment = {kind!r}: needs images (N, C, H, W), got {tuple(images.shape)}; vectors take 'none'"
+        )
     n, channels, height, width = images.shape
     pad = 4 if kind == "crop_flip" else 0
     if pad and min(height, width) < 16:
-        raise ValueError(f"augment = 'crop_flip': needs images of at least 16 px, got {height} x {width}; use 'none' or 'flip'")
+        raise ValueError(f"augment = 'crop_flip': needs images of 16 px or more, got {height} x {width}; try 'none'")
     flip = torch.randint(2, (n, 1), generator=generator, dtype=torch.bool)
-    corner = torch.randint(2 * pad + 1, (2, n, 1), generator=generator) if pad else torch.zeros(2, n, 1, dtype=torch.int64)
-    across = torch.arange(width)
-    columns = corner[1] + torch.where(flip, across.flip(0), across)
-    rows = corner[0] + torch.arange(height)
+    rows, columns = torch.arange(height).expand(n, -1), torch.arange(width)
+    columns = torch.where(flip, columns.flip(0), columns)
+    if pad:
+        corner = torch.randint(2 * pad + 1, (2, n, 1), generator=generator)
+        rows, columns = rows + corner[0], columns + corner[1]
     columns, rows = columns.to(images.device, non_blocking=True), rows.to(images.device, non_blocking=True)
     index = rows[:, :, None] * (width + 2 * pad) + columns[:, None, :]
     padded = F.pad(images, (pad,) * 4).flatten(2)
@@ -213,7 +223,7 @@ def gaussian_classes(name: str) -> tuple[Tensor, Tensor]:
     """Class means, (K, d), and the covariance they share, (d, d), in float64. All classes are equally likely.
 
     Args:
-        name: "gaussians" (2-D, five means on a ring) or "gaussians16" (16-D, eight means). The Bayes accuracy is 85 % in both.
+        name: "gaussians" (2-D, five means on a ring) or "gaussians16" (16-D, eight means). Bayes accuracy 85 %.
     """
     if name not in _GAUSSIANS:
         raise ValueError(f"unknown density {name!r}: must be one of {', '.join(_GAUSSIANS)}{nearest(name, _GAUSSIANS)}")
@@ -235,14 +245,15 @@ def gaussian_log_posterior(name: str, x: Tensor) -> Tensor:
     """
     means, covariance = (part.to(x.device) for part in gaussian_classes(name))
     weights = torch.linalg.solve(covariance, means.T)
-    return (x.double() @ weights - (means * weights.T).sum(1) / 2).log_softmax(1)
+    logits: Tensor = x.double() @ weights - (means * weights.T).sum(1) / 2
+    return logits.log_softmax(1)
 
 
 def _order(labels: np.ndarray, seed: int) -> np.ndarray:
     """A fixed random order in which any stretch has nearly the class shares of the whole.
 
-    The k-th of the n images of a class lands at a random place in the k-th n-th part of the order. Cutting that order gives
-    stratified splits, and keeping its beginning gives nested stratified subsets. NumPy promises RandomState's stream for good.
+    The k-th of the n images of a class lands at a random place in the k-th n-th part of the order. So cutting the order
+    gives stratified splits, and its beginnings are nested stratified subsets. NumPy has frozen RandomState's streams.
     """
     random = np.random.RandomState(seed)
     key = np.empty(len(labels))
@@ -315,7 +326,7 @@ def _scrambled(images: np.ndarray) -> np.ndarray:
 
 
 def _moments(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and deviation of each channel on the scale 0 to 1, to 4 decimals; from exact pixel counts, so the same everywhere."""
+    """Mean and deviation of each channel on the scale 0 to 1, to 4 decimals; exact counts, so the same everywhere."""
     values = np.arange(256) / 255
     mean, std = [], []
     for channel in images.unbind(1):
@@ -428,7 +439,7 @@ class _Folder:
 
     @property
     def name(self) -> str:
-        return _stem(self.path)
+        return self.path.stem if self.path.suffix.lower() == ".zip" else self.path.name
 
     @property
     def identity(self) -> str:
@@ -438,11 +449,6 @@ class _Folder:
         return hash((self.path, self.digest))
 
 
-def _stem(path: Path) -> str:
-    name = path.resolve().name
-    return name[:-4] if name.lower().endswith(".zip") else name
-
-
 def _find(name: str, root: str | Path | None, cache: Path) -> _Folder:
     """The folder or zip that "folder:PATH" or "folder:NAME@DIGEST" means."""
     wanted = name.removeprefix("folder:")
@@ -450,11 +456,11 @@ def _find(name: str, root: str | Path | None, cache: Path) -> _Folder:
     place, digest = known.groups() if known else (wanted, "")
     if not place:
         raise ValueError(f"data = {name!r}: say which, as in 'folder:PATH'")
-    path = (Path(root) if root is not None else Path()).expanduser() / Path(place).expanduser()
+    path = Path(os.path.abspath((Path(root) if root is not None else Path()).expanduser() / Path(place).expanduser()))
     candidates = [p for p in (path, path.with_name(path.name + ".zip")) if p.exists()]
     if not candidates:
         hint = "give the folder that holds it as the data root" if root is None else "is the data root right?"
-        raise FileNotFoundError(f"{name!r}: neither {path.absolute()} nor {path.absolute()}.zip exists; {hint}")
+        raise FileNotFoundError(f"{name!r}: neither {path} nor {path}.zip exists; {hint}")
     folders = [_open(candidate, cache) for candidate in candidates]
     for folder in folders:
         if digest in ("", folder.digest):
@@ -464,65 +470,86 @@ def _find(name: str, root: str | Path | None, cache: Path) -> _Folder:
 
 
 def _open(path: Path, cache: Path) -> _Folder:
-    entries = _entries(path)
-    prefix = _prefix(path, entries)
-    parts: dict[str, dict[str, list[str]]] = {"train": {}, "val": {}, "test": {}}
-    for entry in entries:
-        part, _, rest = entry.removeprefix(prefix).partition("/")
-        label, slash, file = rest.partition("/")
-        if entry.startswith(prefix) and part in parts and slash:
-            images = parts[part].setdefault(label, [])
-            if PurePosixPath(file).suffix.lower() in _SUFFIXES:
-                images.append(entry.removeprefix(prefix))
-    held_out = "test" if parts["test"] else "val"
-    used = {"train": parts["train"], "test": parts[held_out]}
-    if held_out == "test" and parts["val"]:
-        used["val"] = parts["val"]
-    _check(path, used, held_out)
-    members = {part: tuple(sorted(file for images in group.values() for file in images)) for part, group in used.items()}
-    files = sorted(file for group in members.values() for file in group)
-    digest = _digest(path, prefix, {file: entries[prefix + file] for file in files}, cache)
-    return _Folder(path, prefix, tuple(sorted(parts["train"])), members, digest)
-
-
-def _entries(path: Path) -> dict[str, str]:
-    """Path -> stamp of every file; directories end in "/". A stamp changes when the file does. Hidden files are left out."""
-    entries: dict[str, str] = {}
     if path.is_dir():
-        for folder, folders, files in os.walk(path, followlinks=True):
-            folders[:] = [name for name in folders if not name.startswith(".")]
-            base = Path(folder).relative_to(path)
-            entries.update({f"{(base / name).as_posix()}/": "" for name in folders})
-            for file in files:
-                status = os.stat(os.path.join(folder, file), follow_symlinks=True) if not file.startswith(".") else None
-                if status is not None:
-                    entries[(base / file).as_posix()] = f"{status.st_size} {status.st_mtime_ns}"
-        return entries
+        return _parse(path, _walk(path), cache)
+    status = path.stat()
+    return _open_zip(path, cache, (status.st_size, status.st_mtime_ns))
+
+
+@lru_cache(maxsize=4)
+def _open_zip(path: Path, cache: Path, stamp: tuple[int, int]) -> _Folder:
+    """Kept while the zip stays as it is: listing 60,000 entries takes a second."""
+    return _parse(path, _list(path), cache)
+
+
+def _walk(path: Path) -> dict[str, str]:
+    """Path -> stamp of every file (an image changed, a stamp changed); folders end in "/", hidden ones are left out."""
+    entries: dict[str, str] = {}
+    for folder, folders, files in os.walk(path, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        base = "" if folder == str(path) else Path(folder).relative_to(path).as_posix() + "/"
+        entries.update((f"{base}{name}/", "") for name in folders)
+        for name in files:
+            if _is_image(name):
+                status = os.stat(os.path.join(folder, name))
+                entries[base + name] = f"{status.st_size} {status.st_mtime_ns}"
+            elif not name.startswith("."):
+                entries[base + name] = ""
+    return entries
+
+
+def _list(path: Path) -> dict[str, str]:
+    """The same for a zip. Nothing is ever unpacked; an entry that points elsewhere is refused all the same."""
     try:
         with zipfile.ZipFile(path) as archive:
             infos = archive.infolist()
     except (zipfile.BadZipFile, OSError) as error:
         raise ValueError(f"{path}: neither a directory nor a whole zip file ({error})") from error
+    entries: dict[str, str] = {}
     for info in infos:
-        steps = info.filename.removesuffix("/").split("/")
-        if ".." in steps or info.filename.startswith("/") or "\\" in info.filename or ":" in steps[0]:
+        name = info.filename.replace("\\", "/")
+        if name.startswith("/") or ".." in name.split("/"):
             raise ValueError(f"{path}: entry {info.filename!r} points out of the zip")
-        if not any(step.startswith(".") or step == "__MACOSX" for step in steps):
+        if not name.startswith((".", "__MACOSX/")) and "/." not in name:
             entries[info.filename] = f"{info.file_size} {info.CRC}"
     return entries
 
 
+def _is_image(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in _SUFFIXES and not name.startswith(".")
+
+
+def _parse(path: Path, entries: Mapping[str, str], cache: Path) -> _Folder:
+    prefix = _prefix(path, entries)
+    groups: dict[str, dict[str, list[str]]] = {"train": {}, "val": {}, "test": {}}
+    for entry in entries:
+        steps = entry[len(prefix) :].split("/", 2) if entry.startswith(prefix) else []
+        if len(steps) == 3 and steps[0] in groups:
+            images = groups[steps[0]].setdefault(steps[1], [])
+            if _is_image(steps[2].rpartition("/")[2]):
+                images.append(entry[len(prefix) :])
+    held_out = "test" if groups["test"] else "val"
+    used = {"train": groups["train"], "test": groups[held_out]}
+    if held_out == "test" and groups["val"]:
+        used["val"] = groups["val"]
+    _check(path, used, held_out)
+    members = {part: tuple(sorted(chain.from_iterable(group.values()))) for part, group in used.items()}
+    files = sorted(chain.from_iterable(members.values()))
+    digest = _digest(path, prefix, {file: entries[prefix + file] for file in files}, cache)
+    return _Folder(path, prefix, tuple(sorted(groups["train"])), members, digest)
+
+
 def _prefix(path: Path, entries: Mapping[str, str]) -> str:
     """What stands before train/: nothing, or one folder."""
-    heads = {head for entry in entries if (head := entry.partition("train/"))[1] and head[0].count("/") <= 1}
-    prefixes = {before for before, _, _ in heads if before == "" or before.endswith("/")}
-    if "" in prefixes:
+    heads = {tuple(steps[:2]) for entry in entries if len(steps := entry.split("/", 2)) > 1}
+    if any(head[0] == "train" for head in heads):
         return ""
-    if len(prefixes) != 1:
-        top = sorted({entry.partition("/")[0] for entry in entries})
-        problem = f"more than one train folder ({', '.join(sorted(prefixes))})" if prefixes else "no train folder"
-        raise ValueError(f"{path}: {problem}; {_LAYOUT}; found {', '.join(top[:8]) or 'nothing'}")
-    return prefixes.pop()
+    tops = sorted(top for top, below in heads if below == "train" and f"{top}/train" not in entries)
+    if len(tops) != 1:
+        problem = f"more than one train folder (in {', '.join(tops)})" if tops else "no train folder"
+        found = ", ".join(sorted({entry.partition("/")[0] for entry in entries})[:8]) or "nothing"
+        raise ValueError(f"{path}: {problem}; {_LAYOUT}; found {found}")
+    return f"{tops[0]}/"
 
 
 def _check(path: Path, used: Mapping[str, Mapping[str, list[str]]], held_out: str) -> None:
@@ -530,19 +557,23 @@ def _check(path: Path, used: Mapping[str, Mapping[str, list[str]]], held_out: st
     if not used["test"]:
         raise ValueError(f"{path}: no test or val folder with classes in it; {_LAYOUT}")
     if len(train) < 2:
-        raise ValueError(f"{path}: train holds {len(train)} class ({', '.join(train) or 'none'}), two or more are needed; {_LAYOUT}")
+        found = f"train holds {len(train)} class ({', '.join(train) or 'none'})"
+        raise ValueError(f"{path}: {found}, two or more are needed; {_LAYOUT}")
     for part, group in used.items():
         folder = held_out if part == "test" else part
         for label, images in sorted(group.items()):
             if not images:
-                raise ValueError(f"{path}: class folder {folder}/{label} has no images ({', '.join(sorted(_SUFFIXES))})")
+                kinds = ", ".join(sorted(_SUFFIXES))
+                raise ValueError(f"{path}: class folder {folder}/{label} has no images ({kinds})")
         if group.keys() != train.keys():
             only = {"train": sorted(train.keys() - group.keys()), folder: sorted(group.keys() - train.keys())}
             listed = "; ".join(f"only in {side}: {', '.join(labels[:5])}" for side, labels in only.items() if labels)
             raise ValueError(f"{path}: train and {folder} hold different classes ({listed})")
     for label, images in sorted(train.items()):
         if "val" not in used and len(images) < 2:
-            raise ValueError(f"{path}: class folder train/{label} has one image; two are needed, as validation is taken from train")
+            raise ValueError(
+                f"{path}: class folder train/{label} has one image; two are needed to set some aside as val"
+            )
 
 
 @contextmanager
@@ -557,13 +588,13 @@ def _reader(path: Path, prefix: str) -> Iterator[Callable[[str], bytes]]:
 def _read(read: Callable[[str], bytes], path: Path, file: str) -> bytes:
     try:
         return read(file)
-    except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:  # the last three: encrypted, exotic
+    except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:  # RuntimeError: encrypted
         raise ValueError(f"{path}: cannot read {file} ({error})") from error
 
 
 def _digest(path: Path, prefix: str, stamps: Mapping[str, str], cache: Path) -> str:
-    """16 hexadecimal digits of the content; remembered in the cache until a stamp changes, as reading every image takes long."""
-    known = hashlib.sha256(repr((str(path.resolve()), prefix, sorted(stamps.items()))).encode(errors="surrogateescape"))
+    """16 hexadecimal digits of the content; remembered in the cache until a stamp changes, as reading all is slow."""
+    known = hashlib.sha256(repr((str(path), prefix, sorted(stamps.items()))).encode(errors="surrogateescape"))
     memo = cache / "digests" / known.hexdigest()
     if memo.exists() and re.fullmatch(r"[0-9a-f]{16}", text := memo.read_text()):
         return text
@@ -609,7 +640,7 @@ def _folder(folder: _Folder, image_size: int | None, cache: Path) -> Dataset:
 
 
 def _decoded(folder: _Folder, files: list[str], image_size: int | None, cache: Path) -> Tensor:
-    """(N, 3, H, W) uint8, mapped from the cache. Of several processes one decodes; a file appears whole or not at all."""
+    """(N, 3, H, W) uint8, mapped from the cache. Of several processes one decodes; a file is whole or absent."""
     target = cache / "images" / f"{folder.digest}-{image_size or 'own'}-v{_DECODER}.npy"
     target.parent.mkdir(parents=True, exist_ok=True)
     if (mapped := _mapped(target, len(files))) is not None:
@@ -629,7 +660,7 @@ def _decoded(folder: _Folder, files: list[str], image_size: int | None, cache: P
 
 
 def _mapped(path: Path, rows: int) -> Tensor | None:
-    """The cached images, or None where there is no whole file of them. Copy on write: no process can change another's."""
+    """The cached images, or None where no whole file lies. Copy on write: no process can change another's."""
     try:
         array = np.load(path, mmap_mode="c", allow_pickle=False)
     except (OSError, ValueError, EOFError):  # missing, cut short, not an array
@@ -649,7 +680,9 @@ def _decode(folder: _Folder, files: list[str], image_size: int | None, target: P
                 np.lib.format.write_array_header_1_0(out, header)
             if pixels.shape != shape or shape[1] != shape[2]:
                 sizes = " and ".join(sorted({f"{w} x {h}" for _, h, w in (shape, pixels.shape)}))
-                raise ValueError(f"{folder.path}: images are not squares of one size ({sizes} px at {file}); give an image_size")
+                raise ValueError(
+                    f"{folder.path}: images are not squares of one size ({sizes} px at {file}): set image_size"
+                )
             out.write(pixels.tobytes())
         out.flush()
         os.fsync(out.fileno())
@@ -664,8 +697,8 @@ def _pixels(content: bytes, where: str, image_size: int | None) -> np.ndarray:
             if image_size is not None:
                 image.draft(None, (2 * image_size, 2 * image_size))  # a large JPEG is decoded at a fraction of its size
             upright = ImageOps.exif_transpose(image).convert("RGB")
-            if image_size is not None:
+            if image_size is not None and upright.size != (image_size, image_size):
                 upright = ImageOps.fit(upright, (image_size, image_size), Image.Resampling.BILINEAR)
-            return np.ascontiguousarray(np.asarray(upright).transpose(2, 0, 1))
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+            return np.asarray(upright).transpose(2, 0, 1)
+    except Exception as error:  # on damaged files Pillow raises almost anything
         raise ValueError(f"{where} cannot be read as an image ({error})") from error

@@ -28,10 +28,10 @@ def evaluate(model: Model, data: Dataset) -> dict[str, Tensor]:
         data: with splits "train", "val", "test", and "train_eval", "ood", "corrupted" where the data set has them.
 
     Returns:
-        On the CPU: ``logits.SPLIT`` (N, K) float32 and ``labels.SPLIT`` (n,) int64 for each split but "train" (reported as its fixed
-        subset "train_eval", under the name "train"), where N is a multiple of n when each image is seen under several noise draws;
-        ``probe.logits`` (L, P, K), ``probe.pairs`` (P, 2) indices into test, ``probe.labels`` (P, 2); ``features.test`` (M, d) and
-        ``features.probe`` (3, Q, d) at lam 0, .5, 1.
+        On the CPU: ``logits.SPLIT`` (N, K) float32 and ``labels.SPLIT`` (n,) int64 for each split but "train" (reported
+        as its fixed subset "train_eval", under the name "train"), where N is a multiple of n when each image is seen
+        under several noise draws; ``probe.logits`` (L, P, K), ``probe.pairs`` (P, 2) indices into test,
+        ``probe.labels`` (P, 2); ``features.test`` (M, d) and ``features.probe`` (3, Q, d) at lam 0, .5, 1.
     """
     tensors: dict[str, Tensor] = {}
     for name, split in data.splits.items():

@@ -1,8 +1,11 @@
 """Students and teachers by name: the CIFAR ResNets of the distillation literature, small CNNs, small MLPs.
-Refuses to train, to download weights, and to run a classifier head in anything but float32."""
+
+Nothing here trains, downloads weights, or runs a classifier head in anything but float32.
+"""
+
+from __future__ import annotations
 
 import copy
-import difflib
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,10 +16,20 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils.flop_counter import FlopCounterMode
 
+from mixkd.spec import nearest
+
 
 @dataclass(frozen=True)
 class Description:
-    """What a model is: counts of parameters, of penultimate features, and of FLOPs (2 per multiply-add) of one forward per image."""
+    """What a model is.
+
+    Attributes:
+        name: as :func:`build` knows it.
+        parameters: number of trained values, running averages not included.
+        features: number of penultimate features.
+        n_classes, in_channels, image_size: what it was built for; image_size 0 means vectors.
+        flops: of one forward pass of one image, 2 per multiply-add, convolutions and matrix products only.
+    """
 
     name: str
     parameters: int
@@ -30,7 +43,8 @@ class Description:
 class Model(nn.Module):
     """A body that yields penultimate features and a linear head on top.
 
-    The head always runs in float32, also under autocast: a head in bfloat16 changes up to a tenth of the predictions."""
+    The head always runs in float32, under autocast too: a head in bfloat16 changes up to a tenth of the predictions.
+    """
 
     def __init__(self, name: str, body: nn.Module, head: nn.Linear, in_channels: int, image_size: int) -> None:
         super().__init__()
@@ -72,50 +86,65 @@ def names() -> tuple[str, ...]:
 
 
 def build(name: str, n_classes: int, in_channels: int = 3, image_size: int = 32, seed: int = 0) -> Model:
-    """The model called `name`, on the CPU, initialised from (seed, name) alone: the global generator is left as it was.
+    """The model of that name in float32 on the CPU, initialised from (seed, name); the global generator stays.
 
-    `image_size` is the side of a square image in pixels, or 0 for vectors of `in_channels` numbers.
-    Raises ValueError for an unknown name and for a model that cannot take such inputs."""
+    Args:
+        name: one of :func:`names`.
+        n_classes: number of logits, at least 2.
+        in_channels: channels of an image, or coordinates of a vector.
+        image_size: side of a square image in pixels, or 0 for vectors.
+        seed: of the initialisation.
+
+    Raises:
+        ValueError: unknown name, or a model that cannot take such inputs.
+    """
     if name not in _SPECS:
-        near = difflib.get_close_matches(name, _SPECS, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"unknown model {name!r}.{hint} Known: {', '.join(_SPECS)}")
-    for field, value, least in (("n_classes", n_classes, 2), ("in_channels", in_channels, 1), ("image_size", image_size, 0)):
-        if value < least:
-            raise ValueError(f"{field} must be at least {least}, got {value}")
+        raise ValueError(f"unknown model {name!r}: must be one of {', '.join(_SPECS)}{nearest(name, _SPECS)}")
+    least = {"n_classes": (n_classes, 2), "in_channels": (in_channels, 1), "image_size": (image_size, 0)}
+    for what, (value, bound) in least.items():
+        if value < bound:
+            raise ValueError(f"{what} = {value}: must be at least {bound}")
     make, images_only = _SPECS[name]
     if images_only and image_size == 0:
-        raise ValueError(f"{name} takes images, this data holds vectors; models for vectors: {', '.join(_MLPS)}")
+        raise ValueError(f"{name} takes images, but the data are vectors; models for vectors: {', '.join(_MLPS)}")
     if images_only and image_size < 8:
-        raise ValueError(f"{name} halves its maps twice or more and needs images of at least 8 px, got {image_size}")
+        raise ValueError(f"image_size = {image_size}: {name} needs 8 px or more")
     key = int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:8], "big") >> 1
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         torch.default_generator.manual_seed(key)  # torch.manual_seed would also reseed the GPUs
         body, width = make(in_channels, image_size)
-        for module in body.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear):  # He et al. 2015, by outgoing connections for convolutions
-                mode = "fan_out" if isinstance(module, nn.Conv2d) else "fan_in"
-                nn.init.kaiming_normal_(module.weight, mode=mode, nonlinearity="relu")
+        for module in body.modules():  # He et al. 2015; the head keeps PyTorch's own
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            elif isinstance(module, nn.Linear):
+                nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
         return Model(name, body, nn.Linear(width, n_classes), in_channels, image_size)
 
 
 def fold_batchnorm(model: Model) -> Model:
     """A frozen copy in evaluation mode whose batch norms are folded into the convolutions before them.
 
-    Same logits up to float32 rounding, fewer passes over memory: for a teacher, which never trains."""
+    The same logits up to float32 rounding in fewer passes over memory: for a teacher, which never trains.
+    """
     folded = copy.deepcopy(model).eval().requires_grad_(False)
     for parent in list(folded.modules()):
         for child_name, child in list(parent.named_children()):
             if isinstance(child, ConvBN):
-                setattr(parent, child_name, fuse_conv_bn_eval(child[0], child[1]))
+                setattr(parent, child_name, fuse_conv_bn_eval(child.conv, child.bn))
     return folded
 
 
-class ConvBN(nn.Sequential):
-    """Convolution without bias, same padding, then batch norm: the unit that `fold_batchnorm` folds."""
+class ConvBN(nn.Module):
+    """Convolution without bias, same padding, then batch norm: the unit that :func:`fold_batchnorm` folds."""
 
     def __init__(self, c_in: int, c_out: int, kernel: int = 3, stride: int = 1) -> None:
-        super().__init__(nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(c_out))
+        super().__init__()
+        self.conv = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, bias=False)
+        self.bn = nn.BatchNorm2d(c_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        normalised: Tensor = self.bn(self.conv(x))
+        return normalised
 
 
 class BasicBlock(nn.Module):
@@ -156,13 +185,17 @@ def _resnet(depth: int, width: int, in_channels: int, image_size: int) -> tuple[
 
 
 def _cnn(width: int, in_channels: int, image_size: int) -> tuple[nn.Module, int]:
-    """Three convolutions of width, 2 width, 2 width channels, the later two at half and at a quarter of the resolution."""
+    """Three convolutions at full, half and quarter resolution, then the means of the four quadrants.
+
+    Keeping the quadrants apart lets even the narrowest fit all its training data, so that it is overconfident where one
+    global mean leaves it calibrated (ECE .057 against .027 on digits after 240 steps).
+    """
     layers: list[nn.Module] = []
     c_in = in_channels
-    for c_out, stride in ((width, 1), (2 * width, 2), (2 * width, 2)):
+    for c_out, stride in ((width, 1), (width, 2), (2 * width, 2)):
         layers += [ConvBN(c_in, c_out, stride=stride), nn.ReLU()]
         c_in = c_out
-    return nn.Sequential(*layers, GlobalMean()), c_in
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten()), 4 * c_in
 
 
 def _mlp(width: int, in_channels: int, image_size: int) -> tuple[nn.Module, int]:
@@ -171,7 +204,7 @@ def _mlp(width: int, in_channels: int, image_size: int) -> tuple[nn.Module, int]
     return nn.Sequential(nn.Flatten(), nn.Linear(n_in, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()), width
 
 
-_RESNETS = [(8, 1), (14, 1), (20, 1), (32, 1), (44, 1), (56, 1), (110, 1), (8, 2), (20, 2), (8, 4), (32, 4)]
+_RESNETS = [(8, 1), (14, 1), (20, 1), (32, 1), (44, 1), (56, 1), (110, 1), (8, 2), (20, 2), (8, 4), (8, 8), (32, 4)]
 _MLPS: dict[str, tuple[Maker, bool]] = {f"mlp{width}": (partial(_mlp, width), False) for width in (16, 64, 256)}
 _SPECS: dict[str, tuple[Maker, bool]] = {  # name -> how to make the body, whether it needs images
     **{f"resnet{d}" + (f"x{w}" if w > 1 else ""): (partial(_resnet, d, w), True) for d, w in _RESNETS},

@@ -1,7 +1,7 @@
 """What a run was: records on disk. Atomic, checksummed, read without unpickling.
 
-A record holds logits, labels, features, the learning curve and where it came from; never a metric. Metrics are computed from the
-logits when a record is read.
+A record holds logits, labels, features, the learning curve and where it came from; never a metric. Metrics are
+computed from the logits when a record is read.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,7 +20,7 @@ from typing import Any, overload
 
 import pandas as pd
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -45,11 +46,13 @@ class Probe:
         logits: (L, P, K) float32; entry [l, p] is the answer to ``lam[l] x_i + (1 - lam[l]) x_j``.
         lam: (L,) float64, from 0 (the second image alone) to 1 (the first).
         labels: (P, 2) int64 classes of the two images.
+        pairs: (P, 2) int64 which test images they are.
     """
 
     logits: Tensor
     lam: Tensor
     labels: Tensor
+    pairs: Tensor
 
     @property
     def same_class(self) -> Tensor:
@@ -58,15 +61,22 @@ class Probe:
 
 
 class Record:
-    """One finished run, as it lies on disk. Tensors are read when asked for."""
+    """One finished run, as it lies on disk. Tensors are read when asked for; that they are all there is seen at once.
+
+    Raises:
+        DamagedRecord: when a file is missing or cannot be read. Whether it was changed, ``RecordStore.verify`` says.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        file = path / "record.json"
         try:
-            self._json: dict[str, Any] = json.loads((path / "record.json").read_text(encoding="utf-8"))
+            self._json: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
             self.spec = RunSpec(**self._json["spec"])
-        except (OSError, ValueError, KeyError) as error:
-            raise DamagedRecord(f"{path / 'record.json'}: {error}") from error
+            file = path / "tensors.safetensors"
+            safe_open(file, framework="pt")  # compares the size of the file with its header
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            raise DamagedRecord(f"{file}: {_reason(error)}") from error
 
     @property
     def id(self) -> str:
@@ -75,7 +85,7 @@ class Record:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """Versions, device, precision, threads, wall time, images per second, commit: where it came from, not what it is."""
+        """Versions, device, precision, threads, seconds, images per second, commit: whence it came, not what it is."""
         return dict(self._json["provenance"])
 
     @property
@@ -93,7 +103,7 @@ class Record:
         try:
             return load_file(self.path / "tensors.safetensors")
         except (OSError, SafetensorError) as error:
-            raise DamagedRecord(f"{self.path / 'tensors.safetensors'}: {error}") from error
+            raise DamagedRecord(f"{self.path / 'tensors.safetensors'}: {_reason(error)}") from error
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -112,7 +122,7 @@ class Record:
         return labels.repeat(len(self._tensors[f"logits.{split}"]) // len(labels))
 
     def images(self, split: str = "test") -> Tensor:
-        """(N,) int64: which image each row of the logits is an answer to; rows of one image belong together in a bootstrap."""
+        """(N,) int64: which image each row of the logits answers; rows of one image belong together in a bootstrap."""
         self._check(split)
         n = len(self._tensors[f"labels.{split}"])
         return torch.arange(n).repeat(len(self._tensors[f"logits.{split}"]) // n)
@@ -121,7 +131,8 @@ class Record:
     def probe(self) -> Probe:
         """Answers on mixed test images."""
         lam = torch.tensor(self._json["lam"], dtype=torch.float64)
-        return Probe(_unpack(self._tensors, "probe.logits"), lam, self._tensors["probe.labels"].long())
+        labels, pairs = (self._tensors[f"probe.{name}"].long() for name in ("labels", "pairs"))
+        return Probe(_unpack(self._tensors, "probe.logits"), lam, labels, pairs)
 
     @property
     def features(self) -> Tensor:
@@ -141,7 +152,8 @@ class Record:
 
     def _check(self, split: str) -> None:
         if split not in self.splits:
-            raise KeyError(f"split {split!r}: record {self.id} has {', '.join(self.splits)}{nearest(split, self.splits)}")
+            known = ", ".join(self.splits)
+            raise KeyError(f"split {split!r}: record {self.id} has {known}{nearest(split, self.splits)}")
 
     @cached_property
     def temperature(self) -> float:
@@ -184,7 +196,7 @@ class Records(Sequence[Record]):
         return len(self._records)
 
     def select(self, **fields: Any) -> Records:
-        """The records whose spec has these values; ``teacher`` may be a model name, other names starting with ``teacher_`` reach into it.
+        """The records whose spec has these values; ``teacher`` is a model name, ``teacher_...`` a field of the teacher.
 
         Raises:
             KeyError: for a name no spec has.
@@ -197,17 +209,21 @@ class Records(Sequence[Record]):
         )
 
     def frame(self) -> pd.DataFrame:
-        """One row for each record: what it was, every calibration figure on test, and after temperature scaling (``ts_``).
+        """One row for each record: what it was, its calibration figures on test, and temperature-scaled (``ts_``).
 
-        All rows use the same number of test rows: where some were evaluated under more noise draws, only those all have count.
+        The records of a data set use the same test rows: where some were evaluated under more noise draws, only those
+        that all of them have count.
         """
-        rows = min((len(record._tensors["logits.test"]) for record in self), default=None)
-        return pd.DataFrame([_row(record, rows) for record in self])
+        rows: dict[str, int] = {}
+        for record in self:
+            n = len(record._tensors["logits.test"])
+            rows[record.spec.data] = min(n, rows.get(record.spec.data, n))
+        return pd.DataFrame([_row(record, rows[record.spec.data]) for record in self])
 
 
 _COLUMNS = (
-    "data", "arm", "student", "teacher", "teacher_arm", "teacher_seed", "teacher_temperature", "teacher_spread", "tau", "alpha",
-    "partial", "lam_per", "smoothing", "kd_weight", "ce_weight", "epochs", "train_size", "seed",
+    "data", "arm", "student", "teacher", "teacher_arm", "teacher_seed", "teacher_temperature", "teacher_spread", "tau",
+    "alpha", "partial", "lam_per", "smoothing", "kd_weight", "ce_weight", "epochs", "train_size", "seed",
 )  # fmt: skip
 
 
@@ -262,6 +278,12 @@ class RecordStore:
         folders = (entry for entry in self.path.iterdir() if not entry.name.startswith("."))
         return sorted(entry.name for entry in folders if (entry / "record.json").is_file())
 
+    def verify(self) -> list[str]:
+        """Check every file of every record against its checksum; a line for each that is not as it was written."""
+        folders = self.path.iterdir() if self.path.is_dir() else ()
+        ids = (folder for folder in folders if re.fullmatch("[0-9a-f]{16}", folder.name))
+        return [problem for folder in sorted(ids) for problem in _problems(folder)]
+
     def list(self) -> Records:
         """All records that can be read; damaged ones are skipped, :meth:`verify` names them."""
         found = []
@@ -273,7 +295,8 @@ class RecordStore:
         return Records(found)
 
     def __contains__(self, id: object) -> bool:
-        return isinstance(id, str) and (self.path / id / "record.json").is_file()
+        """Whether that run was made, its record damaged or not."""
+        return isinstance(id, str) and id != "" and (self.path / id).is_dir()
 
     def __iter__(self) -> Iterator[Record]:
         return iter(self.list())
@@ -285,19 +308,26 @@ class RecordStore:
             KeyError: when there is none, naming the store.
             DamagedRecord: when it cannot be read.
         """
-        matches = [known for known in self.ids() if known == id] or [known for known in self.ids() if known.startswith(id)]
+        ids = self.ids()
+        matches = [id] if id in ids else [known for known in ids if known.startswith(id)]
         if len(matches) != 1:
             found = f"{len(matches)} begin so" if matches else "none"
-            raise KeyError(f"record {id!r}: {found} in {self.path} ({len(self.ids())} records)")
+            raise KeyError(f"record {id!r}: {found} in {self.path} ({len(ids)} records)")
         return Record(self.path / matches[0])
 
     def find(self, specs: Iterable[RunSpec]) -> Records:
-        """The records of these specs, in their order; specs without a record are in ``.failed``, as "missing"."""
-        specs = list(dict.fromkeys(specs))
-        return Records(
-            (Record(self.path / spec.id) for spec in specs if spec.id in self),
-            {spec.id: "missing" for spec in specs if spec.id not in self},
-        )
+        """The records of these specs, in their order; the others are in ``.failed``: missing, or what is damaged."""
+        found: list[Record] = []
+        failed: dict[str, str] = {}
+        for id in dict.fromkeys(spec.id for spec in specs):
+            if id not in self:
+                failed[id] = "missing"
+                continue
+            try:
+                found.append(Record(self.path / id))
+            except DamagedRecord as error:
+                failed[id] = f"damaged: {error}; remove {self.path / id} to have it trained again"
+        return Records(found, failed)
 
     def weights(self, id: str) -> Path | None:
         """Where the weights of a run lie, or None when they were not kept."""
@@ -317,27 +347,23 @@ class RecordStore:
         provenance: Mapping[str, Any],
         weights: Mapping[str, Tensor],
     ) -> Record:
-        """Write a record: a temporary sibling, fsync, rename. A reader sees a whole record or none; a full disk leaves no rest.
+        """Write a record: temporary sibling, fsync, rename. A reader sees a whole one or none; a full disk, nothing.
 
         Args:
-            tensors: as :func:`mixkd.evaluate.evaluate` returns them; logits are packed (see below), features become float16.
+            tensors: as :func:`mixkd.evaluate.evaluate` returns them; logits are packed, features become float16.
             weights: a state dict.
 
-        Logits are stored as float16 after subtracting the maximum of each row, beside that maximum in float32: where probabilities are
-        decided, near the maximum, the rounding error is smallest.
+        Logits are stored as float16 after subtracting the maximum of each row, beside that maximum in float32: where
+        probabilities are decided, near the maximum, the rounding error is smallest.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f".{spec.id}.", dir=self.path))
+        target, old = self.path / spec.id, folder.with_name(f"{folder.name}.old")
+        beside = self.path / ".weights" / f"{spec.id}.safetensors"
         try:
-            size = sum(tensor.numel() * tensor.element_size() for tensor in weights.values())
             kept = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-            if size > WEIGHTS_CAP:
-                beside = self.path / ".weights"
-                beside.mkdir(exist_ok=True)
-                save_file(kept, folder / "weights.tmp")
-                os.replace(folder / "weights.tmp", beside / f"{spec.id}.safetensors")
-            else:
-                save_file(kept, folder / "model.safetensors")
+            heavy = sum(tensor.numel() * tensor.element_size() for tensor in kept.values()) > WEIGHTS_CAP
+            save_file(kept, folder / ("weights.tmp" if heavy else "model.safetensors"))
             save_file(_pack(tensors), folder / "tensors.safetensors")
             record = {
                 "format": FORMAT,
@@ -354,15 +380,20 @@ class RecordStore:
             for path in folder.iterdir():
                 _fsync(path)
             os.chmod(folder, 0o755)
-            target = self.path / spec.id
-            if target.exists():  # a damaged record that is being replaced, or a twin that was faster
-                shutil.rmtree(target)
+            if heavy:  # before the record: who sees the record finds its weights
+                beside.parent.mkdir(exist_ok=True)
+                os.replace(folder / "weights.tmp", beside)
+            if target.exists():  # damaged, or without its weights: out of sight at once, never half removed
+                os.rename(target, old)
             os.rename(folder, target)
             _fsync(self.path)
-            return Record(target)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
+            if old.exists() and not target.exists():
+                os.rename(old, target)
             raise
+        shutil.rmtree(old, ignore_errors=True)
+        return Record(target)
 
     def sweep(self, id: str) -> None:
         """Remove what a killed writer of this id left behind. Call it only while nobody else writes that id."""
@@ -370,32 +401,39 @@ class RecordStore:
             if folder.is_dir():
                 shutil.rmtree(folder, ignore_errors=True)
 
-    def verify(self) -> list[str]:
-        """Check every file of every record against its checksum; one line for each that is damaged, none when all is well."""
-        problems = []
-        for id in self.ids():
-            folder = self.path / id
-            try:
-                sums = dict(reversed(line.split("  ", 1)) for line in (folder / _SUMS).read_text(encoding="utf-8").splitlines())
-            except (OSError, ValueError) as error:
-                problems.append(f"{folder / _SUMS}: {error}")
-                continue
-            for name in sorted({"record.json", "tensors.safetensors"} - set(sums)):
-                problems.append(f"{folder / _SUMS}: does not list {name}")
-            for name, expected in sums.items():
-                path = folder / name
-                if not path.is_file():
-                    problems.append(f"{path}: missing")
-                elif _sha256(path) != expected:
-                    problems.append(f"{path}: differs from its checksum")
-            try:
-                record = Record(folder)
-            except DamagedRecord as error:
-                problems.append(str(error))
-                continue
-            if record.spec.id != id:
-                problems.append(f"{folder}: its spec has id {record.spec.id}")
-        return problems
+
+def _problems(folder: Path) -> list[str]:
+    """What is wrong with the files of one record, each file named once."""
+    problems: dict[Path, str] = {}
+    sums: dict[str, str] = {}
+    try:
+        listed = (folder / _SUMS).read_text(encoding="utf-8")
+        sums = {line[66:]: line[:64] for line in listed.splitlines()}
+        unlisted = {"record.json", "tensors.safetensors", *(path.name for path in folder.iterdir())} - {_SUMS, *sums}
+        if unlisted:
+            problems[folder / _SUMS] = f"does not list {', '.join(sorted(unlisted))}"
+    except (OSError, ValueError) as error:
+        problems[folder / _SUMS] = _reason(error)
+    for name, expected in sums.items():
+        path = folder / name
+        if not path.is_file():
+            problems[path] = "missing"
+        elif _sha256(path) != expected:
+            problems[path] = "differs from its checksum"
+    try:
+        record = Record(folder)
+        if record.spec.id != folder.name:
+            problems[folder] = f"its spec has id {record.spec.id}"
+    except DamagedRecord as error:
+        file, _, reason = str(error).partition(": ")
+        problems.setdefault(Path(file), reason)
+    return [f"{path}: {problem}" for path, problem in problems.items()]
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "missing"
+    return f"no field {error}" if isinstance(error, KeyError) else str(error)
 
 
 def committed_path() -> Path:
@@ -407,8 +445,8 @@ def committed_path() -> Path:
     path = Path(__file__).resolve().parent.parent / "book" / "records"
     if not path.is_dir():
         raise FileNotFoundError(
-            f"store 'committed': no {path}. The committed records come with the repository: clone it and `pip install -e .`, "
-            "or name a store of your own."
+            f"store 'committed': no {path}. The committed records come with the repository: clone it and "
+            "`pip install -e .`, or name a store of your own."
         )
     return path
 
@@ -418,7 +456,7 @@ def _pack(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for name, tensor in tensors.items():
         if "logits" in name:
             peak = tensor.float().amax(-1, keepdim=True)
-            packed[name] = (tensor.float() - peak).half()
+            packed[name] = (tensor.float() - peak).clamp_min(torch.finfo(torch.float16).min).half()
             packed[f"{name}.max"] = peak.squeeze(-1).contiguous()
         elif tensor.is_floating_point():
             packed[name] = tensor.half()

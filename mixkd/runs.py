@@ -1,7 +1,8 @@
 """From specs to records: find what is there, train what is missing, teachers before students.
 
-`run` for one, `collect` for many. Work is cut into cohorts and handed to one-thread worker processes; locks in the store keep two
-processes from training the same run. What is finished is on disk, so killing and starting again loses at most the running cohorts.
+`run` for one, `collect` for many. Work is cut into cohorts and handed to one-thread worker processes; locks in the
+store keep two processes from training the same run. What is finished is on disk, so killing and starting again loses
+at most the running cohorts since their last checkpoint.
 """
 
 from __future__ import annotations
@@ -12,28 +13,29 @@ import subprocess
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from collections.abc import Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import torch
 from filelock import FileLock
+from loky import ProcessPoolExecutor, cpu_count
+from safetensors import SafetensorError
 from tqdm.auto import tqdm
 
 import mixkd
-from mixkd.data import Dataset, data_identity, load_data, normalise
+from mixkd.data import Dataset, augment, data_identity, load_data, normalise
 from mixkd.evaluate import evaluate
 from mixkd.models import build
 from mixkd.objectives import Teacher
-from mixkd.records import Record, Records, RecordStore
+from mixkd.records import DamagedRecord, Record, Records, RecordStore
 from mixkd.spec import RunSpec
-from mixkd.teachers import UnreachableControl, freeze, matched_sigma, project, temper
-from mixkd.train import Precision, resolve_precision, train_cohort
+from mixkd.teachers import UnreachableControl, freeze, matched_sigma, projection, temper
+from mixkd.train import Precision, resolve_precision, stream, train_cohort
 from mixkd.vicinal import LAM_GRID
 
 COHORT_SIZE = 8
@@ -71,7 +73,9 @@ class Machine:
         return torch.device(self.device)
 
 
-def run(spec: RunSpec, store: str | Path | RecordStore = "runs", machine: Machine | None = None, progress: bool = True) -> Record:
+def run(
+    spec: RunSpec, store: str | Path | RecordStore = "runs", machine: Machine | None = None, progress: bool = True
+) -> Record:
     """The record of one spec: from the store when it is there, else trained now (its teacher first, if need be).
 
     Args:
@@ -81,7 +85,7 @@ def run(spec: RunSpec, store: str | Path | RecordStore = "runs", machine: Machin
         progress: show bars with an ETA.
 
     Raises:
-        ValueError, FileNotFoundError: before any training, for a spec that does not fit its data or names what does not exist.
+        ValueError, FileNotFoundError: before any training, for a spec that does not fit its data.
         RuntimeError: when the loss diverged or a control cannot be built; no record is written.
     """
     records = collect([spec], store, workers=0, machine=machine, progress=progress)
@@ -103,13 +107,14 @@ def collect(
     Args:
         specs: duplicates are trained once.
         store: a folder or a RecordStore.
-        workers: one-thread processes side by side; 0 trains in this process; None takes one for each CPU (or 0 on a GPU).
+        workers: one-thread processes side by side; 0 trains in this process; None is one for each CPU, or 0 on a GPU.
         machine: see :class:`Machine`.
         progress: show a bar over runs with an ETA.
         executor: anything with ``submit``, instead of local processes.
 
     Returns:
-        Records. Runs that diverged, and controls that cannot be built, are in ``.failed`` with the reason; the others are complete.
+        Records. Runs that diverged, controls that cannot be built, students of a teacher that failed and damaged
+        records (which are not trained again) are in ``.failed`` with the reason; the others are complete.
 
     Raises:
         ValueError, FileNotFoundError: before any training, for specs that cannot be run.
@@ -117,73 +122,80 @@ def collect(
     store = store if isinstance(store, RecordStore) else RecordStore(store)
     machine = machine or Machine()
     device = machine.torch_device()
+    resolve_precision(machine.precision, device, "")
+    if workers is None:
+        workers = 0 if device.type == "cuda" else cpu_count()
+    if workers < 0:
+        raise ValueError(f"workers = {workers}: must be 0 (this process) or more")
     specs = list(dict.fromkeys(specs))
     wanted = [_resolve(spec, machine) for spec in specs]
     located = {spec.data: given.data for spec, given in zip(wanted, specs, strict=True)}
-    if workers is None:
-        workers = 0 if device.type == "cuda" else len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
 
     missing = {spec.id: spec for spec in wanted if spec.id not in store}
     teachers = {
         teacher.id: teacher
         for spec in missing.values()
-        if (teacher := spec.teacher_run()) is not None and (teacher.id not in store or store.weights(teacher.id) is None)
+        if (teacher := spec.teacher_run()) and (teacher.id not in store or store.weights(teacher.id) is None)
     }
     missing = {id: spec for id, spec in missing.items() if id not in teachers}
-    for spec in [*teachers.values(), *missing.values()]:
-        _check(spec, machine, located.get(spec.data, spec.data))
+    _check([*teachers.values(), *missing.values()], machine, located)
     jobs = [*_cohorts(teachers.values()), *_cohorts(missing.values())]
     failed: dict[str, str] = {}
     if jobs:
         own = None
         if executor is None and workers > 0 and len(jobs) > 1:
-            own = executor = ProcessPoolExecutor(
-                min(workers, len(jobs)), mp_context=get_context("spawn"), initializer=_start_worker, initargs=(os.getpid(),)
-            )
+            size = min(workers, len(jobs))
+            own = executor = ProcessPoolExecutor(size, initializer=_start_worker, initargs=(os.getpid(),))
         try:
-            failed = _work(jobs, set(teachers), store, machine, located, executor, progress)
-        finally:
+            failed = _work(jobs, store, machine, located, executor, progress)
+        except BaseException:
             if own is not None:
-                own.shutdown(wait=True, cancel_futures=True)
+                own.shutdown(wait=False, kill_workers=True)
+            raise
+        if own is not None:
+            own.shutdown(wait=True)
     found = store.find(wanted)
-    return Records(found, {id: failed.get(id, reason) for id, reason in found.failed.items()})
+    return Records(found, {id: failed.get(id, f"run {id}: {reason}") for id, reason in found.failed.items()})
 
 
 def _work(
     jobs: Sequence[Sequence[RunSpec]],
-    teachers: set[str],
     store: RecordStore,
     machine: Machine,
     located: dict[str, str],
     executor: Executor | None,
     progress: bool,
 ) -> dict[str, str]:
-    """Do all jobs, each as soon as its teachers are there."""
+    """Do all jobs, each as soon as its teachers are there; returns what failed, by id."""
     failed: dict[str, str] = {}
     pending = list(jobs)
     running: dict[Future[dict[str, str]], Sequence[RunSpec]] = {}
-    unfinished = set(teachers)
+    unfinished = {spec.id for job in jobs for spec in job}
+    teacher = {spec.id: run.id for job in jobs for spec in job if (run := spec.teacher_run())}
     arguments = (str(store.path), machine, located)
-    total = sum(len(job) for job in jobs)
+    total = len(unfinished)
     with tqdm(total=total, disable=not progress, unit="run", desc="training", smoothing=0.1) as bar:
         while pending or running:
-            ready = [job for job in pending if not ({t.id for spec in job if (t := spec.teacher_run())} & unfinished)]
+            ready = [job for job in pending if not {teacher.get(spec.id) for spec in job} & unfinished]
+            results: list[tuple[Sequence[RunSpec], dict[str, str]]]
             if executor is None:
-                job = ready[0]
-                pending.remove(job)
-                alone = progress and total <= 2
-                results = [(job, lambda job=job: _train(job, *arguments, progress=alone))]
+                pending.remove(job := ready[0])
+                results = [(job, _train(job, *arguments, progress=progress and total <= 2))]
             else:
                 for job in ready:
                     running[executor.submit(_train, job, *arguments)] = job
                     pending.remove(job)
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
-                results = [(running.pop(future), future.result) for future in done]
-            for job, result in results:
-                outcome: Callable[[], dict[str, str]] = result
-                failed |= outcome()
-                bar.update(len(job))
+                results = [(running.pop(future), future.result()) for future in done]
+            for job, outcome in results:
+                failed |= outcome
                 unfinished -= {spec.id for spec in job}
+            for id in unfinished & teacher.keys():
+                if teacher[id] in failed:
+                    failed[id] = f"run {id}: its teacher was not made. {failed[teacher[id]]}"
+            unfinished -= failed.keys()
+            pending = [kept for job in pending if (kept := [spec for spec in job if spec.id not in failed])]
+            bar.update(total - len(unfinished) - bar.n)
     return failed
 
 
@@ -205,7 +217,12 @@ def _cohorts(specs: Iterable[RunSpec]) -> list[list[RunSpec]]:
     return sorted(cohorts, key=len, reverse=True)
 
 
-def _train(job: Sequence[RunSpec], store_path: str, machine: Machine, located: dict[str, str], progress: bool = False) -> dict[str, str]:
+_TEACHING = ("ce", "label_smoothing", "mixup")
+
+
+def _train(
+    job: Sequence[RunSpec], store_path: str, machine: Machine, located: dict[str, str], progress: bool = False
+) -> dict[str, str]:
     """Train one cohort and write its records; returns what failed, by id."""
     store, device = RecordStore(store_path), machine.torch_device()
     locks, checkpoints = store.path / ".locks", store.path / ".checkpoints"
@@ -214,15 +231,15 @@ def _train(job: Sequence[RunSpec], store_path: str, machine: Machine, located: d
         for id in sorted(spec.id for spec in job):
             stack.enter_context(FileLock(locks / f"{id}.lock"))
             store.sweep(id)
+            for rest in checkpoints.glob(f"{id}.*.tmp"):  # of a writer that was killed
+                rest.unlink(missing_ok=True)
         # another process may have finished some of it while this one waited
-        todo = [spec for spec in job if spec.id not in store or (store.weights(spec.id) is None and spec.arm in _TEACHING)]
+        bare = [spec for spec in job if spec.arm in _TEACHING and store.weights(spec.id) is None]
+        todo = [spec for spec in job if spec.id not in store or spec in bare]
         if not todo:
             return {}
         with _one_thread(device):
             return _train_locked(todo, store, device, machine, located, checkpoints, progress)
-
-
-_TEACHING = ("ce", "label_smoothing", "mixup")
 
 
 def _train_locked(
@@ -235,16 +252,23 @@ def _train_locked(
     progress: bool,
 ) -> dict[str, str]:
     failed: dict[str, str] = {}
-    data = _load(todo[0], machine, located.get(todo[0].data, todo[0].data)).to(device)
-    teacher, record = _teacher(todo, store, data, device, machine)
+    data = _load(todo[0], machine, located).to(device)
+    teacher, record = None, None
     sigma: dict[str, float] = {}
-    for spec in [spec for spec in todo if spec.arm == "kd_noise"]:
-        assert teacher is not None
+    for spec in todo:
+        if spec.teacher is None:
+            continue
         try:
-            sigma[spec.id] = matched_sigma(teacher, spec, data)
-        except UnreachableControl as error:
-            failed[spec.id] = str(error)
-            todo.remove(spec)
+            if teacher is None or record is None:  # the specs of a cohort have the same one
+                teacher, record = _teacher(spec, store, data, device, machine)
+            tempering = temper(spec.teacher, record, data)
+            if tempering is not None:
+                teacher.temperatures[spec.teacher] = tempering
+            if spec.arm == "kd_noise":
+                sigma[spec.id] = matched_sigma(teacher, spec, data)
+        except (UnreachableControl, DamagedRecord) as error:
+            failed[spec.id] = f"run {spec.id}: {error}"
+    todo = [spec for spec in todo if spec.id not in failed]
     if not todo:
         return failed
 
@@ -259,10 +283,13 @@ def _train_locked(
         if student.error is not None:
             failed[spec.id] = str(student.error)
             continue
-        asked = _load(spec, machine, located.get(spec.data, spec.data)).to(device)
+        asked = _load(spec, machine, located).to(device)
         tensors = evaluate(student.model, asked)
+        if not all(bool(tensor.isfinite().all()) for name, tensor in tensors.items() if name.startswith("logits")):
+            failed[spec.id] = f"run {spec.id}: the last step made the network answer with NaN; no record was written"
+            continue
         if spec.teacher is not None and spec.teacher.temperature_spread > 0:
-            tensors["projection.test"] = project(normalise(asked.splits["test"].images, asked), asked).cpu()
+            tensors["projection.test"] = projection(asked)(normalise(asked.splits["test"].images, asked)).cpu()
         images = len(student.losses) * spec.batch_size
         store.put(
             spec,
@@ -288,22 +315,18 @@ def _train_locked(
 
 
 def _teacher(
-    specs: Sequence[RunSpec], store: RecordStore, data: Dataset, device: torch.device, machine: Machine
-) -> tuple[Teacher | None, Record | None]:
-    """The one teacher of a cohort, with the tempering each of its students asks for."""
-    distilled = [(spec.teacher, teacher.id) for spec in specs if spec.teacher is not None and (teacher := spec.teacher_run())]
-    if not distilled:
-        return None, None
-    record = store.load(distilled[0][1])
-    weights = store.weights(record.id)
+    spec: RunSpec, store: RecordStore, data: Dataset, device: torch.device, machine: Machine
+) -> tuple[Teacher, Record]:
+    """The teacher of a spec, not tempered yet, and the record of its own training."""
+    run = spec.teacher_run()
+    assert run is not None
+    record, weights = Record(store.path / run.id), store.weights(run.id)
     if weights is None:
-        raise RuntimeError(f"teacher {record.id}: its record is in {store.path}, its weights are not")
-    teacher = freeze(record, weights, data, device=device, precision=machine.precision)
-    for spec, _ in distilled:
-        tempering = temper(spec, record, data)
-        if tempering is not None:
-            teacher.temperatures[spec] = tempering
-    return teacher, record
+        raise DamagedRecord(f"teacher {run.id}: its record is in {store.path}, its weights are not")
+    try:
+        return freeze(record, weights, data, device=device, precision=machine.precision), record
+    except (OSError, SafetensorError) as error:
+        raise DamagedRecord(f"teacher {run.id}: {weights}: {error}") from error
 
 
 def _resolve(spec: RunSpec, machine: Machine) -> RunSpec:
@@ -313,18 +336,30 @@ def _resolve(spec: RunSpec, machine: Machine) -> RunSpec:
     return spec.replace(data=data_identity(spec.data, machine.root))
 
 
-def _load(spec: RunSpec, machine: Machine, name: str) -> Dataset:
+def _load(spec: RunSpec, machine: Machine, located: dict[str, str]) -> Dataset:
+    name = located.get(spec.data, spec.data)
     draws = spec.test_draws if name == "digits" else 1
     return load_data(name, image_size=spec.image_size, train_size=spec.train_size, root=machine.root, test_draws=draws)
 
 
-def _check(spec: RunSpec, machine: Machine, name: str) -> None:
+def _check(specs: Iterable[RunSpec], machine: Machine, located: dict[str, str]) -> None:
     """What only data and models can judge, before anything trains."""
-    data = _load(spec, machine, name)
-    build(spec.student, data.n_classes, in_channels=data.channels, image_size=data.image_size)
-    n = len(data.splits["train"].labels)
-    if spec.batch_size > n:
-        raise ValueError(f"batch_size = {spec.batch_size}: larger than the {n} training images of {data.name}")
+    alike = {
+        (spec.data, spec.image_size, spec.train_size, spec.student, spec.batch_size, spec.augment): spec
+        for spec in specs
+    }
+    for spec in alike.values():
+        data = _load(spec, machine, located)
+        train, test = data.splits["train"], data.splits["test"]
+        build(spec.student, data.n_classes, in_channels=data.channels, image_size=data.image_size)
+        augment(train.images[:1], stream(0, "check", 0), spec.augment)
+        n = len(train.labels)
+        if spec.batch_size > n:
+            raise ValueError(f"batch_size = {spec.batch_size}: larger than the {n} training images of {data.name}")
+        if int(test.labels[: data.test_images].bincount().max()) < 2:
+            raise ValueError(
+                f"{data.name}: one test image in each class; some class needs two, so that it can be mixed"
+            )
 
 
 @cache

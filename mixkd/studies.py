@@ -27,6 +27,7 @@ class Profile:
         title: one line for a page.
         data: data set, as in a RunSpec.
         student: model name.
+        wider_student: a model of the same family with about twice its width, a rival explanation.
         teachers: model names, by capacity; the middle one is the default teacher.
         seeds: student seeds of the core arms, 0 ... seeds - 1.
         sweep_seeds: student seeds of sweeps and controls.
@@ -42,6 +43,7 @@ class Profile:
     title: str
     data: str
     student: str
+    wider_student: str
     teachers: tuple[str, ...]
     seeds: int
     sweep_seeds: int
@@ -132,10 +134,68 @@ def teachers(profile: Profile) -> list[RunSpec]:
     return list(dict.fromkeys(run for run in runs if run is not None))
 
 
+def linearity(profile: Profile) -> list[RunSpec]:
+    """What else could make a student linear: its teacher being its equal, a wider student, a longer training, and the plain rivals."""
+    seeds = range(profile.sweep_seeds)
+    longer = 2 * profile.spec("kd", 0).epochs
+    return [spec for spec in overconfidence(profile) if spec.seed < profile.sweep_seeds] + [
+        spec
+        for seed in seeds
+        for spec in (
+            profile.spec("kd_mixup", seed, teacher=profile.teacher(seed, profile.student)),
+            profile.spec("kd", seed, student=profile.wider_student),
+            profile.spec("kd", seed, **_stretched(profile, longer)),
+        )
+    ]
+
+
+def controls(profile: Profile) -> list[RunSpec]:
+    """The objective taken apart: each control changes one thing about what the teacher is asked, or what its answer keeps."""
+    arms = ({"arm": "kd_mixed_targets"}, {"arm": "kd_clean_ce_mixed", "ce_weight": 1.0}, {"arm": "kd_noise"}, {"arm": "kd_shuffled_tail"})
+    return [spec for spec in overconfidence(profile) if spec.seed < profile.sweep_seeds] + [
+        profile.spec(seed=seed, **arm) for seed in range(profile.sweep_seeds) for arm in arms
+    ]
+
+
+TEACHER_TEMPERATURES = (0.5, 0.7, 1.0, 1.4, 2.0, 3.0)
+TEACHER_SPREAD = 0.5
+
+
+def propagation(profile: Profile) -> list[RunSpec]:
+    """Teachers of one accuracy and many calibrations, of many accuracies and one calibration, and one calibrated by input."""
+    specs = []
+    for seed in range(profile.sweep_seeds):
+        tempered = [{"temperature": temperature} for temperature in TEACHER_TEMPERATURES]
+        others = [{"temperature_spread": TEACHER_SPREAD}, {"arm": "label_smoothing"}, {"arm": "mixup"}]
+        specs += [profile.spec("kd_mixup", seed, teacher=profile.teacher(seed, **fields)) for fields in tempered + others]
+        specs += [
+            profile.spec("kd_mixup", seed, teacher=profile.teacher(seed, model, temperature="fitted")) for model in profile.teachers
+        ]
+    return specs
+
+
+def mixing(profile: Profile) -> list[RunSpec]:
+    """How much is mixed: alpha, and the fraction of each batch."""
+    settings = [{"alpha": alpha} for alpha in (0.2, 4.0)] + [{"partial": fraction} for fraction in (0.25, 0.5)]
+    core = [spec for spec in overconfidence(profile) if spec.arm in ("kd", "kd_mixup") and spec.seed < profile.sweep_seeds]
+    return core + [profile.spec("kd_mixup", seed, **setting) for seed in range(profile.sweep_seeds) for setting in settings]
+
+
+def _stretched(profile: Profile, epochs: int) -> dict[str, Any]:
+    """A longer schedule of the same shape."""
+    milestones = profile.recipe.get("milestones")
+    factor = epochs / profile.spec("kd", 0).epochs
+    return {"epochs": epochs, **({"milestones": tuple(round(m * factor) for m in milestones)} if milestones else {})}
+
+
 STUDIES: Mapping[str, Study] = {
     "overconfidence": overconfidence,
     "accuracy": accuracy,
     "temperature": temperature,
+    "linearity": linearity,
+    "controls": controls,
+    "propagation": propagation,
+    "mixing": mixing,
     "teachers": teachers,
 }
 

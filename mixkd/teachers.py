@@ -1,7 +1,7 @@
 """Frozen teachers: from the record of a trained one to what the students of a cohort query.
 
-Loads weights, folds batch norm, tempers logits, and finds the noise level that matches a teacher's entropy on mixed inputs. A
-teacher never trains here, and never sees the test split.
+Loads weights, folds batch norm, tempers logits, and finds the noise level that matches a teacher's entropy on mixed
+inputs. A teacher never trains here, and never sees the test split.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SIGMA_MAX = 8.0
 
 
 class UnreachableControl(RuntimeError):
-    """No noise makes the teacher as uncertain as mixed inputs do: the control ``kd_noise`` does not exist for this teacher."""
+    """What a run asks of its teacher cannot be had: no noise, or no scale of the temperature, does what it should."""
 
 
 def freeze(
@@ -49,13 +49,13 @@ def freeze(
     model.load_state_dict(load_file(weights))
     network = fold_batchnorm(model.eval()).to(device)
     if data.splits["train"].images.ndim == 4:
-        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = network.to(memory_format=torch.channels_last)
 
     @torch.inference_mode()
     def logits(images: Tensor) -> Tensor:
         with autocast(resolved, device):
             out: Tensor = network(images)
-        return out.float().clone()
+        return out.float()
 
     return Teacher(logits)
 
@@ -64,13 +64,14 @@ def temper(spec: TeacherSpec, record: Record, data: Dataset) -> Callable[[Tensor
     """The function from normalised images to the temperature that divides the teacher's logits; None where that is 1.
 
     Raises:
-        ValueError: when a spread is so large that no scale keeps the mean confidence.
+        UnreachableControl: when a spread is so large that no scale keeps the mean confidence.
     """
     base = record.temperature if spec.temperature == "fitted" else float(spec.temperature)
     if spec.temperature_spread == 0:
         return None if base == 1 else lambda images: base
     val = data.splits["val"]
-    h = project(normalise(val.images, data).cpu(), data)
+    project = projection(data)
+    h = project(normalise(val.images, data)).cpu()
     logits = record.logits("val").double() / base
     target = float(logits.softmax(-1).amax(-1).mean())
     spread = torch.exp(spec.temperature_spread * h).double().unsqueeze(-1)
@@ -80,32 +81,34 @@ def temper(spec: TeacherSpec, record: Record, data: Dataset) -> Callable[[Tensor
 
     low, high = 1e-2, 1e2
     if not excess(low) > 0 > excess(high):
-        raise ValueError(f"temperature_spread = {spec.temperature_spread}: no scale keeps the teacher's mean confidence of {target:.3f}")
+        raise UnreachableControl(
+            f"temperature_spread = {spec.temperature_spread}: no scale keeps the teacher's mean confidence {target:.3f}"
+        )
     for _ in range(60):
         middle = (low * high) ** 0.5
         low, high = (middle, high) if excess(middle) > 0 else (low, middle)
     scale = base * (low * high) ** 0.5
-    return lambda images: scale * torch.exp(spec.temperature_spread * project(images, data)).unsqueeze(-1)
+    return lambda images: scale * torch.exp(spec.temperature_spread * project(images)).unsqueeze(-1)
 
 
-def project(images: Tensor, data: Dataset) -> Tensor:
-    """h(x): a fixed random direction of pixel space, standardised on validation data.
-
-    Args:
-        images: (N, ...) float32, normalised.
+def projection(data: Dataset) -> Callable[[Tensor], Tensor]:
+    """h: a fixed random direction of pixel space, standardised on validation data.
 
     Returns:
-        (N,) float32, mean 0 and standard deviation 1 over the validation split.
+        A function from normalised images (N, ...) to (N,) float32, of mean 0 and standard deviation 1 over the first
+        1000 rows of the validation split.
     """
     val = normalise(data.splits["val"].images[:1000], data).flatten(1)
     direction = torch.randn(val.shape[1], generator=stream(0, "projection", 0)).to(val.device)
     reference = val @ direction
-    direction, centre, width = (tensor.to(images.device) for tensor in (direction, reference.mean(), reference.std()))
-    return (images.flatten(1) @ direction - centre) / width
+    centre, width = reference.mean(), reference.std()
+    return lambda images: (images.flatten(1) @ direction - centre) / width
 
 
 def matched_sigma(teacher: Teacher, spec: RunSpec, data: Dataset) -> float:
-    """The noise of ``kd_noise``: the smallest sigma at which the teacher's mean entropy on noisy validation images equals that on mixed ones.
+    """The noise of ``kd_noise``: the smallest at which the teacher is as uncertain on noisy images as on mixed ones.
+
+    Uncertain means the mean entropy of its answers on validation images.
 
     Args:
         teacher: with the tempering of ``spec.teacher`` in place.
@@ -116,7 +119,7 @@ def matched_sigma(teacher: Teacher, spec: RunSpec, data: Dataset) -> float:
         sigma > 0, in units of normalised images.
 
     Raises:
-        UnreachableControl: when no sigma up to :data:`SIGMA_MAX` reaches that entropy.
+        UnreachableControl: when no sigma up to :data:`SIGMA_MAX` reaches that entropy, or clean images have it already.
     """
     assert spec.teacher is not None
     images = normalise(data.splits["val"].images[:1000], data)
@@ -137,13 +140,12 @@ def matched_sigma(teacher: Teacher, spec: RunSpec, data: Dataset) -> float:
     crossing = next((i for i in range(1, 33) if entropies[i] >= target > entropies[i - 1]), None)
     if crossing is None:
         raise UnreachableControl(
-            f"run {spec.id}: the teacher's mean entropy on mixed validation images is {target:.3f} nats, on noisy ones at most "
-            f"{max(entropies):.3f} up to sigma = {SIGMA_MAX}; the control kd_noise does not exist for this teacher"
+            f"the teacher's mean entropy on mixed validation images is {target:.3f} nats, on noisy ones "
+            f"{entropies[0]:.3f} to {max(entropies):.3f} up to sigma = {SIGMA_MAX}; the control kd_noise does not "
+            "exist for this teacher"
         )
     low, high = steps[crossing - 1], steps[crossing]
     for _ in range(30):
         middle = (low + high) / 2
         low, high = (low, middle) if entropy(images + middle * noise) >= target else (middle, high)
     return high
-
-

@@ -1,0 +1,60 @@
+// Draws each .book-plotly when it comes near the screen; plotly.js (one file, from this site) loads with the first.
+(() => {
+  "use strict";
+  const here = document.currentScript.src.replace(/[^/]*$/, "");
+  let loading;
+  const library = () => (loading = loading || new Promise((resolve, reject) => {
+    const script = document.createElement("script");
+    script.src = `${here}plotly.min.js`;
+    script.onload = () => resolve(window.Plotly);
+    script.onerror = () => { loading = null; reject(new Error("plotly.min.js did not load")); };
+    document.head.appendChild(script);
+  }));
+
+  const color = (name, otherwise) => getComputedStyle(document.documentElement).getPropertyValue(`--pst-color-${name}`).trim() || otherwise;
+  const page = () => ({
+    "font.color": color("text-base", "#222832"),
+    "hoverlabel.bgcolor": color("surface", "#f3f4f5"),
+    "hoverlabel.bordercolor": color("border", "#d1d5da"),
+    "hoverlabel.font.color": color("text-base", "#222832"),
+  });
+
+  async function draw(box) {
+    const figure = JSON.parse(box.querySelector("script[type='application/json']").textContent);
+    const frame = box.querySelector(".book-plot"), still = frame.querySelector("svg"), target = document.createElement("div");
+    try {
+      const Plotly = await library();
+      const layout = { ...figure.layout, autosize: true };
+      const { "font.color": ink, "hoverlabel.bgcolor": back, "hoverlabel.bordercolor": border } = page();
+      layout.font = { ...layout.font, color: ink };
+      layout.hoverlabel = { ...layout.hoverlabel, bgcolor: back, bordercolor: border, font: { color: ink } };
+      delete layout.width;
+      target.style.height = `${box.dataset.height}px`;
+      target.setAttribute("role", "img");
+      target.setAttribute("aria-label", box.dataset.label);
+      frame.appendChild(target);
+      if (still) still.classList.add("book-still");
+      await Plotly.newPlot(target, figure.data, layout, { displayModeBar: false, responsive: true, ...figure.config });
+      if (figure.frames) await Plotly.addFrames(target, figure.frames);
+      box.dataset.drawn = "";
+    } catch (error) { // the static figure stays
+      target.remove();
+      if (still) still.classList.remove("book-still");
+      console.warn(error);
+    }
+  }
+
+  function start() {
+    const boxes = document.querySelectorAll(".book-plotly");
+    if (!boxes.length) return;
+    const watch = new IntersectionObserver((entries) => {
+      for (const entry of entries) if (entry.isIntersecting) { watch.unobserve(entry.target); draw(entry.target); }
+    }, { rootMargin: "600px" });
+    boxes.forEach((box) => watch.observe(box));
+    new MutationObserver(() => {
+      for (const box of document.querySelectorAll(".book-plotly[data-drawn]")) window.Plotly.relayout(box.querySelector(".js-plotly-plot"), page());
+    }).observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme"] });
+  }
+  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
+  else start();
+})();

@@ -1,0 +1,262 @@
+"""Dot-and-interval charts: what each arm scores, seed by seed, and the interval of its mean or paired difference.
+
+It checks that each (row, seed) is there once; it refuses to average what should be told apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from scipy import stats
+
+from mixkd.figures import theme
+from mixkd.figures.plot import Plot
+from mixkd.spec import nearest
+
+READING = (
+    "Each small dot is one seed, the large marker the mean, the bar its 95 % t interval over seeds. "
+    "Two rows differ beyond seed noise when their difference, drawn against a baseline, has a bar that misses zero."
+)
+READING_PAIRED = (
+    "Each small dot is one seed's difference to the baseline trained with the same seed, the bar the 95 % t interval "
+    "of the mean difference. A bar that misses the zero line is a difference beyond seed noise."
+)
+
+
+def t_interval(sample: Sequence[float] | pd.Series | np.ndarray, level: float = 0.95) -> tuple[float, float, float]:
+    """Mean, and the ends of its two-sided t interval.
+
+    Args:
+        sample: (n,) values, one for each seed. The ends are NaN for n = 1: one seed says nothing about the spread of
+            seeds.
+        level: coverage, in (0, 1).
+
+    Raises:
+        ValueError: for an empty sample or one with values that are not finite.
+    """
+    numbers = np.asarray(sample, dtype=float)
+    if not numbers.size or not np.isfinite(numbers).all():
+        raise ValueError(f"sample must hold finite numbers, at least one; it is {numbers.tolist()}")
+    mean = float(numbers.mean())
+    if numbers.size == 1:
+        return mean, float("nan"), float("nan")
+    half = float(stats.t.ppf(0.5 + level / 2, numbers.size - 1) * numbers.std(ddof=1) / np.sqrt(numbers.size))
+    return mean, mean - half, mean + half
+
+
+def intervals(
+    frame: pd.DataFrame,
+    metric: str = "ece",
+    *,
+    by: str = "arm",
+    pair: str | Sequence[str] = "seed",
+    baseline: Hashable = None,
+    scaled: bool = False,
+) -> Plot:
+    """Draw one row for each value of ``by``.
+
+    Args:
+        frame: ``Records.frame()``, one row for each (``by``, ``pair``).
+        metric: a column of it.
+        by: the column that names the rows.
+        pair: the column or columns whose values pair a row with the baseline.
+        baseline: a value of ``by``: draw paired differences to it in place of values.
+        scaled: draw ``ts_<metric>`` beside it with hollow markers: the same runs after post-hoc temperature scaling.
+
+    Raises:
+        ValueError: for a column or baseline that is not there, or for several rows where one is expected.
+    """
+    pair = [pair] if isinstance(pair, str) else list(pair)
+    metrics = [metric, f"ts_{metric}"] if scaled else [metric]
+    for column in [by, *pair, *metrics]:
+        if column not in frame:
+            raise ValueError(f"column {column!r} is not in the frame{nearest(column, map(str, frame.columns))}")
+    if frame.empty:
+        raise ValueError("the frame is empty: no record to draw")
+    once(frame, [by, *pair])
+    names = theme.order(list(frame[by])) if by == "arm" else list(dict.fromkeys(frame[by]))
+    if baseline is not None and baseline not in names:
+        raise ValueError(f"baseline {baseline!r} is not a value of {by!r}{nearest(baseline, map(str, names))}")
+    rows = [name for name in names if baseline is None or name != baseline]
+    figure, table = go.Figure(), []
+    for place, name in enumerate(reversed(rows)):
+        for which, column in enumerate(metrics):
+            wide = frame.pivot_table(index=pair, columns=by, values=column)
+            sample = (wide[name] if baseline is None else wide[name] - wide[baseline]).dropna()
+            if sample.empty:
+                raise ValueError(f"{by} {name!r} and baseline {baseline!r} have no {' and '.join(pair)} in common")
+            mean, low, high = t_interval(sample)
+            at = place + (0 if not scaled else 0.12 - 0.34 * which)
+            for trace in _row(sample, (mean, low, high), at, _look(frame, by, name), hollow=which == 1):
+                figure.add_trace(trace)
+            table.append(
+                {
+                    by: theme.look(name).label if by == "arm" else name,
+                    "measure": theme.measure(column),
+                    "mean": mean,
+                    "low": low,
+                    "high": high,
+                    "seeds": len(sample),
+                }
+            )
+        # The name stands over its row, not beside it: a phone has no room for both.
+        words = theme.text(theme.look(str(name)).label if by == "arm" else f"{theme.measure(by)} {name}")
+        figure.add_annotation(
+            x=0,
+            xref="paper",
+            xanchor="left",
+            y=place,
+            yshift=22 if scaled else 15,
+            text=words,
+            showarrow=False,
+            font={"size": 12},
+        )
+    versus = (
+        "" if baseline is None else f", difference to {theme.look(str(baseline)).label if by == 'arm' else baseline}"
+    )
+    if scaled:
+        for hollow, words in ((False, "as trained"), (True, "after temperature scaling")):
+            symbol = "circle-open" if hollow else "circle"
+            marker = {"symbol": symbol, "size": 10, "color": theme.NEUTRAL}
+            figure.add_scatter(x=[None], y=[None], mode="markers", marker=marker, name=words, showlegend=True)
+    if baseline is not None:
+        figure.add_vline(x=0, line={"color": theme.NEUTRAL, "width": 1.5})
+    figure.update_layout(
+        theme.layout(
+            height=(118 if scaled else 82) + (62 if scaled else 52) * len(rows),
+            xaxis={"title": {"text": theme.text(theme.measure(metric) + versus)}, "zeroline": False},
+            yaxis={"visible": False, "range": [-0.6, len(rows) - 0.2], "showgrid": False},
+            showlegend=scaled,
+            margin={"l": 12, "r": 12, "t": 36 if scaled else 8, "b": 48},
+        )
+    )
+    return Plot(
+        figure,
+        label=f"{theme.measure(metric)}{versus} of {len(rows)} rows, with 95 % intervals over seeds",
+        reading=READING if baseline is None else READING_PAIRED,
+        table=pd.DataFrame(table),
+    )
+
+
+def effects(table: pd.DataFrame, *, margin: float = 0.0, unit: str = "") -> Plot:
+    """Draw effects that were estimated elsewhere: one row each, with its interval and the margin that decides.
+
+    Args:
+        table: columns ``name``, ``effect``, ``low``, ``high``; perhaps ``margin`` (one for each row) and ``arm`` (for
+            the colour).
+        margin: where the decision line stands, in the unit of the effects, when the table has no such column.
+        unit: what the effects are, for the axis.
+    """
+    missing = {"name", "effect", "low", "high"} - set(table.columns)
+    if missing:
+        raise ValueError(
+            f"columns {', '.join(sorted(missing))} are not in the table; it has {', '.join(map(str, table.columns))}"
+        )
+    figure = go.Figure()
+    for place, (_, row) in enumerate(table.iloc[::-1].iterrows()):
+        look = theme.look(row["arm"]) if "arm" in table else theme.look("teacher")
+        line = row["margin"] if "margin" in table else margin
+        figure.add_trace(_dot((row["effect"], row["low"], row["high"]), place, look, hollow=False))
+        figure.add_shape(
+            type="line", x0=line, x1=line, y0=place - 0.3, y1=place + 0.3, line={"color": theme.NEUTRAL, "dash": "dot"}
+        )
+        figure.add_annotation(
+            x=0,
+            xref="paper",
+            xanchor="left",
+            y=place,
+            yshift=16,
+            text=theme.text(row["name"]),
+            showarrow=False,
+            font={"size": 12},
+        )
+    figure.update_layout(
+        theme.layout(
+            height=82 + 48 * len(table),
+            xaxis={"title": {"text": theme.text(unit)}, "zeroline": False},
+            yaxis={"visible": False, "range": [-0.6, len(table) - 0.2]},
+            showlegend=False,
+            margin={"l": 12, "r": 12, "t": 8, "b": 48},
+        )
+    )
+    reading = "The marker is the estimate, the bar its 95 % interval, the dotted line the margin it is held against."
+    shown = table[[c for c in ("name", "effect", "low", "high", "margin") if c in table]]
+    return Plot(figure, label="Effects with 95 % intervals, against their margins", reading=reading, table=shown)
+
+
+def once(frame: pd.DataFrame, key: list[str]) -> None:
+    """Check that each value of ``key`` has one row.
+
+    Raises:
+        ValueError: naming a repeated key and the columns in which its rows differ.
+    """
+    repeated = frame[frame.duplicated(key, keep=False)]
+    if repeated.empty:
+        return
+    first = repeated[(repeated[key] == repeated[key].iloc[0]).all(axis=1)]
+    settings = [
+        c
+        for c in ("data", "student", "teacher", "teacher_arm", "teacher_seed", "tau", "alpha", "partial", "epochs")
+        if c in frame
+    ]
+    differ = [c for c in settings if first[c].nunique(dropna=False) > 1]
+    what = ", ".join(f"{k} {first[k].iloc[0]!r}" for k in key)
+    raise ValueError(
+        f"{len(first)} rows for {what}; they differ in {', '.join(differ) or 'no setting'}: select one of them first"
+    )
+
+
+def _look(frame: pd.DataFrame, by: str, name: Any) -> theme.Look:
+    arms = frame.loc[frame[by] == name, "arm"].unique() if "arm" in frame else []
+    return theme.look(arms[0]) if len(arms) == 1 else theme.look("teacher")
+
+
+def _row(
+    sample: pd.Series, interval: tuple[float, float, float], at: float, look: theme.Look, hollow: bool
+) -> list[go.Scatter]:
+    index = [f"seed {value}" for value in sample.index]
+    seeds = go.Scatter(
+        x=sample.to_numpy(),
+        y=np.full(len(sample), at - 0.17),
+        mode="markers",
+        text=index,
+        showlegend=False,
+        marker={"symbol": "circle-open" if hollow else "circle", "size": 6, "color": look.color, "opacity": 0.7},
+        hovertemplate="%{x:.4f}<extra>%{text}</extra>",
+    )
+    return [seeds, _dot(interval, at, look, hollow)]
+
+
+def _dot(interval: tuple[float, float, float], at: float, look: theme.Look, hollow: bool) -> go.Scatter:
+    mean, low, high = interval
+    known = np.isfinite(low)
+    return go.Scatter(
+        x=[mean],
+        y=[at],
+        mode="markers",
+        name=theme.text(look.label),
+        showlegend=False,
+        marker={
+            "symbol": look.symbol + ("-open" if hollow else ""),
+            "size": 12,
+            "color": look.color,
+            "line": {"width": 2 if hollow else 0},
+        },
+        error_x={
+            "type": "data",
+            "array": [high - mean],
+            "arrayminus": [mean - low],
+            "color": look.color,
+            "thickness": 2.5,
+            "width": 5,
+        }
+        if known
+        else None,
+        hovertemplate=f"mean %{{x:.4f}}<br>95 % interval {low:.4f} to {high:.4f}<extra></extra>"
+        if known
+        else "%{x:.4f}, one seed<extra></extra>",
+    )

@@ -1,0 +1,151 @@
+"""Reliability diagrams: accuracy against confidence, bin by bin, over the histogram of confidence.
+
+It draws bins that were measured elsewhere (``calibration.reliability``); it refuses to bin anything itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+from plotly.subplots import make_subplots
+
+from mixkd.figures import theme
+from mixkd.figures.plot import Plot
+
+READING = (
+    "Above: one marker for each bin of confidence, at its mean confidence and its accuracy, with a 95 % Wilson "
+    "interval. On the diagonal the model is right as often as it says; below it is overconfident, above it "
+    "underconfident. Below: the share of predictions in each bin; a far-off marker with few predictions weighs little."
+)
+
+
+class Bins(Protocol):
+    """What a diagram needs: (M,) count, mean confidence and accuracy of each bin; (M + 1,) edges; the errors they sum
+    to."""
+
+    @property
+    def count(self) -> Any: ...
+    @property
+    def confidence(self) -> Any: ...
+    @property
+    def accuracy(self) -> Any: ...
+    @property
+    def edges(self) -> Any: ...
+
+
+def wilson(hits: np.ndarray, n: np.ndarray, z: float = 1.959964) -> tuple[np.ndarray, np.ndarray]:
+    """Ends of the Wilson score interval of a proportion; ``n`` need not be whole. (0, 1) where n is 0."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        p = hits / n
+        middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+        half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    low, high = np.where(n > 0, middle - half, 0.0), np.where(n > 0, middle + half, 1.0)
+    return np.clip(low, 0, 1), np.clip(high, 0, 1)
+
+
+def reliability(diagrams: Mapping[str, Bins | Sequence[Bins]], *, repeats: int = 1) -> Plot:
+    """Draw one line for each entry.
+
+    Args:
+        diagrams: what to draw, by arm (or ``"teacher"``); several for one arm (its seeds) are pooled. At most nine.
+        repeats: how many rows of one diagram are answers to the same image (noise draws): they are not independent, so
+            intervals are as wide as for 1/repeats of the counts. Pooled seeds share their images and count once for the
+            same reason.
+
+    Raises:
+        ValueError: for nothing to draw, an unknown arm, repeats < 1, or pooled diagrams whose edges differ.
+    """
+    if not diagrams:
+        raise ValueError("no diagrams: nothing to draw")
+    if repeats < 1:
+        raise ValueError(f"repeats must be at least 1, not {repeats}")
+    figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.05, row_heights=[0.74, 0.26])
+    figure.add_scatter(
+        x=[0, 1],
+        y=[0, 1],
+        mode="lines",
+        line={"color": theme.NEUTRAL, "width": 1.5, "dash": "dash"},
+        showlegend=False,
+        hoverinfo="skip",
+    )
+    table = []
+    for arm, given in diagrams.items():
+        look = theme.look(arm)
+        many = list(given) if isinstance(given, Sequence) else [given]
+        count, confidence, accuracy, edges = _pool(arm, many)
+        low, high = wilson(accuracy * count / (repeats * len(many)), count / (repeats * len(many)))
+        full = count > 0
+        figure.add_scatter(
+            x=confidence[full],
+            y=accuracy[full],
+            mode="lines+markers",
+            name=theme.text(look.label),
+            legendgroup=arm,
+            line={"color": look.color, "dash": look.dash, "width": 1.5},
+            marker={"symbol": look.symbol, "size": 9, "color": look.color},
+            error_y={
+                "type": "data",
+                "array": (high - accuracy)[full],
+                "arrayminus": (accuracy - low)[full],
+                "color": look.color,
+                "thickness": 1.2,
+                "width": 3,
+            },
+            customdata=np.stack([count, low, high], 1)[full],
+            hovertemplate=f"{theme.text(look.label)}<br>confidence %{{x:.4f}}, accuracy %{{y:.4f}} "
+            "(%{customdata[1]:.3f} to %{customdata[2]:.3f})<br>%{customdata[0]} predictions<extra></extra>",
+        )
+        share = count / count.sum()
+        figure.add_scatter(
+            x=edges,
+            y=np.append(share, share[-1]),
+            mode="lines",
+            line={"color": look.color, "dash": look.dash, "width": 2, "shape": "hv"},
+            fill="tozeroy",
+            fillcolor=theme.translucent(look.color, 0.1),
+            showlegend=False,
+            legendgroup=arm,
+            hovertemplate="%{y:.3f} of the predictions<extra></extra>",
+            row=2,
+            col=1,
+        )
+        weight = share * (confidence - accuracy) * full
+        ece, oe = np.abs(weight).sum(), (np.clip(weight, 0, None) * confidence).sum()
+        mean_confidence, mean_accuracy = (share * confidence)[full].sum(), (share * accuracy)[full].sum()
+        table.append(
+            {
+                "arm": look.label,
+                "accuracy": mean_accuracy,
+                "confidence": mean_confidence,
+                "gap": mean_confidence - mean_accuracy,
+                "ECE": ece,
+                "OE": oe,
+                "predictions": int(count.sum()),
+            }
+        )
+    figure.update_layout(theme.layout(height=560))
+    figure.update_xaxes(range=[0, 1.01], title={"text": ""})
+    figure.update_xaxes(title={"text": "confidence"}, row=2, col=1)
+    figure.update_yaxes(title={"text": "accuracy"}, range=[-0.01, 1.02], row=1, col=1)
+    figure.update_yaxes(title={"text": "share"}, rangemode="tozero", row=2, col=1)
+    label = f"Reliability diagram of {', '.join(theme.look(arm).label for arm in diagrams)}"
+    return Plot(figure, label=label, reading=READING, table=pd.DataFrame(table))
+
+
+def _pool(arm: str, many: Sequence[Bins]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Counts added, confidences and accuracies averaged by count."""
+    edges = np.asarray(many[0].edges, dtype=float)
+    if any(not np.array_equal(edges, np.asarray(d.edges, dtype=float)) for d in many):
+        raise ValueError(f"diagrams of {arm!r} have different bin edges: pool only diagrams over the same bins")
+    counts = np.array([np.asarray(d.count, dtype=float) for d in many])
+    total = counts.sum(0)
+    # Empty bins may hold NaN; they weigh nothing.
+    confidence, accuracy = (
+        (np.nan_to_num(np.array([np.asarray(getattr(d, name), dtype=float) for d in many])) * counts).sum(0)
+        / np.maximum(total, 1)
+        for name in ("confidence", "accuracy")
+    )
+    return total, confidence, accuracy, edges

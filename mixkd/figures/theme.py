@@ -1,0 +1,160 @@
+"""One visual language for every figure: the look of each arm, the names of the measures, the plotly template.
+
+It knows how things look and what they are called; it refuses to draw or to compute anything.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mixkd.spec import ARMS, nearest
+
+NEUTRAL = "#7d848e"
+"""Lines that belong to no arm (identity, teacher, margins): 3:1 or more against the white and the dark page."""
+
+FONT = "-apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', 'Noto Sans', 'Liberation Sans', Arial, sans-serif"
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one arm is drawn, everywhere in the book.
+
+    Colour never carries the distinction alone: each arm has its own marker too, and arms of similar colour differ in
+        dash.
+
+    Attributes:
+        label: display name.
+        color: hex; at least 3:1 against the light and the dark page (WCAG 1.4.11), apart from every other arm's under
+            deuteranopia and protanopia.
+        dash: plotly line dash.
+        symbol: plotly marker symbol.
+    """
+
+    label: str
+    color: str
+    dash: str
+    symbol: str
+
+
+_LOOKS: dict[str, tuple[str, str, str]] = {
+    "ce": ("#64888f", "solid", "circle"),
+    "label_smoothing": ("#885d04", "dot", "square"),
+    "mixup": ("#0e7361", "dash", "diamond"),
+    "kd": ("#fb610e", "solid", "triangle-up"),
+    "kd_mixup": ("#4159df", "solid", "star"),
+    "kd_mixed_targets": ("#0798f8", "dash", "triangle-down"),
+    "kd_clean_ce_mixed": ("#9245a4", "dashdot", "cross"),
+    "kd_noise": ("#e35ec5", "dot", "x"),
+    "kd_shuffled_tail": ("#08a85a", "dashdot", "hexagon"),
+}
+# Only arms have a colour of their own; a teacher is what they are compared with.
+_TEACHER = Look("teacher", NEUTRAL, "longdash", "bowtie")
+
+COLORS: dict[str, str] = {arm: color for arm, (color, _, _) in _LOOKS.items()}
+
+MEASURES: dict[str, str] = {
+    "accuracy": "accuracy",
+    "confidence": "mean confidence",
+    "ece": "ECE",
+    "oe": "overconfidence error OE",
+    "ue": "underconfidence error UE",
+    "over": "overconfident part of ECE",
+    "under": "underconfident part of ECE",
+    "gap": "gap (confidence − accuracy)",
+    "mce": "MCE",
+    "nll": "NLL (nats)",
+    "brier": "Brier score",
+    "debiased_ece": "debiased ECE (squared)",
+    "classwise_ece": "classwise ECE",
+    "adaptive_ece": "adaptive ECE",
+    "entropy": "entropy (nats)",
+    "temperature": "NLL-optimal temperature T*",
+    "val_accuracy": "validation accuracy",
+    "val_nll": "validation NLL (nats)",
+    "val_confidence": "validation confidence",
+    "train_loss": "training loss (nats)",
+    "tau": "distillation temperature τ",
+    "epoch": "epoch",
+    "seed": "seed",
+}
+
+
+def look(arm: str) -> Look:
+    """The look of an arm, or of ``"teacher"``.
+
+    Raises:
+        ValueError: for a name that is neither.
+    """
+    if arm == "teacher":
+        return _TEACHER
+    if arm not in _LOOKS:
+        names = [*_LOOKS, "teacher"]
+        raise ValueError(f"arm {arm!r} has no look; there are {', '.join(names)}{nearest(arm, names)}")
+    return Look(ARMS[arm].label, *_LOOKS[arm])
+
+
+def order(arms: Sequence[str]) -> list[str]:
+    """The distinct arms in the order of the book, unknown ones last as they came."""
+    known = [arm for arm in _LOOKS if arm in arms]
+    return known + [arm for arm in dict.fromkeys(arms) if arm not in _LOOKS]
+
+
+def measure(column: str) -> str:
+    """The display name of a column of ``Records.frame()``; ``ts_`` columns say that the logits were scaled."""
+    if column.startswith("ts_"):
+        return f"{measure(column[3:])}, after scaling by T*"
+    return MEASURES.get(column, column.replace("_", " "))
+
+
+def text(value: object) -> str:
+    """A name from data (a class, a path) as plotly text: markup escaped, no dollar sign (plotly would typeset it as
+    TeX)."""
+    return html.escape(str(value), quote=False).replace("$", "＄")
+
+
+def translucent(color: str, alpha: float) -> str:
+    """``#rrggbb`` as ``rgba(...)``."""
+    red, green, blue = (int(color[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red}, {green}, {blue}, {alpha:g})"
+
+
+def layout(**changes: Any) -> dict[str, Any]:
+    """The common layout: transparent, so that light and dark pages show through; horizontal legend, for phones.
+
+    Text is left to the page (``book_plotly.js`` sets it to the colour of the theme); the colours here are for a bare
+    notebook.
+    """
+    axis = {
+        "gridcolor": "rgba(125, 132, 142, .22)",
+        "linecolor": "rgba(125, 132, 142, .6)",
+        "zerolinecolor": "rgba(125, 132, 142, .6)",
+        "ticks": "outside",
+        "ticklen": 4,
+        "tickcolor": "rgba(125, 132, 142, .6)",
+        "title": {"standoff": 8},
+        "automargin": True,
+    }
+    template = {
+        "layout": {
+            "font": {"family": FONT, "size": 13, "color": "#3b4452"},
+            "paper_bgcolor": "rgba(0,0,0,0)",
+            "plot_bgcolor": "rgba(0,0,0,0)",
+            "colorway": list(COLORS.values()),
+            "xaxis": axis,
+            "yaxis": axis,
+            "legend": {
+                "orientation": "h",
+                "x": 0,
+                "xanchor": "left",
+                "y": 1.02,
+                "yanchor": "bottom",
+                "title": {"text": ""},
+            },
+            "hoverlabel": {"font": {"family": FONT, "size": 12}},
+            "margin": {"l": 56, "r": 12, "t": 36, "b": 48},
+        }
+    }
+    return {"template": template, "height": 420, "hovermode": "closest", "dragmode": False, **changes}

@@ -1,0 +1,226 @@
+"""Is the confidence useful: selective prediction, finding one's errors, telling apart what is foreign.
+
+Pure functions of scores and hits. Ties are averaged over exactly, never broken by the order of the data.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from scipy.stats import rankdata
+from torch import Tensor
+
+from mixkd.measure.signal import Array, as_labels, as_logits, as_tensor
+
+Score = Literal["msp", "energy"]
+
+
+def score(logits: Array, kind: Score = "msp") -> Tensor:
+    """A score for each input, higher where the model is surer.
+
+    "msp" ranks as the maximum softmax probability p does, given as its log-odds ln p - ln(1 - p): p itself is exactly
+    1 for every margin beyond 37 nats, which makes ties. "energy" is ln sum exp z (Liu et al. 2020). Neither ranking
+    is free of temperature for K > 2. Cross-entropy, mixup and distillation all ignore an offset common to the logits,
+    so the energy of a distilled student carries an arbitrary one *per input*.
+
+    Args:
+        logits: (N, K) floating point.
+        kind: "msp" or "energy".
+
+    Returns:
+        (N,) float64.
+    """
+    z = as_logits(logits, "logits", 2)
+    if kind not in get_args(Score):
+        raise ValueError(f"kind must be one of {', '.join(get_args(Score))}, not {kind!r}")
+    if kind == "energy":
+        return z.logsumexp(1)
+    best, place = z.max(1)
+    return best - z.scatter(1, place.unsqueeze(1), -math.inf).logsumexp(1)
+
+
+@dataclass(frozen=True)
+class Selective:
+    """Selective prediction by a classifier's own score on N inputs.
+
+    Attributes:
+        n: inputs.
+        error: fraction wrong.
+        aurc, e_aurc: see the functions of these names.
+        auroc: chance that a hit outscores a miss, ties half; nan without misses or without hits. The measure that
+            does not reward accuracy.
+    """
+
+    n: int
+    error: float
+    aurc: float
+    e_aurc: float
+    auroc: float
+
+
+def selective(logits: Array, labels: Array, kind: Score = "msp") -> Selective:
+    """Selective prediction measures from logits.
+
+    Args:
+        logits: (N, K) floating point.
+        labels: (N,) integers.
+        kind: see :func:`score`.
+    """
+    z = as_logits(logits, "logits", 2)
+    correct = z.argmax(1) == as_labels(labels, (len(z),), z.shape[1])
+    confidence = score(z, kind)
+    return Selective(
+        len(z),
+        float((~correct).double().mean()),
+        aurc(confidence, correct),
+        e_aurc(confidence, correct),
+        misclassification_auroc(confidence, correct),
+    )
+
+
+@dataclass(frozen=True)
+class RiskCoverage:
+    """Error among the k most confident inputs, for k = 1 .. N; both (N,) float64 in [0, 1].
+
+    Attributes:
+        coverage: k / N.
+        risk: expected error rate of the top k, tied inputs taken in random order.
+    """
+
+    coverage: Tensor
+    risk: Tensor
+
+
+def risk_coverage(confidence: Array, correct: Array) -> RiskCoverage:
+    """The risk-coverage curve (El-Yaniv and Wiener 2010; Geifman and El-Yaniv 2017).
+
+    Within a group of tied inputs each is equally likely to come next, so the expected number of errors grows evenly
+    through the group: that is the mean over all orders of the tied inputs.
+
+    Args:
+        confidence: (N,) real scores, higher is surer.
+        correct: (N,) booleans.
+    """
+    value, hit = _scored(confidence, correct)
+    levels, group, size = np.unique(-value, return_inverse=True, return_counts=True)
+    errors = np.bincount(group, weights=~hit, minlength=len(levels))
+    rate = np.repeat(errors / size, size)
+    k = np.arange(1, len(value) + 1)
+    return RiskCoverage(torch.from_numpy(k / len(value)), torch.from_numpy(np.cumsum(rate) / k))
+
+
+def aurc(confidence: Array, correct: Array) -> float:
+    """Area under the risk-coverage curve: mean over k = 1 .. N of the error of the top k, in [0, 1], lower is better.
+
+    It rewards accuracy as well as ranking; see :func:`e_aurc` and :func:`misclassification_auroc`.
+
+    Args:
+        confidence: (N,) real scores, higher is surer.
+        correct: (N,) booleans.
+    """
+    return float(risk_coverage(confidence, correct).risk.mean())
+
+
+def e_aurc(confidence: Array, correct: Array) -> float:
+    """AURC beyond that of the best ranking of the same errors, >= 0 (Geifman, Uziel and El-Yaniv 2019).
+
+    The best ranking is summed exactly, so a perfect one has 0 at every N. The published ``e + (1 - e) ln(1 - e)`` is
+    its limit for large N and differs by at most about 1 / N.
+
+    Args:
+        confidence: (N,) real scores, higher is surer.
+        correct: (N,) booleans.
+    """
+    hit = _scored(confidence, correct)[1]
+    return aurc(confidence, correct) - aurc(hit.astype(np.float64), hit)
+
+
+def misclassification_auroc(confidence: Array, correct: Array) -> float:
+    """Chance that a hit has more confidence than a miss, ties half (Hendrycks and Gimpel 2017).
+
+    Args:
+        confidence: (N,) real scores, higher is surer.
+        correct: (N,) booleans.
+
+    Returns:
+        In [0, 1], .5 for a useless score; nan without a miss or without a hit.
+    """
+    value, hit = _scored(confidence, correct)
+    return _auroc(value[hit], value[~hit]) if 0 < hit.sum() < len(hit) else math.nan
+
+
+@dataclass(frozen=True)
+class Detection:
+    """Telling foreign inputs from the model's own by a score.
+
+    Attributes:
+        auroc: chance that an own input outscores a foreign one, ties half.
+        fpr95: fraction of foreign inputs kept at the highest threshold that keeps at least 95 % of the own; ties are
+            kept together.
+        aupr_in: average precision with the own inputs as positives; its chance level is their share.
+        aupr_out: with the foreign ones as positives, ranked by -score.
+    """
+
+    auroc: float
+    fpr95: float
+    aupr_in: float
+    aupr_out: float
+
+
+def detection(own: Array, foreign: Array) -> Detection:
+    """Out-of-distribution detection (Hendrycks and Gimpel 2017; Liang et al. 2018).
+
+    Args:
+        own: (N,) scores of in-distribution inputs, higher is surer; see :func:`score`.
+        foreign: (M,) scores of the others.
+    """
+    a, b = _scores(own, "own"), _scores(foreign, "foreign")
+    kept = math.ceil(0.95 * len(a) - 1e-9)  # .95 n is often an integer plus rounding
+    threshold = np.sort(a)[len(a) - kept]
+    return Detection(
+        auroc=_auroc(a, b),
+        fpr95=float(np.mean(b >= threshold)),
+        aupr_in=_average_precision(a, b),
+        aupr_out=_average_precision(-b, -a),
+    )
+
+
+def _scores(values: Array, name: str) -> np.ndarray:
+    tensor = as_tensor(values)
+    if tensor.ndim != 1 or not len(tensor):
+        raise ValueError(f"{name} must be one-dimensional and not empty, not of shape {tuple(tensor.shape)}")
+    if tensor.is_complex() or tensor.dtype == torch.bool:
+        raise TypeError(f"{name} must be real scores, not {tensor.dtype}")
+    if bool(tensor.isnan().any()):
+        raise ValueError(f"{name} must not hold nan; {int(tensor.isnan().sum())} of {len(tensor)} values are")
+    return tensor.double().numpy()
+
+
+def _scored(confidence: Array, correct: Array) -> tuple[np.ndarray, np.ndarray]:
+    value, hit = _scores(confidence, "confidence"), as_tensor(correct)
+    if hit.dtype != torch.bool:
+        raise TypeError(f"correct must be boolean, not {hit.dtype}")
+    if hit.shape != value.shape:
+        raise ValueError(
+            f"correct must have one entry for each of the {len(value)} scores, not shape {tuple(hit.shape)}"
+        )
+    return value, hit.numpy()
+
+
+def _auroc(positive: np.ndarray, negative: np.ndarray) -> float:
+    """Mann and Whitney's U over its maximum."""
+    ranks = rankdata(np.concatenate([positive, negative]))[: len(positive)].sum()
+    return float((ranks - len(positive) * (len(positive) + 1) / 2) / (len(positive) * len(negative)))
+
+
+def _average_precision(positive: np.ndarray, negative: np.ndarray) -> float:
+    """Sum over thresholds of precision x gain in recall, a group of ties being one threshold; not interpolated."""
+    levels, group = np.unique(-np.concatenate([positive, negative]), return_inverse=True)
+    hits = np.bincount(group[: len(positive)], minlength=len(levels))
+    total = np.bincount(group, minlength=len(levels))
+    precision = np.cumsum(hits) / np.cumsum(total)
+    return float((precision * hits).sum() / len(positive))

@@ -1,0 +1,182 @@
+"""What Sphinx needs for pages that stand alone: plotly figures, vendored scripts, an execution cache never stale.
+
+It changes how pages are made and refuses to change what they say.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from docutils import nodes
+
+from mixkd.chapters import LIBRARY, fingerprint
+from mixkd.figures.plot import MIME
+from mixkd.figures.static import svg, values
+from mixkd.site import repository
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+    from sphinx.config import Config
+
+_MATHJAX = "sphinx-mathjax-offline/static/mathjax/"
+_MOST_ROWS = 60
+_LAB_DATA = re.compile(r'<script type="text/plain" data-key="([0-9a-f]{16})">([A-Za-z0-9+/=]*)</script>')
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Called by Sphinx."""
+    app.connect("config-inited", _configure)
+    app.connect("builder-inited", _vendor)
+    app.connect(
+        "env-get-outdated", lambda app, *_: [app.config.root_doc]
+    )  # without an outdated page no changed asset is copied
+    app.connect("html-page-context", _clean_page, priority=900)
+    return {"version": metadata.version("mixkd"), "parallel_read_safe": True, "parallel_write_safe": True}
+
+
+class PlotlyMime:
+    """Renders plotly JSON (entry point ``myst_nb.mime_renderers``): a static SVG, which ``book_plotly.js`` replaces
+    when it is near the
+    screen, its reading, and its data as a table."""
+
+    mime_priority_overrides: ClassVar[Sequence[tuple[str, str, int | None]]] = [("html", MIME, 1), ("dirhtml", MIME, 1)]
+
+    @staticmethod
+    def handle_mime(renderer: Any, data: Any, inline: bool) -> list[nodes.Element] | None:
+        """Called by myst-nb; None for what is not plotly."""
+        if data.mime_type != MIME:
+            return None
+        return [nodes.raw(text=figure_html(data.content), format="html", classes=["output"])]
+
+
+def figure_html(figure: Mapping[str, Any]) -> str:
+    """A plotly figure as it stands in a page."""
+    layout = {key: value for key, value in figure.get("layout", {}).items() if key != "meta"}
+    meta = figure.get("layout", {}).get("meta")
+    meta = meta if isinstance(meta, Mapping) else {}
+    label = str(meta.get("label") or "figure")
+    height = int(layout.get("height") or 420)
+    # "<" would let a class name end the script element.
+    kept = {key: figure[key] for key in ("data", "frames", "config") if key in figure}
+    body = json.dumps({**kept, "layout": layout}, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
+    reading = f'<p class="book-reading">{html.escape(str(meta["reading"]))}</p>' if meta.get("reading") else ""
+    return (
+        f'<div class="book-plotly" data-height="{height}" data-label="{html.escape(label, quote=True)}">'
+        f'<div class="book-plot" style="min-height:{height}px">{svg(figure)}</div>'
+        f'<script type="application/json">{body}</script>{reading}{_table(figure, meta)}</div>'
+    )
+
+
+def _table(figure: Mapping[str, Any], meta: Mapping[str, Any]) -> str:
+    """The numbers of a figure, folded: those it brought along, or else its points."""
+    if table := meta.get("table"):
+        columns, rows = table["columns"], table["rows"]
+    else:
+        columns, rows = ["series", "x", "y"], []
+        for trace in figure.get("data", []):
+            xs, ys = values(trace.get("x")), values(trace.get("y"))
+            rows += [[trace.get("name") or "", x, y] for x, y in zip(xs, ys, strict=False)]
+    if not rows:
+        return ""
+    more = f"<p>The first {_MOST_ROWS} of {len(rows)} rows.</p>" if len(rows) > _MOST_ROWS else ""
+    head = "".join(f'<th scope="col">{html.escape(str(column))}</th>' for column in columns)
+    body = "".join("<tr>" + "".join(f"<td>{_cell(value)}</td>" for value in row) + "</tr>" for row in rows[:_MOST_ROWS])
+    return (
+        '<details class="book-data"><summary>data of this figure</summary><div class="book-data-scroll">'
+        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{more}</details>"
+    )
+
+
+def _cell(value: Any) -> str:
+    if value is None or value != value:
+        return "–"
+    return (
+        f"{value:.4f}"
+        if isinstance(value, float) and not value.is_integer()
+        else html.escape(f"{value:g}" if isinstance(value, float) else str(value))
+    )
+
+
+def _root(app: Sphinx) -> Path:
+    """The book's own folder; a staged copy is built for it from elsewhere."""
+    return Path(os.environ.get("MIXKD_BOOK_ROOT") or app.srcdir)
+
+
+def _configure(app: Sphinx, config: Config) -> None:
+    """Settle what depends on the checkout: the repository's address, and where executed chapters are cached."""
+    if known := repository(_root(app)):
+        address, branch = known
+        options = config.html_theme_options
+        options.update(
+            repository_url=address, repository_branch=branch, use_repository_button=True, use_issues_button=True
+        )
+        if "github" in address.split("/")[2]:
+            options["launch_buttons"] = {
+                "notebook_interface": "jupyterlab",
+                "colab_url": "https://colab.research.google.com",
+            }
+    if config.nb_execution_mode == "cache":
+        # The cache knows a notebook by its code alone. Its folder is named by everything else a chapter depends on, so
+        # that a page can never show results of an older library or of other records; a new name also makes Sphinx read
+        # all pages again.
+        cache = Path(app.outdir).parent / ".jupyter_cache"
+        current = cache / fingerprint(LIBRARY, _root(app) / "book" / "records")
+        for old in cache.iterdir() if cache.is_dir() else ():
+            if old != current:
+                shutil.rmtree(old, ignore_errors=True) if old.is_dir() else old.unlink()
+        config.nb_execution_cache_path = str(current)
+
+
+def _vendor(app: Sphinx) -> None:
+    """Lay plotly.js and MathJax beside the book's assets, from the installed packages: nothing is committed, nothing
+    fetched."""
+    vendor = Path(app.outdir).parent / "vendor"
+    for file in metadata.files("plotly") or []:
+        if file.as_posix() == "plotly/package_data/plotly.min.js":
+            _copy(Path(str(file.locate())), vendor / "plotly.min.js")
+    for file in metadata.files("sphinx-mathjax-offline") or []:
+        inside = file.as_posix().removeprefix(_MATHJAX)
+        if inside == "tex-mml-chtml.js" or inside.startswith("output/chtml/fonts/woff-v2/"):
+            _copy(Path(str(file.locate())), vendor / "mathjax" / inside)
+    app.config.html_static_path.append(str(vendor))
+
+
+def _copy(source: Path, target: Path) -> None:
+    if not target.is_file() or target.stat().st_size != source.stat().st_size:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+
+
+def _clean_page(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    """Drop scripts that come twice and those of thebe, which is off; move data of models a lab does not show at first
+    to files."""
+    seen: set[str] = set()
+    kept = []
+    for script in context.get("script_files", []):
+        text = f"{getattr(script, 'filename', script)} {getattr(script, 'attributes', {}).get('body', '')}"
+        if "thebe" not in text.lower() and text not in seen:
+            seen.add(text)
+            kept.append(script)
+    context["script_files"] = kept
+    context["css_files"] = [
+        css for css in context.get("css_files", []) if "thebe" not in str(getattr(css, "filename", css))
+    ]
+    if "mixkd-lab" in context.get("body", ""):
+        folder = Path(app.outdir) / "_static" / "lab"
+
+        def move(match: re.Match[str]) -> str:
+            key, data = match.groups()
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{key}.js").write_text(f'mixkdLive.provide("{key}","{data}")', encoding="ascii")
+            source = context["pathto"](f"_static/lab/{key}.js", 1)
+            return f'<script type="text/plain" data-key="{key}" data-src="{source}"></script>'
+
+        context["body"] = _LAB_DATA.sub(move, context["body"])

@@ -1,0 +1,172 @@
+"""The built site in a real browser: every page, light and dark, phone and desktop, without a network."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.browser
+WIDTHS = (390, 1280)
+THEMES = ("light", "dark")
+
+SCROLL = """async () => {
+  for (let y = 0; y <= document.documentElement.scrollHeight; y += 500) {
+    window.scrollTo(0, y);
+    await new Promise((done) => setTimeout(done, 40));
+  }
+}"""
+UNDRAWN = "() => [...document.querySelectorAll('.book-plotly')].filter((box) => !box.querySelector('.main-svg')).length"
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("theme", THEMES)
+def test_every_page_stands_alone(site, visit, width, theme):
+    for path in _pages(site):
+        page = visit(path, width=width, theme=theme)
+        page.evaluate(SCROLL)
+        page.wait_for_function(f"({UNDRAWN})() === 0")
+        name = path.relative_to(site)
+        assert not page.outside, f"{name} asks for {page.outside}"
+        assert not page.errors, f"{name}: {page.errors}"
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, f"{name} scrolls sideways at {width} px"
+
+
+def test_the_index_leads_to_the_first_page(site, visit):
+    page = visit(site / "index.html")
+    page.wait_for_url("**/book/index.html")
+    page.wait_for_selector("h1")
+
+
+def test_figures_take_the_colour_of_the_theme(site, visit):
+    page = visit(_page_with(site, "book-plotly"), theme="light")
+    page.evaluate(SCROLL)
+    page.wait_for_function(f"({UNDRAWN})() === 0")
+    color = "getComputedStyle(document.querySelector('.book-plotly .xtick text')).fill"
+    light = page.evaluate(color)
+    page.evaluate("document.documentElement.dataset.theme = 'dark'")
+    page.wait_for_function(f"{color} !== {json.dumps(light)}")
+    assert _brightness(page.evaluate(color)) > 0.6 > 0.4 > _brightness(light)
+
+
+def test_the_lab_is_readable_in_the_dark(site, visit):
+    page = visit(_page_with(site, "mixkd-lab"), theme="dark")
+    page.wait_for_selector(".mixkd-ui")
+    ink = page.evaluate("getComputedStyle(document.querySelector('.mixkd-lab .mixkd-value')).color")
+    paper = page.evaluate(
+        """() => { let node = document.querySelector('.mixkd-lab'), color;
+          do { color = getComputedStyle(node).backgroundColor; node = node.parentElement; }
+          while (node && /rgba\\(.*, 0\\)|transparent/.test(color));
+          return color; }"""
+    )
+    assert _brightness(ink) > 0.6, "the theme's rule for HTML output hides the text of the lab"
+    assert _brightness(paper) < 0.3
+
+
+def test_the_lab_says_what_python_says(site, visit):
+    from mixkd.measure import calibration
+
+    page = visit(_page_with(site, "mixkd-lab"))
+    page.wait_for_selector(".mixkd-value:not(:empty)")
+    meta = json.loads(page.evaluate("document.querySelector('.mixkd-meta').textContent"))
+    model = meta["models"][0]
+    data = {key: page.evaluate(f"document.querySelector('[data-key=\"{model[key]}\"]').textContent") for key in ("logits", "labels")}
+    logits = np.frombuffer(base64.b64decode(data["logits"]), "<f2").reshape(model["n"], model["k"]).astype(np.float32)
+    labels = np.frombuffer(base64.b64decode(data["labels"]), "<u2").astype(np.int64)
+    names = {"acc": "accuracy", "conf": "confidence", "gap": "gap", "ece": "ece", "oe": "oe", "ue": "ue", "nll": "nll"}
+    for position in ("-2", "-0.5", "0", "0.83", "2"):
+        page.evaluate(
+            "(v) => { const s = document.querySelector('.mixkd-knob input'); s.value = v; s.dispatchEvent(new Event('input')); }",
+            position,
+        )
+        temperature = 2 ** float(position)
+        page.wait_for_function(f"document.querySelector('.mixkd-T').textContent === 'T = {temperature:.2f}'")
+        expected = calibration.report(logits, labels, n_bins=meta["bins"], temperature=temperature)
+        for key, name in names.items():
+            shown = page.text_content(f"[data-measure={key}]").replace("−", "-")
+            assert float(shown) == pytest.approx(getattr(expected, name), abs=1e-4), f"{name} at T = {temperature:.3f}"
+        bins = calibration.reliability(logits, labels, n_bins=meta["bins"], temperature=temperature)
+        count = page.evaluate("Object.values(document.querySelector('.mixkd-lab').mixkd.stats().count)")
+        assert np.abs(np.array(count) - np.asarray(bins.count)).sum() <= 2  # a value on an edge may fall either way
+
+
+def test_the_lab_by_keyboard(site, visit):
+    page = visit(_page_with(site, "mixkd-lab"))
+    page.wait_for_selector(".mixkd-value:not(:empty)")
+    slider = page.locator(".mixkd-knob input").first
+    slider.focus()
+    for _ in range(5):
+        page.keyboard.press("ArrowRight")
+    page.wait_for_function("document.querySelector('.mixkd-lab').mixkd.state().T > 1")
+    page.keyboard.press("Home")
+    page.wait_for_function("document.querySelector('.mixkd-T').textContent === 'T = 0.25'")
+    assert slider.get_attribute("aria-valuetext") == "temperature 0.25"
+    page.wait_for_function("document.querySelector('.mixkd-live').textContent.includes('Temperature 0.25')")
+    page.get_by_role("button", name="reset to temperature 1").first.click()
+    page.wait_for_function("document.querySelector('.mixkd-lab').mixkd.state().T === 1")
+    fitted = page.evaluate("JSON.parse(document.querySelector('.mixkd-meta').textContent).models[0].temperature")
+    page.locator(".mixkd-goA").first.click()
+    page.wait_for_function(f"document.querySelector('.mixkd-lab').mixkd.state().T === {fitted}")
+
+
+def test_a_view_of_the_lab_has_an_address(site, visit):
+    path = _page_with(site, "mixkd-lab")
+    page = visit(path)
+    page.wait_for_selector(".mixkd-value:not(:empty)")
+    meta = json.loads(page.evaluate("document.querySelector('.mixkd-meta').textContent"))
+    if len(meta["models"]) < 2:
+        pytest.skip("this lab has one model")
+    page.locator(".mixkd-tick input").first.check()
+    page.evaluate("document.querySelector('.mixkd-lab').mixkd.set(1.7)")
+    page.wait_for_function("location.hash.includes('.t=1.7')")
+    there = visit(path, fragment=page.evaluate("location.hash"))
+    there.wait_for_function("document.querySelector('.mixkd-lab')?.mixkd?.compared()")
+    state = there.evaluate("document.querySelector('.mixkd-lab').mixkd.state()")
+    assert state["T"] == pytest.approx(1.7)
+    assert state["compare"]
+    assert state["b"] == meta["models"][1]["label"]
+    assert not there.errors
+
+
+def test_models_that_wait_in_files_come_when_chosen(site, visit):
+    page = visit(_page_with(site, "mixkd-lab"))
+    page.wait_for_selector(".mixkd-value:not(:empty)")
+    meta = json.loads(page.evaluate("document.querySelector('.mixkd-meta').textContent"))
+    last = meta["models"][-1]
+    if len(meta["models"]) == 1:
+        pytest.skip("this lab has one model")
+    assert page.evaluate(f"Boolean(document.querySelector('[data-key=\"{last['logits']}\"]').dataset.src)")
+    for field in meta["fields"]:
+        select = page.locator(f".mixkd-a select[data-field={field}]").first
+        if select.is_enabled():
+            select.select_option(last["label"][field])
+    page.wait_for_function(f"JSON.stringify(document.querySelector('.mixkd-lab').mixkd.state().a) === {json.dumps(json.dumps(last['label'], ensure_ascii=False, separators=(',', ':')))}")
+    assert page.text_content(".mixkd-goA").endswith(f"{last['temperature']:.2f}")
+    assert not page.outside
+
+
+def test_without_scripts_there_are_still_figures(site, visit):
+    for mark, still in (("mixkd-lab", ".mixkd-fallback svg"), ("book-plotly", ".book-plot > svg")):
+        page = visit(_page_with(site, mark), scripts=False)
+        assert page.locator(still).first.is_visible()
+
+
+def _pages(site):
+    """All pages: not the fragments the theme leaves among the static files, nor the index that only leads to the first page."""
+    pages = [path for path in sorted(site.rglob("*.html")) if "_static" not in path.parts]
+    return [path for path in pages if 'http-equiv="Refresh"' not in path.read_text(encoding="utf-8")]
+
+
+def _page_with(site, mark):
+    """The first page that holds an element of a class, or skip."""
+    for path in _pages(site):
+        if f'class="{mark}"' in path.read_text(encoding="utf-8"):
+            return path
+    pytest.skip(f"no page of this site has a {mark}")
+
+
+def _brightness(color: str) -> float:
+    red, green, blue = (float(part) for part in color[color.index("(") + 1 : -1].split(",")[:3])
+    return (0.2126 * red + 0.7152 * green + 0.0722 * blue) / 255

@@ -1,0 +1,198 @@
+"""Representations with known geometry: rotations, simplices, unrelated noise."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.spatial.distance import pdist
+from scipy.stats import ortho_group, spearmanr
+from sklearn.neighbors import NearestCentroid
+
+from mixkd.measure import geometry
+
+
+def noise(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+def gram_hsic(x, y):
+    """Unbiased HSIC of Song et al. from the matrices themselves."""
+    n = len(x)
+    k, l = x @ x.T, y @ y.T  # noqa: E741
+    np.fill_diagonal(k, 0)
+    np.fill_diagonal(l, 0)
+    one = np.ones(n)
+    middle = (one @ k @ one) * (one @ l @ one) / ((n - 1) * (n - 2))
+    return (np.trace(k @ l) + middle - 2 / (n - 2) * (one @ k @ l @ one)) / (n * (n - 3))
+
+
+def test_cka_is_the_ratio_of_unbiased_hsics():
+    x, y = noise(30, 5) + 3, noise(30, 8, seed=1) - 2
+    y[:, :5] += x
+    expected = gram_hsic(x, y) / math.sqrt(gram_hsic(x, x) * gram_hsic(y, y))
+    assert geometry.linear_cka(x, y) == pytest.approx(expected, abs=1e-10)
+    assert geometry.linear_cka(x, y) == pytest.approx(geometry.linear_cka(y, x))
+
+
+def test_cka_ignores_rotation_shift_and_scale():
+    x, y = noise(60, 6), noise(60, 6, seed=1) + noise(60, 6)
+    moved = 3 * y @ ortho_group.rvs(6, random_state=0) + 7
+    assert geometry.linear_cka(x, moved) == pytest.approx(geometry.linear_cka(x, y))
+    assert geometry.linear_cka(y, moved) == pytest.approx(1)
+    stretched = y * np.array([30.0, 1, 1, 1, 1, 1])
+    assert geometry.linear_cka(y, stretched) < 0.9
+
+
+def test_cka_of_unrelated_features_is_zero_on_average():
+    found = [geometry.linear_cka(noise(40, 200, seed=s), noise(40, 200, seed=s + 1000)) for s in range(60)]
+    assert abs(np.mean(found)) < 3 * np.std(found) / math.sqrt(60) + 1e-3
+    x, y = (values - values.mean(0) for values in (noise(40, 200), noise(40, 200, seed=1)))
+    assert np.linalg.norm(x.T @ y) ** 2 / np.linalg.norm(x.T @ x) / np.linalg.norm(y.T @ y) > 0.5  # the biased one
+
+
+def test_cka_of_a_constant_is_undefined():
+    for seed in range(10):
+        constant = np.tile(noise(1, 4, seed=seed) * 1e3, (11, 1))
+        assert math.isnan(geometry.linear_cka(constant, noise(11, 3)))
+    assert not math.isnan(geometry.linear_cka(noise(50, 4) * 1e-3 + 100, noise(50, 4) * 1e-3))
+
+
+def simplex(k, d, spread):
+    """Features of k classes around a simplex in d dimensions: each axis once in either direction."""
+    rotation = ortho_group.rvs(d, random_state=1)[:k]
+    means = math.sqrt(k / (k - 1)) * (np.eye(k) - 1 / k) @ rotation
+    steps = spread * np.concatenate([np.eye(d), -np.eye(d)])
+    return (means[:, None] + steps).reshape(-1, d) + 5, np.repeat(np.arange(k), 2 * d), means
+
+
+def test_neural_collapse_of_a_simplex():
+    k, d, spread = 5, 8, 0.1
+    features, labels, means = simplex(k, d, spread)
+    found = geometry.neural_collapse(features, labels, weight=3 * means, logits=(features - 5) @ means.T)
+    # S_B is the projector on the simplex over k - 1, S_W is 2 spread^2 / (2 d - 1) in every direction
+    assert found.nc1 == pytest.approx(2 * spread**2 / (2 * d - 1) * (k - 1) ** 2 / k)
+    for value in (found.nc2_norm, found.nc2_weight_norm, found.nc2_cosine_std, found.nc2_cosine_gap, found.nc3):
+        assert value == pytest.approx(0, abs=1e-7)
+    assert found.nc4 == 1
+    assert found.rank_allows_simplex
+    assert found.n_classes == k
+    assert geometry.neural_collapse(*simplex(k, d, 0.0)[:2]).nc1 == pytest.approx(0, abs=1e-12)
+    assert geometry.neural_collapse(features, labels, weight=-means).nc3 == pytest.approx(4)
+
+
+def test_neural_collapse_against_a_direct_computation():
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 2, 3, 7], [2, 5, 9, 20])
+    features, logits = noise(36, 6) + 2 * noise(8, 6, seed=1)[labels], rng.normal(size=(36, 8))
+    features, labels, logits = np.r_[features, noise(1, 6)], np.r_[labels, 5], np.r_[logits, logits[:1]]
+    found = geometry.neural_collapse(features, labels, logits=logits)
+    classes = [0, 2, 3, 7]
+    means = np.array([features[labels == c].mean(0) for c in classes])
+    within = np.mean([np.cov(features[labels == c].T) for c in classes], axis=0)
+    assert found.nc1 == pytest.approx(np.trace(within @ np.linalg.pinv(np.cov(means.T, bias=True), rcond=1e-9)) / 4)
+    assert found.n_classes == 4
+    norms = np.linalg.norm(means - means.mean(0), axis=1)
+    assert found.nc2_norm == pytest.approx(norms.std() / norms.mean())
+    cosines = 1 - pdist(means - means.mean(0), "cosine")
+    assert found.nc2_cosine_std == pytest.approx(cosines.std())
+    assert found.nc2_cosine_gap == pytest.approx(cosines.mean() + 1 / 3)
+    kept = labels != 5
+    nearest = NearestCentroid().fit(features[kept], labels[kept]).predict(features[kept])
+    assert found.nc4 == pytest.approx((nearest == logits[kept].argmax(1)).mean())
+    assert math.isnan(found.nc3)
+    assert math.isnan(found.nc2_weight_norm)
+
+
+def test_neural_collapse_in_too_few_dimensions():
+    labels = np.repeat(np.arange(10), 4)
+    found = geometry.neural_collapse((noise(10, 3)[labels] + 0.1 * noise(40, 3, seed=1)).astype(np.float32), labels)
+    assert not found.rank_allows_simplex
+    assert found.nc2_cosine_std > 0.1
+    assert 0 < found.nc1 < 1
+
+
+def test_neural_collapse_is_free_of_scale_rotation_and_offset():
+    labels = np.repeat(np.arange(4), 6)
+    features = noise(4, 5)[labels] + 0.5 * noise(24, 5, seed=1)
+    moved = 40 * features @ ortho_group.rvs(5, random_state=0) - 3
+    before, after = (geometry.neural_collapse(values, labels) for values in (features, moved))
+    assert after.nc1 == pytest.approx(before.nc1)
+    assert after.nc2_cosine_std == pytest.approx(before.nc2_cosine_std)
+
+
+def test_class_means_that_look_alike():
+    labels = np.repeat(np.arange(7), 10)
+    a = noise(7, 5)[labels] + 0.1 * noise(70, 5, seed=1)
+    b = noise(7, 9, seed=2)[labels] + a @ noise(5, 9, seed=3)
+    found = geometry.class_mean_rsa(a, b, labels, permutations=200)
+    means = [np.array([values[labels == c].mean(0) for c in range(7)]) for values in (a, b)]
+    assert found.rho == pytest.approx(spearmanr(*map(pdist, means)).statistic)
+    same = geometry.class_mean_rsa(a, 2 * a @ ortho_group.rvs(5, random_state=0), labels, permutations=200)
+    assert same.rho == pytest.approx(1)
+    assert same.p == pytest.approx(1 / 201)
+    assert same.n_classes == 7
+
+
+def test_unrelated_class_maps_have_uniform_p_values():
+    labels = np.repeat(np.arange(8), 2)
+    p = [
+        geometry.class_mean_rsa(noise(16, 4, seed=s), noise(16, 4, seed=s + 500), labels, permutations=60).p
+        for s in range(80)
+    ]
+    assert 0.4 < np.mean(p) < 0.6
+    assert np.mean(np.array(p) < 0.1) < 0.25
+
+
+def test_a_flat_class_map_is_undefined():
+    flat = geometry.class_mean_rsa(np.eye(4), noise(4, 3), np.arange(4))
+    assert math.isnan(flat.rho)
+    assert math.isnan(flat.p)
+
+
+@pytest.mark.parametrize("rank", [1, 3, 6])
+def test_effective_rank_counts_equal_directions(rank):
+    basis = ortho_group.rvs(40, random_state=0)[:, :rank]
+    basis -= basis.mean(0)
+    columns, _ = np.linalg.qr(basis)
+    features = columns @ ortho_group.rvs(8, random_state=1)[:rank] + 9
+    assert geometry.effective_rank(features) == pytest.approx(rank)
+
+
+def test_effective_rank_at_its_limits():
+    assert math.isnan(geometry.effective_rank(np.full((5, 3), 0.1)))
+    assert 1 <= geometry.effective_rank(noise(5, 30)) <= 4
+
+
+def test_feature_linearity():
+    first, second, bend = (torch.from_numpy(noise(4, 6, seed=s)) for s in range(3))
+    lam = torch.tensor([0.0, 0.25, 0.5, 1.0])
+    straight = torch.stack([w * first + (1 - w) * second for w in lam])
+    assert geometry.feature_linearity(straight, lam).abs().max() < 1e-12
+    bent = straight + (lam * (1 - lam)).reshape(-1, 1, 1) * bend
+    expected = bend.norm(dim=1) / (first - second).norm(dim=1)
+    torch.testing.assert_close(
+        geometry.feature_linearity(5 * bent + 1, lam)[1:3], torch.stack([3 / 16 * expected, expected / 4])
+    )
+    assert geometry.feature_linearity(torch.ones(3, 2, 5), [0, 0.5, 1]).isnan().all()
+
+
+def test_bad_input_is_named():
+    with pytest.raises(ValueError, match="same 4 or more rows"):
+        geometry.linear_cka(noise(5, 3), noise(6, 3))
+    with pytest.raises(ValueError, match="at least two classes need 2"):
+        geometry.neural_collapse(noise(4, 3), np.array([0, 0, 1, 2]))
+    with pytest.raises(ValueError, match="columns like features"):
+        geometry.neural_collapse(noise(4, 3), np.array([0, 0, 1, 1]), weight=noise(2, 4))
+    with pytest.raises(ValueError, match="same number of classes"):
+        geometry.neural_collapse(noise(4, 3), np.array([0, 0, 1, 1]), weight=noise(2, 3), logits=noise(4, 5))
+    with pytest.raises(ValueError, match="one row for each of the 4"):
+        geometry.neural_collapse(noise(4, 3), np.array([0, 0, 1, 1]), logits=noise(3, 5))
+    with pytest.raises(ValueError, match="at least 3"):
+        geometry.class_mean_rsa(noise(4, 3), noise(4, 3), np.array([0, 0, 1, 1]))
+    with pytest.raises(TypeError, match="floating point"):
+        geometry.effective_rank(np.ones((3, 3), int))
+    with pytest.raises(ValueError, match="run from 0 to 1"):
+        geometry.feature_linearity(noise(3, 2, 5), [0, 0.5, 0.9])
+    with pytest.raises(ValueError, match="finite; 1 of 9"):
+        geometry.effective_rank(np.where(np.arange(9).reshape(3, 3) == 4, np.inf, 1.0))

@@ -1,0 +1,179 @@
+"""Models: the published sizes, initialisation by seed alone, float32 heads, folded batch norms."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from mixkd.models import build, fold_batchnorm, names
+
+SMALL = {"resnet8": (3, 32), "resnet8x4": (3, 16), "cnn8": (1, 8), "cnn32": (3, 12), "mlp16": (2, 0), "mlp64": (1, 8)}
+
+
+def make(name, seed=0, n_classes=10):
+    channels, size = SMALL[name]
+    return build(name, n_classes, in_channels=channels, image_size=size, seed=seed)
+
+
+def inputs(name, n=4):
+    channels, size = SMALL[name]
+    shape = (n, channels, size, size) if size else (n, channels)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+
+def conv_bn(c_in, c_out, kernel=3):
+    return c_in * c_out * kernel**2 + 2 * c_out
+
+
+def resnet_parameters(depth, stem, stages, n_classes, in_channels=3):
+    total, c_in = conv_bn(in_channels, stem), stem
+    for index, c_out in enumerate(stages):
+        for block in range((depth - 2) // 6):
+            total += conv_bn(c_in, c_out) + conv_bn(c_out, c_out)
+            if block == 0 and (index > 0 or c_in != c_out):
+                total += conv_bn(c_in, c_out, 1)
+            c_in = c_out
+    return total + c_in * n_classes + n_classes
+
+
+@pytest.mark.parametrize(
+    ("name", "depth", "stem", "stages", "published"),
+    [
+        ("resnet8", 8, 16, (16, 32, 64), "0.08"),
+        ("resnet14", 14, 16, (16, 32, 64), "0.18"),
+        ("resnet20", 20, 16, (16, 32, 64), "0.28"),
+        ("resnet32", 32, 16, (16, 32, 64), "0.47"),
+        ("resnet44", 44, 16, (16, 32, 64), "0.67"),
+        ("resnet56", 56, 16, (16, 32, 64), "0.86"),
+        ("resnet110", 110, 16, (16, 32, 64), "1.74"),
+        ("resnet8x2", 8, 16, (32, 64, 128), None),
+        ("resnet20x2", 20, 16, (32, 64, 128), None),
+        ("resnet8x4", 8, 32, (64, 128, 256), "1.23"),
+        ("resnet32x4", 32, 32, (64, 128, 256), "7.43"),
+    ],
+)
+def test_resnets_have_the_published_size_for_100_classes(name, depth, stem, stages, published):
+    described = build(name, 100).describe()
+    assert described.parameters == resnet_parameters(depth, stem, stages, 100)
+    assert published in (None, f"{described.parameters / 1e6:.2f}")
+    assert described.features == stages[-1]
+
+
+@pytest.mark.parametrize(("width", "parameters"), [(8, 2514), (16, 8474), (32, 30762), (64, 116810)])
+def test_small_cnns(width, parameters):
+    described = build(f"cnn{width}", 10, in_channels=1, image_size=8).describe()
+    body = conv_bn(1, width) + conv_bn(width, width) + conv_bn(width, 2 * width)
+    assert described.parameters == parameters == body + 8 * width * 10 + 10
+    assert described.features == 8 * width
+
+
+@pytest.mark.parametrize("width", [16, 64, 256])
+def test_mlps_have_two_hidden_layers(width):
+    described = build(f"mlp{width}", 5, in_channels=2, image_size=0).describe()
+    assert described.parameters == (2 * width + width) + (width * width + width) + (5 * width + 5)
+    assert described.flops == 2 * (2 * width + width * width + 5 * width)
+
+
+@pytest.mark.parametrize(("name", "mega_flops"), [("resnet56", 252), ("resnet32x4", 2166)])
+def test_flops_are_counted_without_running(name, mega_flops):
+    model = build(name, 100)
+    assert round(model.describe().flops / 1e6) == mega_flops
+    assert model.head.weight.device.type == "cpu"
+
+
+def test_every_name_builds():
+    assert len(names()) == len(set(names())) == 18
+    for name in names():
+        size = 0 if name.startswith("mlp") else 8
+        model = build(name, 3, in_channels=2, image_size=size).eval()
+        x = torch.zeros(2, 2, 8, 8) if size else torch.zeros(2, 2)
+        assert model(x).shape == (2, 3)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_logits_are_the_head_of_the_features_and_gradients_reach_all(name):
+    model, x = make(name), inputs(name)
+    model.eval()
+    assert torch.equal(model(x), model.head(model.features(x)))
+    assert model.features(x).shape == (4, model.head.in_features)
+    assert model(x).dtype == torch.float32
+    model.train()
+    model(x).logsumexp(1).sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+    assert all(p.grad.abs().max() > 0 for p in model.parameters() if p.ndim > 1)
+
+
+@pytest.mark.parametrize("name", ["resnet8", "cnn8", "mlp16"])
+def test_the_head_stays_in_float32_under_autocast(name):
+    model, x = make(name).eval(), inputs(name)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        features, logits = model.features(x), model(x)
+        assert features.dtype == torch.bfloat16
+    assert logits.dtype == torch.float32
+    assert torch.equal(logits, model.head(features.float()))
+    assert not torch.equal(logits, logits.bfloat16().float())
+
+
+def test_initialisation_is_a_function_of_seed_and_name_alone():
+    first = make("resnet8", seed=1)
+    torch.rand(7)
+    before = torch.random.get_rng_state()
+    again, other = make("resnet8", seed=1), make("resnet8", seed=2)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    for (key, a), b, c in zip(
+        first.state_dict().items(), again.state_dict().values(), other.state_dict().values(), strict=True
+    ):
+        assert torch.equal(a, b), key
+        if a.ndim > 1:
+            assert not torch.equal(a, c), key
+    wide, narrow = make("mlp64").head.weight[0, :8], make("mlp16").head.weight[0, :8]
+    assert not torch.allclose(wide / wide.std(), narrow / narrow.std())  # each name has a stream of its own
+
+
+def test_convolutions_start_as_he_et_al_proposed():
+    weights = {k: v for k, v in build("resnet32x4", 10).state_dict().items() if v.ndim == 4 and v.numel() > 5000}
+    for name, weight in weights.items():
+        expected = (2 / (weight.shape[0] * weight.shape[2] * weight.shape[3])) ** 0.5
+        assert weight.std() == pytest.approx(expected, rel=0.05), name
+
+
+@pytest.mark.parametrize("name", ["resnet8", "resnet8x4", "cnn32", "mlp16"])
+def test_folding_batch_norms_changes_nothing_but_their_number(name):
+    model, x = make(name), inputs(name, n=16)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):  # statistics and scales as after training
+            with torch.no_grad():
+                module.running_mean.normal_()
+                module.running_var.uniform_(0.3, 3)
+                module.weight.uniform_(0.5, 2)
+                module.bias.normal_()
+    model.train()
+    original = copy.deepcopy(model.state_dict())
+    folded = fold_batchnorm(model)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
+    assert not folded.training
+    assert not any(p.requires_grad for p in folded.parameters())
+    assert model.training
+    assert all(torch.equal(value, original[key]) for key, value in model.state_dict().items())
+    model.eval()
+    scale = model(x).abs().max()
+    assert (folded(x) - model(x)).abs().max() < 1e-5 * scale
+    assert (folded.features(x) - model.features(x)).abs().max() < 1e-5 * model.features(x).abs().max()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "rresnet20"}, "unknown model 'rresnet20': must be one of .*mlp256; did you mean 'resnet20'"),
+        ({"name": "cnn_8"}, "did you mean 'cnn8'"),
+        ({"name": "resnet20", "image_size": 0}, "resnet20 takes images.*mlp16, mlp64, mlp256"),
+        ({"name": "cnn8", "image_size": 4}, "image_size = 4: cnn8 needs 8 px"),
+        ({"name": "cnn8", "n_classes": 1}, "n_classes = 1: must be at least 2"),
+        ({"name": "cnn8", "in_channels": 0}, "in_channels = 0: must be at least 1"),
+        ({"name": "mlp16", "image_size": -1}, "image_size = -1: must be at least 0"),
+    ],
+)
+def test_what_cannot_be_built_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        build(**{"n_classes": 10, **arguments})
