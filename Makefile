@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: reproduce test site serve lint bench
+.PHONY: reproduce test site serve lint bench pairs
 .DEFAULT_GOAL := reproduce
 
 $(READY): requirements.txt pyproject.toml
@@ -32,3 +32,6 @@ lint: $(READY)       ## style, types, the direction of imports
 
 bench: $(READY)      ## speed, side by side with plain formulas and other libraries
 	$(BIN)/python -m benchmarks
+
+pairs: $(READY)      ## regenerate the notebooks beside the chapters
+	$(BIN)/python -c "from mixkd.chapters import chapters, pair; [print(pair(chapter)) for chapter in chapters()]"

@@ -98,10 +98,7 @@ def parameters(chapter: str | Path) -> dict[str, Any]:
     found = {}
     for statement in ast.parse(cells[0].source).body:
         match statement:
-            case (
-                ast.Assign(targets=[ast.Name(id=name)], value=value)
-                | ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value)
-            ):
+            case ast.Assign(targets=[ast.Name(id=name)], value=value) | ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
                 try:
                     found[name] = ast.literal_eval(value)
                     continue
@@ -123,16 +120,12 @@ def check(chapter: str | Path, given: Mapping[str, Any]) -> None:
     defaults = parameters(path)
     for name, value in given.items():
         if name not in defaults:
-            raise ValueError(
-                f"{path.stem}: no parameter {name!r}; there are {', '.join(defaults)}{nearest(name, defaults)}"
-            )
+            raise ValueError(f"{path.stem}: no parameter {name!r}; there are {', '.join(defaults)}{nearest(name, defaults)}")
         default = defaults[name]
         fits = type(value) is type(default) or (isinstance(default, float) and type(value) is int)
         if default is not None and not fits:
             kind = type(default).__name__
-            raise TypeError(
-                f"{path.stem}: parameter {name!r} must be {kind} like its default {default!r}, not {value!r}"
-            )
+            raise TypeError(f"{path.stem}: parameter {name!r} must be {kind} like its default {default!r}, not {value!r}")
     if isinstance(profile := given.get("profile"), str):
         load_profile(profile)
 
@@ -177,13 +170,10 @@ def execute(chapter: str | Path, out: str | Path, **given: Any) -> Path:
         tail = "\n".join(f"  {line}" for line in lines[-_SHOWN_LINES:])
         opening = next((line for line in error.source.splitlines() if line.strip()), "")
         raise ChapterError(
-            f"chapter {path.stem}, cell {error.cell_index} (`{opening}`): {error.ename}: {error.evalue}\n"
-            f"{tail}\n  what ran: {partial}"
+            f"chapter {path.stem}, cell {error.cell_index} (`{opening}`): {error.ename}: {error.evalue}\n{tail}\n  what ran: {partial}"
         ) from None
     except (CellTimeoutError, DeadKernelError) as error:
-        raise ChapterError(
-            f"chapter {path.stem}: {str(error).strip().splitlines()[0]}\n  what ran: {partial}"
-        ) from None
+        raise ChapterError(f"chapter {path.stem}: {str(error).strip().splitlines()[0]}\n  what ran: {partial}") from None
     partial.unlink()
     temporary = out.with_suffix(".tmp")
     nbformat.write(_tidy(done), temporary)
@@ -316,11 +306,7 @@ def fingerprint(*places: Path) -> str:
 def _files(place: Path) -> Iterable[Path]:
     if place.is_file():
         return [place]
-    return (
-        p
-        for p in place.rglob("*")
-        if p.is_file() and "__pycache__" not in p.parts and p.suffix not in {".pyc", ".lock", ".tmp"}
-    )
+    return (p for p in place.rglob("*") if p.is_file() and "__pycache__" not in p.parts and p.suffix not in {".pyc", ".lock", ".tmp"})
 
 
 def _pages(toc: Mapping[str, Any]) -> Iterable[str]:
@@ -336,9 +322,7 @@ def _is_notebook(path: Path) -> bool:
     """Whether a Markdown page says in its front matter that it is a notebook."""
     head = re.match(r"---\n(.*?)\n---\n", path.read_text(encoding="utf-8"), re.DOTALL)
     return (
-        path.suffix == ".md"
-        and head is not None
-        and re.search(r"^(jupytext|kernelspec|file_format):", head[1], re.MULTILINE) is not None
+        path.suffix == ".md" and head is not None and re.search(r"^(jupytext|kernelspec|file_format):", head[1], re.MULTILINE) is not None
     )
 
 

@@ -84,7 +84,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Claim:
-    """A sentence of the abstract, in our words, and how it is judged."""
+    """A sentence of the abstract, in our words, and how it is judged; ``asks_teachers``: from the teachers' own records too."""
 
     letter: str
     title: str
@@ -95,6 +95,7 @@ class Claim:
     chapter: str
     studies: tuple[str, ...]
     judge: Callable[[Evidence], Verdict] = field(repr=False)
+    asks_teachers: bool = False
 
 
 class Evidence:
@@ -114,9 +115,10 @@ class Evidence:
         return self.store.find(study(name, self.profile.name))
 
     def teacher_of(self, record: Record) -> Record | None:
-        """The record of a student's teacher, when it is there."""
+        """The record of a student's teacher, when it is there and can be read."""
         run = record.spec.teacher_run()
-        return self.store.load(run.id) if run is not None and run.id in self.store else None
+        found = self.store.find([run]) if run is not None else ()
+        return found[0] if found else None
 
     def students(self, name: str, **fields: Any) -> dict[int, Record]:
         """The students of a study with these fields, by seed; the recipe's own epochs, student and teacher unless said otherwise."""
@@ -203,7 +205,9 @@ def _judge_signal(evidence: Evidence) -> Verdict:
         stated.append(compare("KL from the exact posterior to the teacher, mixed - clean inputs, nats", _over(excess)))
     note = (
         f"Intervals are over {len(teachers)} teachers of all capacities and seeds. The leak, mass on classes of neither image, counts as "
-        "confusion in the first two rows; the third leaves it out, because it is 0 on clean images by construction."
+        "confusion in the first two rows; the third leaves it out, because it is 0 on clean images by construction. The level of the "
+        "share alone says little, since a class average explains little of any single image: the comparison with clean images and the "
+        "answers of another teacher carry the verdict."
     )
     return _verdict(evidence, "a", stated, rivals, note)
 
@@ -245,13 +249,14 @@ def _judge_linearity(evidence: Evidence) -> Verdict:
     outcome = _agreeing(stated)
     plain = evidence.profile
     rivals = []
-    for what, fields in {
+    others: dict[str, dict[str, Any]] = {
         "kd": {"arm": "kd"},
         "mixup": {"arm": "mixup"},
         "self-distillation on mixup": {"arm": "kd_mixup", "teacher": plain.student},
         "a wider student, kd": {"arm": "kd", "student": plain.wider_student},
         "kd for twice the steps": {"arm": "kd", "epochs": 2 * plain.spec("kd", 0).epochs},
-    }.items():
+    }
+    for what, fields in others.items():
         rows = _more_linear(students, evidence.students("linearity", **fields), f"than {what}")
         worst = min(rows, key=lambda row: row.low if not math.isnan(row.low) else -math.inf)
         rivals.append(replace(worst, outcome=_agreeing(rows)))
@@ -265,12 +270,15 @@ def _more_linear(students: Mapping[int, Record], others: Mapping[int, Record], t
     for seed in sorted(set(students) & set(others)):
         student, other = students[seed], others[seed]
         for scaling in _SCALINGS:
-            ratio = linearity.nonlinearity_ratio(
-                student.probe.logits, other.probe.logits, student.probe.lam, student.probe.labels, scaling=scaling,
-                student_clean=student.logits("val"), teacher_clean=other.logits("val"), clean_labels=student.labels("val"),
-            )  # fmt: skip
-            names = [f"{scaling}, {which} tempered" for which in ("student", "other")] if len(ratio.pooled) == 2 else [scaling]
-            for name, value in zip(names, ratio.pooled.tolist(), strict=True):
+            names = [f"{scaling}, {which} tempered" for which in ("student", "other")] if scaling == "clean_entropy" else [scaling]
+            try:
+                ratio = linearity.nonlinearity_ratio(
+                    student.probe.logits, other.probe.logits, student.probe.lam, student.probe.labels, scaling=scaling,
+                    student_clean=student.logits("val"), teacher_clean=other.logits("val"), clean_labels=student.labels("val"),
+                ).pooled.tolist()  # fmt: skip
+            except ValueError:  # a model without any confidence, or with no doubt at all: no temperature matches it
+                ratio = [math.nan] * len(names)
+            for name, value in zip(names, ratio, strict=True):
                 values.setdefault(name, []).append(-value)
     if not values:
         return [compare(f"log ratio, how much more linear {than}", _over([]))]
@@ -323,9 +331,9 @@ def _judge_propagation(evidence: Evidence) -> Verdict:
     if table.shape[1] > 1:
         x = np.log(table.columns.to_numpy(dtype=float))
         x = x - x.mean()
-        slopes = (-(table.to_numpy() @ x) / (x @ x)).tolist()
+        slopes = (-(table.to_numpy() @ x) / (x @ x)).round(9).tolist()  # one T* for all has slope 0, not 1e-17
     stated = [compare("log T* of the student over - log T of its teacher (1: passed on whole)", _over(slopes))]
-    for temperature in [value for value in table.columns if value != 1]:
+    for temperature in [float(value) for value in table.columns if float(value) != 1]:
         interval = _difference(tempered, "accuracy", {"teacher_temperature": temperature}, {"teacher_temperature": 1.0})
         stated.append(_same(f"accuracy, teacher at T = {temperature:g} - at 1", interval, evidence.accuracy_margin))
     fitted = _pick(frame, {"teacher_arm": "ce", "teacher_temperature": "fitted"})
@@ -333,7 +341,8 @@ def _judge_propagation(evidence: Evidence) -> Verdict:
     for other in evidence.profile.teachers[1:]:
         interval = _difference(fitted, "log_temperature", {"teacher": other}, {"teacher": first})
         stated.append(_same(f"log T* of the student, scaled teacher {other} - {first}", interval, LOG_TEMPERATURE_MARGIN))
-    rivals = [compare("confidence follows the teacher's input-dependent temperature (slope of log-odds over - log T(x))", _over(_followed(evidence)))]
+    what = "confidence follows the teacher's input-dependent temperature (slope of log-odds over - log T(x))"
+    rivals = [compare(what, _over(_followed(evidence)))]
     return _verdict(evidence, "f", stated, rivals)
 
 
@@ -379,7 +388,9 @@ def _judge_geometry(evidence: Evidence) -> Verdict:
 
     def row(rival: str) -> Comparison:
         other = _feature_nonlinearity(evidence.students(study, arm=rival))
-        values = [math.log(other[seed] / ours[seed]) for seed in sorted(set(ours) & set(other))]
+        both = sorted(set(ours) & set(other))
+        with np.errstate(divide="ignore", invalid="ignore"):  # no ratio to 0: nan or infinite, hence unresolved
+            values = np.log(np.array([other[seed] for seed in both])) - np.log(np.array([ours[seed] for seed in both]))
         return compare(f"log ratio of feature non-linearity, {rival} over kd_mixup", _over(values))
 
     frame = evidence.frame(study)
@@ -398,7 +409,7 @@ def _feature_nonlinearity(students: Mapping[int, Record]) -> dict[int, float]:
     return found
 
 
-def _over(values: Sequence[float]) -> Interval:
+def _over(values: Sequence[float] | np.ndarray) -> Interval:
     return statistics.t_interval(np.asarray(values, dtype=float))
 
 
@@ -504,7 +515,7 @@ def _judge_trade_off(evidence: Evidence) -> Verdict:
         if outcome == "supported"
         else ""
     )
-    return replace(verdict, as_stated=outcome, attributed=survives, note=note)
+    return replace(verdict, as_stated=outcome, attributed=every([outcome, survives]), note=note)
 
 
 def _trade_off(
@@ -514,7 +525,7 @@ def _trade_off(
     span = math.log(max(evidence.profile.taus) / min(evidence.profile.taus))
     margin = evidence.accuracy_margin / span
     slopes = {column: _slopes(frame, arm, column) for column in ("accuracy", gap, badness)}
-    intervals = {column: statistics.t_interval(values) for column, values in slopes.items()}
+    intervals = {column: statistics.t_interval(values.to_numpy()) for column, values in slopes.items()}
     words = {"accuracy": "accuracy", gap: "confidence - accuracy", badness: "calibration error"}
     moves: dict[str, Outcome] = {}
     for column, interval in intervals.items():
@@ -543,25 +554,26 @@ def _judge_interaction(evidence: Evidence) -> Verdict:
 
 def _interaction(frame: pd.DataFrame, column: str, suffix: str) -> Comparison:
     mixed, clean = _slopes(frame, "kd_mixup", column), _slopes(frame, "kd", column)
-    n = min(len(mixed), len(clean))
-    direction = np.sign(mixed.mean()) if n else 1.0  # more pronounced: further from flat, the way the mixed arm goes
-    interval = statistics.t_interval(direction * (mixed[:n] - clean[:n]))
+    both = sorted(set(mixed.index) & set(clean.index))
+    direction = np.sign(mixed[both].mean()) if both else 1.0  # more pronounced: further from flat, the way the mixed arm goes
+    interval = statistics.t_interval(direction * (mixed[both] - clean[both]).to_numpy())
     return compare(f"slope of confidence - accuracy over log tau, kd_mixup beyond kd{suffix}", interval)
 
 
-def _slopes(frame: pd.DataFrame, arm: str, column: str) -> np.ndarray:
-    """Least-squares slope of a column over log tau, one for each seed that has the whole grid."""
+def _slopes(frame: pd.DataFrame, arm: str, column: str) -> pd.Series:
+    """Least-squares slope of a column over log tau, by seed, for each seed that has the whole grid."""
+    none = pd.Series(dtype=float)
     runs = frame[(frame["arm"] == arm) & frame["tau"].map(lambda tau: isinstance(tau, float))]
     if runs.empty:
-        return np.empty(0)
+        return none
     if column == "calibration_part":  # NLL that the best temperature would remove
         runs = runs.assign(calibration_part=runs["nll"] - runs["ts_nll"])
     table = runs.pivot_table(index="seed", columns="tau", values=column).dropna().sort_index()
     if table.empty or table.shape[1] < 2:
-        return np.empty(0)
+        return none
     x = np.log(table.columns.to_numpy(dtype=float))
     x = x - x.mean()
-    return np.asarray(table.to_numpy() @ x / (x @ x))
+    return pd.Series(table.to_numpy() @ x / (x @ x), index=table.index)
 
 
 # --- the ledger -----------------------------------------------------------------------------------------------------------
@@ -619,6 +631,7 @@ CLAIMS: Mapping[str, Claim] = {
             "04-student-linearity",
             ("linearity",),
             _judge_linearity,
+            asks_teachers=True,
         ),
         Claim(
             "c",
@@ -630,6 +643,7 @@ CLAIMS: Mapping[str, Claim] = {
             "05-imitation",
             ("linearity",),
             _judge_imitation,
+            asks_teachers=True,
         ),
         Claim(
             "d",
@@ -728,6 +742,9 @@ def _evaluate(claim: Claim, evidence: Evidence) -> Verdict:
     ids = tuple(record.id for record in evidence.store.find(specs))
     profile = evidence.profile
     if ids:
+        if claim.asks_teachers:
+            specs += [run for run in dict.fromkeys(spec.teacher_run() for spec in specs) if run is not None and run not in specs]
+            ids = tuple(record.id for record in evidence.store.find(specs))
         verdict = claim.judge(evidence)
     else:
         cost = f"`mixkd reproduce --profile {profile.name}` trains them, in about {profile.minutes:.0f} minutes where it is meant to run."

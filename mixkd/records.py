@@ -108,7 +108,7 @@ class Record:
     @property
     def splits(self) -> tuple[str, ...]:
         """The splits that were recorded: "test", "val", "train" (a fixed subset), perhaps "ood" and "corrupted"."""
-        return tuple(name.removeprefix("logits.") for name in sorted(self._tensors) if name.startswith("logits."))
+        return tuple(name.removeprefix("labels.") for name in sorted(self._tensors) if name.startswith("labels."))
 
     def logits(self, split: str = "test") -> Tensor:
         """(N, K) float32. On digits the rows of "test" come in blocks, one block of all images for each noise draw."""
@@ -378,6 +378,7 @@ class RecordStore:
             sums = "".join(f"{_sha256(folder / name)}  {name}\n" for name in _FILES if (folder / name).exists())
             (folder / _SUMS).write_text(sums, encoding="utf-8")
             for path in folder.iterdir():
+                os.chmod(path, 0o644)  # safetensors and mkdtemp keep theirs to one user; a store may be shared
                 _fsync(path)
             os.chmod(folder, 0o755)
             if heavy:  # before the record: who sees the record finds its weights

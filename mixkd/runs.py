@@ -278,7 +278,7 @@ def _train_locked(
         checkpoints=checkpoints, checkpoint_seconds=machine.checkpoint_seconds, progress=progress,
     )  # fmt: skip
     seconds = time.perf_counter() - began
-    for student in students:
+    for student in tqdm(students, disable=not progress, unit="record", desc="evaluating", leave=False):
         spec = student.spec
         if student.error is not None:
             failed[spec.id] = str(student.error)

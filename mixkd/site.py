@@ -65,9 +65,7 @@ def build(
     root = Path(root).resolve()
     folder = None if str(store) == "committed" else Path(store).resolve()
     if folder is not None and not folder.is_dir():
-        raise FileNotFoundError(
-            f"store {str(store)!r}: no folder {folder}; `mixkd reproduce` fills one, 'committed' ships with the book"
-        )
+        raise FileNotFoundError(f"store {str(store)!r}: no folder {folder}; `mixkd reproduce` fills one, 'committed' ships with the book")
     work = root / "_build"
     site = Path(out).resolve() if out else work / "html"
     if site.exists() and any(site.iterdir()) and not (site / "searchindex.js").is_file():
@@ -173,10 +171,7 @@ def _stage(root: Path, stage: Path, executed: Mapping[Path, Path]) -> bool:
     wanted = {
         Path("_toc.yml"): (root / "_toc.yml").read_bytes(),
         Path("_config.yml"): yaml.safe_dump(config, allow_unicode=True, sort_keys=False).encode(),
-        **{
-            chapter.relative_to(root).with_suffix(".ipynb"): notebook.read_bytes()
-            for chapter, notebook in executed.items()
-        },
+        **{chapter.relative_to(root).with_suffix(".ipynb"): notebook.read_bytes() for chapter, notebook in executed.items()},
     }
     for path in (root / "book").rglob("*"):
         inside = path.relative_to(root)

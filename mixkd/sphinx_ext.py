@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _MATHJAX = "sphinx-mathjax-offline/static/mathjax/"
 _MOST_ROWS = 60
+_THEBE = re.compile(r'<script type="text/x-thebe-config">.*?</script>\s*(<script>kernelName = .*?</script>)?', re.DOTALL)
 _LAB_DATA = re.compile(r'<script type="text/plain" data-key="([0-9a-f]{16})">([A-Za-z0-9+/=]*)</script>')
 
 
@@ -35,9 +36,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Called by Sphinx."""
     app.connect("config-inited", _configure)
     app.connect("builder-inited", _vendor)
-    app.connect(
-        "env-get-outdated", lambda app, *_: [app.config.root_doc]
-    )  # without an outdated page no changed asset is copied
+    app.connect("env-get-outdated", lambda app, *_: [app.config.root_doc])  # without an outdated page no changed asset is copied
     app.connect("html-page-context", _clean_page, priority=900)
     return {"version": metadata.version("mixkd"), "parallel_read_safe": True, "parallel_write_safe": True}
 
@@ -115,9 +114,7 @@ def _configure(app: Sphinx, config: Config) -> None:
     if known := repository(_root(app)):
         address, branch = known
         options = config.html_theme_options
-        options.update(
-            repository_url=address, repository_branch=branch, use_repository_button=True, use_issues_button=True
-        )
+        options.update(repository_url=address, repository_branch=branch, use_repository_button=True, use_issues_button=True)
         if "github" in address.split("/")[2]:
             options["launch_buttons"] = {
                 "notebook_interface": "jupyterlab",
@@ -166,10 +163,9 @@ def _clean_page(app: Sphinx, page: str, template: str, context: dict[str, Any], 
             seen.add(text)
             kept.append(script)
     context["script_files"] = kept
-    context["css_files"] = [
-        css for css in context.get("css_files", []) if "thebe" not in str(getattr(css, "filename", css))
-    ]
-    if "mixkd-lab" in context.get("body", ""):
+    context["css_files"] = [css for css in context.get("css_files", []) if "thebe" not in str(getattr(css, "filename", css))]
+    context["body"] = _THEBE.sub("", context.get("body", ""))
+    if "mixkd-lab" in context["body"]:
         folder = Path(app.outdir) / "_static" / "lab"
 
         def move(match: re.Match[str]) -> str:

@@ -88,8 +88,8 @@ def load_profile(name: str) -> Profile:
         raise SpecError(f"profile = {name!r}: must be one of {', '.join(profiles())}{nearest(name, profiles())}")
     table = tomllib.loads(files("mixkd.profiles").joinpath(f"{name}.toml").read_text(encoding="utf-8"))
     recipe, teacher, core = (table.pop(part, {}) for part in ("recipe", "teacher", "core"))
-    lists = {key: tuple(table.pop(key)) for key in ("teachers", "taus")}
-    return Profile(name=name, recipe=recipe, teacher_recipe=teacher, core=core, **lists, **table)
+    table |= {key: tuple(table[key]) for key in ("teachers", "taus")}
+    return Profile(name=name, recipe=recipe, teacher_recipe=teacher, core=core, **table)
 
 
 def profile_for(data: str) -> str | None:
@@ -121,7 +121,7 @@ def accuracy(profile: Profile) -> list[RunSpec]:
 def temperature(profile: Profile) -> list[RunSpec]:
     """tau over its grid for distillation on clean and on mixed inputs; tau 2 is the core runs."""
     return [
-        profile.spec(arm, seed, **({} if tau == 2 else {"tau": tau}))
+        profile.spec(arm, seed) if tau == 2 else profile.spec(arm, seed, tau=tau)
         for seed in range(profile.sweep_seeds)
         for arm in ("kd", "kd_mixup")
         for tau in profile.taus
@@ -151,9 +151,15 @@ def linearity(profile: Profile) -> list[RunSpec]:
 
 def controls(profile: Profile) -> list[RunSpec]:
     """The objective taken apart: each control changes one thing about what the teacher is asked, or what its answer keeps."""
-    arms = ({"arm": "kd_mixed_targets"}, {"arm": "kd_clean_ce_mixed", "ce_weight": 1.0}, {"arm": "kd_noise"}, {"arm": "kd_shuffled_tail"})
     return [spec for spec in overconfidence(profile) if spec.seed < profile.sweep_seeds] + [
-        profile.spec(seed=seed, **arm) for seed in range(profile.sweep_seeds) for arm in arms
+        spec
+        for seed in range(profile.sweep_seeds)
+        for spec in (
+            profile.spec("kd_mixed_targets", seed),
+            profile.spec("kd_clean_ce_mixed", seed, ce_weight=1.0),
+            profile.spec("kd_noise", seed),
+            profile.spec("kd_shuffled_tail", seed),
+        )
     ]
 
 
@@ -165,8 +171,8 @@ def propagation(profile: Profile) -> list[RunSpec]:
     """Teachers of one accuracy and many calibrations, of many accuracies and one calibration, and one calibrated by input."""
     specs = []
     for seed in range(profile.sweep_seeds):
-        tempered = [{"temperature": temperature} for temperature in TEACHER_TEMPERATURES]
-        others = [{"temperature_spread": TEACHER_SPREAD}, {"arm": "label_smoothing"}, {"arm": "mixup"}]
+        tempered: list[dict[str, Any]] = [{"temperature": temperature} for temperature in TEACHER_TEMPERATURES]
+        others: list[dict[str, Any]] = [{"temperature_spread": TEACHER_SPREAD}, {"arm": "label_smoothing"}, {"arm": "mixup"}]
         specs += [profile.spec("kd_mixup", seed, teacher=profile.teacher(seed, **fields)) for fields in tempered + others]
         specs += [
             profile.spec("kd_mixup", seed, teacher=profile.teacher(seed, model, temperature="fitted")) for model in profile.teachers
@@ -176,7 +182,7 @@ def propagation(profile: Profile) -> list[RunSpec]:
 
 def mixing(profile: Profile) -> list[RunSpec]:
     """How much is mixed: alpha, and the fraction of each batch."""
-    settings = [{"alpha": alpha} for alpha in (0.2, 4.0)] + [{"partial": fraction} for fraction in (0.25, 0.5)]
+    settings: list[dict[str, Any]] = [{"alpha": alpha} for alpha in (0.2, 4.0)] + [{"partial": fraction} for fraction in (0.25, 0.5)]
     core = [spec for spec in overconfidence(profile) if spec.arm in ("kd", "kd_mixup") and spec.seed < profile.sweep_seeds]
     return core + [profile.spec("kd_mixup", seed, **setting) for seed in range(profile.sweep_seeds) for setting in settings]
 

@@ -101,7 +101,7 @@ def start(spec: RunSpec, data: Dataset, device: torch.device, precision: str) ->
         raise ValueError(f"batch_size = {spec.batch_size}: larger than the {n} training images of {data.name}")
     model = build(spec.student, data.n_classes, in_channels=data.channels, image_size=data.image_size, seed=spec.seed).to(device)
     if data.splits["train"].images.ndim == 4:
-        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model = model.to(memory_format=torch.channels_last)
     steps = n // spec.batch_size * spec.epochs
     scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
     return Student(spec, model, _optimizer(spec, model), torch.zeros(steps, device=device), scaler)

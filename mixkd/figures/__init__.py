@@ -3,19 +3,31 @@
 They show results; they refuse to train, to load or to measure.
 """
 
+from mixkd.figures.absent import absent, intervals_if, table_if
 from mixkd.figures.blend import blend
 from mixkd.figures.curves import curves, stack
 from mixkd.figures.explorer import LabModel, temperature_lab
+from mixkd.figures.geometry import class_map, shape
+from mixkd.figures.imitation import imitation, imitation_rates
 from mixkd.figures.intervals import effects, intervals
 from mixkd.figures.labs import lab_of
 from mixkd.figures.ledger import comparisons, ledger, verdict
+from mixkd.figures.paths import paths
 from mixkd.figures.plot import Plot
+from mixkd.figures.propagation import capacity, followed, over_images, propagation, teacher_table, with_teachers
+from mixkd.figures.published import labelled_points, published, rows
 from mixkd.figures.reliability import reliability
+from mixkd.figures.selective import risk_coverage, usefulness
+from mixkd.figures.signal import along, signal_parts
 from mixkd.figures.sweep import sweep
 from mixkd.figures.table import table
 from mixkd.figures.tradeoff import tradeoff
+from mixkd.figures.truth import against_truth, truth_along
 
 __all__ = [
-    "LabModel", "Plot", "blend", "comparisons", "curves", "effects", "intervals", "lab_of", "ledger", "reliability", "stack", "sweep", "table",
-    "temperature_lab", "tradeoff", "verdict",
+    "LabModel", "Plot", "absent", "against_truth", "along", "blend", "capacity", "class_map", "comparisons",
+    "curves", "effects", "followed", "imitation", "imitation_rates", "intervals", "intervals_if", "lab_of",
+    "labelled_points", "ledger", "over_images", "paths", "propagation", "published", "reliability",
+    "risk_coverage", "rows", "shape", "signal_parts", "stack", "sweep", "table", "table_if", "teacher_table",
+    "temperature_lab", "tradeoff", "truth_along", "usefulness", "verdict", "with_teachers",
 ]  # fmt: skip

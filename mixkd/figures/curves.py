@@ -87,9 +87,5 @@ def curves(frame: pd.DataFrame, y: str = "val_accuracy", *, x: str = "epoch") ->
                 "seeds": own["seed"].nunique(),
             }
         )
-    figure.update_layout(
-        theme.layout(xaxis={"title": {"text": theme.measure(x)}}, yaxis={"title": {"text": theme.measure(y)}})
-    )
-    return Plot(
-        figure, label=f"{theme.measure(y)} over {theme.measure(x)}, by arm", reading=READING, table=pd.DataFrame(last)
-    )
+    figure.update_layout(theme.layout(xaxis={"title": {"text": theme.measure(x)}}, yaxis={"title": {"text": theme.measure(y)}}))
+    return Plot(figure, label=f"{theme.measure(y)} over {theme.measure(x)}, by arm", reading=READING, table=pd.DataFrame(last))

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from scipy import stats
 
 from mixkd.figures import theme
 from mixkd.figures.plot import Plot
+from mixkd.measure import statistics
 from mixkd.spec import nearest
 
 READING = (
@@ -27,13 +27,8 @@ READING_PAIRED = (
 )
 
 
-def t_interval(sample: Sequence[float] | pd.Series | np.ndarray, level: float = 0.95) -> tuple[float, float, float]:
-    """Mean, and the ends of its two-sided t interval.
-
-    Args:
-        sample: (n,) values, one for each seed. The ends are NaN for n = 1: one seed says nothing about the spread of
-            seeds.
-        level: coverage, in (0, 1).
+def t_interval(sample: Sequence[float] | pd.Series | np.ndarray) -> tuple[float, float, float]:
+    """Mean, and the ends of its 95 % t interval (NaN for one value), of values that must be there to be drawn.
 
     Raises:
         ValueError: for an empty sample or one with values that are not finite.
@@ -41,11 +36,8 @@ def t_interval(sample: Sequence[float] | pd.Series | np.ndarray, level: float = 
     numbers = np.asarray(sample, dtype=float)
     if not numbers.size or not np.isfinite(numbers).all():
         raise ValueError(f"sample must hold finite numbers, at least one; it is {numbers.tolist()}")
-    mean = float(numbers.mean())
-    if numbers.size == 1:
-        return mean, float("nan"), float("nan")
-    half = float(stats.t.ppf(0.5 + level / 2, numbers.size - 1) * numbers.std(ddof=1) / np.sqrt(numbers.size))
-    return mean, mean - half, mean + half
+    found = statistics.t_interval(numbers)
+    return found.estimate, found.low, found.high
 
 
 def intervals(
@@ -90,7 +82,7 @@ def intervals(
             if sample.empty:
                 raise ValueError(f"{by} {name!r} and baseline {baseline!r} have no {' and '.join(pair)} in common")
             mean, low, high = t_interval(sample)
-            at = place + (0 if not scaled else 0.12 - 0.34 * which)
+            at = place + (0 if not scaled else (0.16, -0.18)[which])
             for trace in _row(sample, (mean, low, high), at, _look(frame, by, name), hollow=which == 1):
                 figure.add_trace(trace)
             table.append(
@@ -110,14 +102,12 @@ def intervals(
             xref="paper",
             xanchor="left",
             y=place,
-            yshift=22 if scaled else 15,
+            yshift=36 if scaled else 18,
             text=words,
             showarrow=False,
             font={"size": 12},
         )
-    versus = (
-        "" if baseline is None else f", difference to {theme.look(str(baseline)).label if by == 'arm' else baseline}"
-    )
+    versus = "" if baseline is None else f", difference to {theme.look(str(baseline)).label if by == 'arm' else baseline}"
     if scaled:
         for hollow, words in ((False, "as trained"), (True, "after temperature scaling")):
             symbol = "circle-open" if hollow else "circle"
@@ -127,9 +117,9 @@ def intervals(
         figure.add_vline(x=0, line={"color": theme.NEUTRAL, "width": 1.5})
     figure.update_layout(
         theme.layout(
-            height=(118 if scaled else 82) + (62 if scaled else 52) * len(rows),
+            height=(96 if scaled else 66) + (88 if scaled else 56) * len(rows),
             xaxis={"title": {"text": theme.text(theme.measure(metric) + versus)}, "zeroline": False},
-            yaxis={"visible": False, "range": [-0.6, len(rows) - 0.2], "showgrid": False},
+            yaxis={"visible": False, "range": [-0.5, len(rows) - 0.4], "showgrid": False},
             showlegend=scaled,
             margin={"l": 12, "r": 12, "t": 36 if scaled else 8, "b": 48},
         )
@@ -153,17 +143,13 @@ def effects(table: pd.DataFrame, *, margin: float = 0.0, unit: str = "") -> Plot
     """
     missing = {"name", "effect", "low", "high"} - set(table.columns)
     if missing:
-        raise ValueError(
-            f"columns {', '.join(sorted(missing))} are not in the table; it has {', '.join(map(str, table.columns))}"
-        )
+        raise ValueError(f"columns {', '.join(sorted(missing))} are not in the table; it has {', '.join(map(str, table.columns))}")
     figure = go.Figure()
     for place, (_, row) in enumerate(table.iloc[::-1].iterrows()):
         look = theme.look(row["arm"]) if "arm" in table else theme.look("teacher")
         line = row["margin"] if "margin" in table else margin
         figure.add_trace(_dot((row["effect"], row["low"], row["high"]), place, look, hollow=False))
-        figure.add_shape(
-            type="line", x0=line, x1=line, y0=place - 0.3, y1=place + 0.3, line={"color": theme.NEUTRAL, "dash": "dot"}
-        )
+        figure.add_shape(type="line", x0=line, x1=line, y0=place - 0.3, y1=place + 0.3, line={"color": theme.NEUTRAL, "dash": "dot"})
         figure.add_annotation(
             x=0,
             xref="paper",
@@ -198,16 +184,10 @@ def once(frame: pd.DataFrame, key: list[str]) -> None:
     if repeated.empty:
         return
     first = repeated[(repeated[key] == repeated[key].iloc[0]).all(axis=1)]
-    settings = [
-        c
-        for c in ("data", "student", "teacher", "teacher_arm", "teacher_seed", "tau", "alpha", "partial", "epochs")
-        if c in frame
-    ]
+    settings = [c for c in ("data", "student", "teacher", "teacher_arm", "teacher_seed", "tau", "alpha", "partial", "epochs") if c in frame]
     differ = [c for c in settings if first[c].nunique(dropna=False) > 1]
     what = ", ".join(f"{k} {first[k].iloc[0]!r}" for k in key)
-    raise ValueError(
-        f"{len(first)} rows for {what}; they differ in {', '.join(differ) or 'no setting'}: select one of them first"
-    )
+    raise ValueError(f"{len(first)} rows for {what}; they differ in {', '.join(differ) or 'no setting'}: select one of them first")
 
 
 def _look(frame: pd.DataFrame, by: str, name: Any) -> theme.Look:
@@ -215,13 +195,11 @@ def _look(frame: pd.DataFrame, by: str, name: Any) -> theme.Look:
     return theme.look(arms[0]) if len(arms) == 1 else theme.look("teacher")
 
 
-def _row(
-    sample: pd.Series, interval: tuple[float, float, float], at: float, look: theme.Look, hollow: bool
-) -> list[go.Scatter]:
+def _row(sample: pd.Series, interval: tuple[float, float, float], at: float, look: theme.Look, hollow: bool) -> list[go.Scatter]:
     index = [f"seed {value}" for value in sample.index]
     seeds = go.Scatter(
         x=sample.to_numpy(),
-        y=np.full(len(sample), at - 0.17),
+        y=np.full(len(sample), at - 0.14),
         mode="markers",
         text=index,
         showlegend=False,

@@ -42,9 +42,7 @@ class Plot:
         self.table = table
         for words in _texts(figure.to_plotly_json()):
             if "$" in words:
-                raise ValueError(
-                    f"plotly text {words!r}: a dollar sign starts TeX there; write Unicode or HTML (τ, p<sub>k</sub>)"
-                )
+                raise ValueError(f"plotly text {words!r}: a dollar sign starts TeX there; write Unicode or HTML (τ, p<sub>k</sub>)")
 
     def to_dict(self) -> dict[str, Any]:
         """The figure as plain JSON data; ``layout.meta`` carries label, reading and table."""

@@ -144,8 +144,7 @@ def _pool(arm: str, many: Sequence[Bins]) -> tuple[np.ndarray, np.ndarray, np.nd
     total = counts.sum(0)
     # Empty bins may hold NaN; they weigh nothing.
     confidence, accuracy = (
-        (np.nan_to_num(np.array([np.asarray(getattr(d, name), dtype=float) for d in many])) * counts).sum(0)
-        / np.maximum(total, 1)
+        (np.nan_to_num(np.array([np.asarray(getattr(d, name), dtype=float) for d in many])) * counts).sum(0) / np.maximum(total, 1)
         for name in ("confidence", "accuracy")
     )
     return total, confidence, accuracy, edges

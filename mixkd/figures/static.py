@@ -113,9 +113,7 @@ class _Area:
 
     def at(self, share: float, vertical: bool) -> float:
         """The pixel of a share of the area, 0 being left or bottom."""
-        return (
-            self.bottom + (self.top - self.bottom) * share if vertical else self.left + (self.right - self.left) * share
-        )
+        return self.bottom + (self.top - self.bottom) * share if vertical else self.left + (self.right - self.left) * share
 
 
 @dataclass(frozen=True)
@@ -171,9 +169,7 @@ class _Axis:
         """Pixel and words of each tick."""
         if self.options.get("tickvals") is not None:
             where = values(self.options["tickvals"])
-            words = values(self.options.get("ticktext")) or [
-                f"{v:g}" if isinstance(v, int | float) else v for v in where
-            ]
+            words = values(self.options.get("ticktext")) or [f"{v:g}" if isinstance(v, int | float) else v for v in where]
             yield from ((self(value), _strip(word)) for value, word in zip(where, words, strict=False))
         elif self.categories:
             yield from ((self(name), name) for name in self.categories)
@@ -213,9 +209,7 @@ class _Axis:
         if title:
             middle = (self.start + self.end) / 2
             place = (
-                f'transform="translate(14,{middle:.1f}) rotate(-90)"'
-                if self.vertical
-                else f'x="{middle:.1f}" y="{other.start + 40:.1f}"'
+                f'transform="translate(14,{middle:.1f}) rotate(-90)"' if self.vertical else f'x="{middle:.1f}" y="{other.start + 40:.1f}"'
             )
             words.append(f'<text {place} text-anchor="middle" font-size="13">{title}</text>')
         return f'<path d="{"".join(grid)}" stroke="{_GREY}" stroke-opacity=".22" fill="none"/>{"".join(words)}'
@@ -227,11 +221,7 @@ def _extent(trace: Mapping[str, Any], side: str) -> list[Any]:
     if trace.get("type") == "bar":
         flat = trace.get("orientation") == "h"
         if (side == "x") == flat:
-            base = (
-                values(trace.get("base"))
-                if not isinstance(trace.get("base"), int | float)
-                else [trace["base"]] * len(points)
-            )
+            base = values(trace.get("base")) if not isinstance(trace.get("base"), int | float) else [trace["base"]] * len(points)
             base = base or [0.0] * len(points)
             return [*base, *(b + p for b, p in zip(base, points, strict=False) if isinstance(p, int | float))]
         width = trace.get("width")
@@ -331,9 +321,7 @@ def _errors(bars: Mapping[str, Any], side: str, centre: Sequence[Any], points: P
         if all(map(math.isfinite, (px, py, a, b))):
             out.append(f"M{a:.1f} {py:.1f}H{b:.1f}" if side == "x" else f"M{px:.1f} {a:.1f}V{b:.1f}")
     width = bars.get("thickness", 1.5)
-    return (
-        f'<path d="{"".join(out)}" stroke="{_color(bars.get("color"), color)}" stroke-width="{width:g}" fill="none"/>'
-    )
+    return f'<path d="{"".join(out)}" stroke="{_color(bars.get("color"), color)}" stroke-width="{width:g}" fill="none"/>'
 
 
 _STAR = [(math.sin(i * math.pi / 5) * r, -math.cos(i * math.pi / 5) * r) for i, r in enumerate([1.25, 0.5] * 5)]
@@ -370,11 +358,7 @@ def _markers(marker: Mapping[str, Any], points: Points, color: str) -> str:
                 f'fill="none" stroke="{paint}" stroke-width="{edge.get("width") or 1.5:g}"',
             )
         else:
-            rim = (
-                f' stroke="{_color(edge.get("color"), paint)}" stroke-width="{edge["width"]:g}"'
-                if edge.get("width")
-                else ""
-            )
+            rim = f' stroke="{_color(edge.get("color"), paint)}" stroke-width="{edge["width"]:g}"' if edge.get("width") else ""
             style = f'fill="{paint}"{rim}'
         if name in _SHAPES:
             corners = " ".join(f"{px + a * radius:.1f},{py + b * radius:.1f}" for a, b in _SHAPES[name])
@@ -386,35 +370,24 @@ def _markers(marker: Mapping[str, Any], points: Points, color: str) -> str:
 
 def _bars(trace: Mapping[str, Any], x: _Axis, y: _Axis) -> str:
     flat = trace.get("orientation") == "h"
-    at, size = (
-        (values(trace.get("y")), values(trace.get("x"))) if flat else (values(trace.get("x")), values(trace.get("y")))
-    )
+    at, size = (values(trace.get("y")), values(trace.get("x"))) if flat else (values(trace.get("x")), values(trace.get("y")))
     n = len(at)
     along, across = (x, y) if flat else (y, x)
     marker = trace.get("marker") or {}
     colors, bases, widths = _each(marker.get("color"), n), _each(trace.get("base"), n), _each(trace.get("width"), n)
-    pitch = min(
-        (abs(across(b) - across(a)) for a, b in itertools.pairwise(at)), default=abs(across.end - across.start) / 2
-    )
+    pitch = min((abs(across(b) - across(a)) for a, b in itertools.pairwise(at)), default=abs(across.end - across.start) / 2)
     edge = marker.get("line") or {}
     rim = f' stroke="{_color(edge.get("color"))}" stroke-width="{edge["width"]:g}"' if edge.get("width") else ""
     out = []
     for where, length, color, base, width in zip(at, size, colors, bases, widths, strict=True):
         centre = across(where)
-        half = (
-            abs(across(where + width) - centre) / 2
-            if isinstance(width, int | float) and not across.categories
-            else pitch * 0.4
-        )
+        half = abs(across(where + width) - centre) / 2 if isinstance(width, int | float) and not across.categories else pitch * 0.4
         a, b = along(base or 0.0), along((base or 0.0) + (length or 0.0))
         if not all(map(math.isfinite, (a, b, centre))):
             continue
         near, span = min(a, b), abs(b - a)
         box = (near, centre - half, span, 2 * half) if flat else (centre - half, near, 2 * half, span)
-        out.append(
-            '<rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"'.format(*box)
-            + f' fill="{_color(color)}"{rim}/>'
-        )
+        out.append('<rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"'.format(*box) + f' fill="{_color(color)}"{rim}/>')
     return f"<g{_alpha(marker)}>{''.join(out)}</g>"
 
 
@@ -448,8 +421,7 @@ def _heat(trace: Mapping[str, Any], x: _Axis, y: _Axis, most: int = 64) -> str:
 
 def _blend(stops: Sequence[tuple[float, str]], share: float) -> str:
     ends = [
-        [int(color[i : i + 2], 16) for i in (1, 3, 5)] if re.fullmatch(r"#[0-9a-fA-F]{6}", color) else [125, 132, 142]
-        for _, color in stops
+        [int(color[i : i + 2], 16) for i in (1, 3, 5)] if re.fullmatch(r"#[0-9a-fA-F]{6}", color) else [125, 132, 142] for _, color in stops
     ]
     return "#" + "".join(f"{round(a + (b - a) * share):02x}" for a, b in zip(ends[0], ends[-1], strict=True))
 
@@ -492,11 +464,7 @@ def _annotation(note: Mapping[str, Any], axes: Mapping[str, _Axis], area: _Area)
 
 def _legend(traces: Sequence[Mapping[str, Any]]) -> tuple[str, int]:
     """Swatches in rows, and the height they take."""
-    named = [
-        t
-        for t in traces
-        if t.get("name") and t.get("showlegend", True) is not False and t.get("type", "scatter") in _DRAWN
-    ]
+    named = [t for t in traces if t.get("name") and t.get("showlegend", True) is not False and t.get("type", "scatter") in _DRAWN]
     if len(named) == 1 and named[0].get("showlegend") is not True:
         return "", 0
     out, x, y = [], 0.0, 6.0
@@ -515,9 +483,7 @@ def _legend(traces: Sequence[Mapping[str, Any]]) -> tuple[str, int]:
             mark = f'<path d="M0 0H22" stroke="{color}" stroke-width="2"{_dashes(line)}/>'
         if "markers" in mode and trace.get("type") != "bar":
             mark += _markers({"size": 8, "symbol": symbol if isinstance(symbol, str) else "circle"}, [(11, 0)], color)
-        out.append(
-            f'<g transform="translate({x:.0f},{y:.0f})">{mark}<text x="27" y="4">{_plain(trace["name"])}</text></g>'
-        )
+        out.append(f'<g transform="translate({x:.0f},{y:.0f})">{mark}<text x="27" y="4">{_plain(trace["name"])}</text></g>')
         x += width
     return "".join(out), int(y + 12) if named else 0
 

@@ -115,9 +115,7 @@ def tradeoff(frame: pd.DataFrame, x: str = "gap", y: str = "accuracy") -> Plot:
             for i, r in enumerate(rows)
         ]
     )
-    return Plot(
-        figure, label=f"{theme.measure(y)} against {theme.measure(x)} over τ, by arm", reading=READING, table=table
-    )
+    return Plot(figure, label=f"{theme.measure(y)} against {theme.measure(x)} over τ, by arm", reading=READING, table=table)
 
 
 def pareto(points: list[tuple[float, float]]) -> list[int]:
@@ -126,11 +124,7 @@ def pareto(points: list[tuple[float, float]]) -> list[int]:
 
     Sorted by cost; equal points are all kept.
     """
-    kept = [
-        i
-        for i, (cost, gain) in enumerate(points)
-        if not any(c <= cost and g >= gain and (c < cost or g > gain) for c, g in points)
-    ]
+    kept = [i for i, (cost, gain) in enumerate(points) if not any(c <= cost and g >= gain and (c < cost or g > gain) for c, g in points)]
     return sorted(kept, key=lambda i: points[i])
 
 

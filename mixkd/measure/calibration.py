@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
@@ -69,18 +69,14 @@ class Reliability:
         return cls(n.astype(np.int64), conf, acc, np.linspace(0, 1, n.size + 1))
 
     @classmethod
-    def from_confidences(
-        cls, confidence: ArrayLike, correct: ArrayLike, n_bins: int = 15, binning: Binning = "width"
-    ) -> Reliability:
+    def from_confidences(cls, confidence: ArrayLike, correct: ArrayLike, n_bins: int = 15, binning: Binning = "width") -> Reliability:
         """The diagram of confidences (N,) in [0, 1] and hits (N,) in {0, 1}; `binning` as in `reliability`."""
         conf, hit = np.asarray(confidence, dtype=np.float64), np.asarray(correct).astype(np.float64)
         if conf.ndim != 1 or conf.shape != hit.shape or conf.size == 0:
             raise ValueError(f"confidence and correct must be (N,), N >= 1; got {conf.shape} and {hit.shape}")
-        if not np.all((conf >= 0) & (conf <= 1)):
-            raise ValueError("confidence must lie in [0, 1]")
         if not np.all((hit == 0) | (hit == 1)):
             raise ValueError("correct must hold only 0 and 1")
-        return _bin(conf, hit, _checked_bins(n_bins), _checked_binning(binning))
+        return _bin(_checked_confidence(conf), hit, _checked_bins(n_bins), _checked_binning(binning))
 
     @cached_property
     def n(self) -> int:
@@ -141,9 +137,7 @@ class Reliability:
         return self.errors["debiased_ece"]
 
 
-def reliability(
-    logits: Logits, labels: Logits, n_bins: int = 15, binning: Binning = "width", temperature: float = 1.0
-) -> Reliability:
+def reliability(logits: Logits, labels: Logits, n_bins: int = 15, binning: Binning = "width", temperature: float = 1.0) -> Reliability:
     """Reliability bins of top-label confidence at logits / temperature.
 
     `binning="width"`: n_bins of equal width. `"mass"`: at most n_bins of equal count; equal confidences always share a
@@ -224,10 +218,10 @@ def report(
         log_sum, c = np.log1p(others), 1 / (1 + others)
         p = np.exp(x_label) * c
         nll += float((log_sum - x_label).sum())
-        brier += float((((1 + np.vecdot(e, e)) * c - 2 * np.exp(x_label)) * c + 1).sum())
+        brier += float((((1.0 + np.vecdot(e, e).astype(np.float64)) * c - 2 * np.exp(x_label)) * c + 1).sum())
         entropy += float((log_sum - np.vecdot(e, x) * c * beta).sum())
         conf[rows], p_label[rows], predicted[rows] = c, p, top
-        # Nearly all N K probabilities lie in the lowest bin; those above 1 / n_bins, fewer than n_bins a row, are moved.
+        # Nearly all N K probabilities lie in the lowest bin; those above 1 / n_bins, fewer than n_bins a row, move.
         cells[::m] -= c.astype(e.dtype) @ e
         some = np.flatnonzero(others * c * m > 1)
         column, high = _above(e, c, m) if 2 * some.size > len(e) else _above(e[some], c[some], m)
@@ -344,8 +338,8 @@ def fit_temperature(logits: Logits, labels: Logits) -> float:
         _, first, second = _nll(z, y, beta)
         low, high = (low, beta) if first > 0 else (beta, high)
         step = -first / second if second > 0 else math.inf
-        if abs(step) < 1e-12:
-            break
+        if abs(step) < 1e-7:  # Newton squares the error: after this step it is below 1e-13
+            return 1 / (beta * (1 + step))
         beta = beta * (1 + step) if low < beta * (1 + step) < high else math.sqrt(low * high)
     return 1 / beta
 
@@ -413,9 +407,10 @@ def noise_floor(
     if np.ndim(predictions) == 2:
         conf = confidences(predictions)[0]
     else:
-        conf = _as_rows(predictions, slice(None)).astype(np.float64)
-        if conf.ndim != 1 or conf.size == 0 or not np.all((conf >= 0) & (conf <= 1)):
-            raise ValueError("predictions must be confidences (N,) in [0, 1] or logits (N, K)")
+        given = predictions if isinstance(predictions, torch.Tensor) else np.asarray(predictions)
+        if given.ndim != 1 or len(given) == 0:
+            raise ValueError(f"predictions must be confidences (N,) or logits (N, K); got shape {tuple(given.shape)}")
+        conf = _checked_confidence(_as_rows(given, slice(None)).astype(np.float64))
     m, size = _checked_bins(n_bins), conf.size if n is None else _checked_count("n", n)
     _checked_count("draws", draws), _checked_level(level)
     conf = np.sort(conf)[((np.arange(size) + 0.5) * conf.size / size).astype(np.int64)]
@@ -437,22 +432,20 @@ def noise_floor(
     return NoiseFloor(size, level, ece_mean, ece_high, oe_mean, oe_high)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Corrected:
-    """A binned error with its bias-corrected estimate and interval; `plain` is the figure as `reliability` gives it
-    (biased upwards by noise, so it may lie above `high`). `replicates` (draws,): the corrected bootstrap distribution,
-    for functions of several errors."""
+    """A binned error with a bias-corrected estimate and interval. `plain` is the figure that `reliability` gives; noise
+    biases it upwards, so it may lie above `high`."""
 
     plain: float
     estimate: float
     low: float
     high: float
-    replicates: Array = field(repr=False)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Bootstrap:
-    """Intervals of the binned errors; `n` is the number of units resampled (images or clusters)."""
+    """Intervals of the binned errors; `n` is the number of units resampled (images or groups)."""
 
     n: int
     level: float
@@ -477,13 +470,12 @@ def bootstrap(
     """Bootstrap intervals of the equal-width errors over images, from sums per (bin, hit): no logit is touched twice.
 
     Without `groups`, counts per (bin, hit) are drawn as one multinomial and the confidences inside a cell by a normal
-    term. With `groups` (N,) of integers, rows of one group (several noise draws of one image) are resampled together;
-    equal seed, draws and number of groups then give the same resamples, so the replicates of several arms are paired
-    (`groups=np.arange(N)` pairs by image).
+    term. With `groups` (N,) of integers, rows of one group (several noise draws of one image) are resampled together.
 
-    |.| turns noise into error, so a percentile interval sits too high. Here the replicates' noise is centred on the
-    bins' residuals after shrinking each by (1 - s^2 / d^2)+ (s its bootstrap standard error, d the residual); the bias
-    found there is removed from the estimate, and the interval is the basic one, kept within [0, 1] (gap: [-1, 1])."""
+    |.| turns noise into error, so percentile intervals sit too high. Here the bootstrap gives the noise of the bins'
+    residuals d only, and the interval is found by inversion: every d is moved by t of its standard errors (t > 0
+    towards more error, t < 0 towards none), the noise is added, and `low`, `estimate` and `high` are the errors of those
+    moved residuals under which the observed figure is the upper quantile, the median and the lower quantile."""
     z, y = _checked(logits, labels)
     m = _checked_bins(n_bins)
     _checked_count("draws", draws), _checked_level(level)
@@ -509,24 +501,30 @@ def bootstrap(
             drawn.append(np.bincount(pick.ravel(), minlength=d * units).reshape(d, units) @ sums)
         n_drawn, c_drawn = np.split(np.concatenate(drawn), 2, axis=1)
     in_bin, hits, total = n_drawn[:, :m] + n_drawn[:, m:], n_drawn[:, m:], c_drawn[:, :m] + c_drawn[:, m:]
-    mean_conf = np.clip(total / np.maximum(in_bin, 1), 0, 1)
     residual = (total - hits) / in_bin.sum(1, keepdims=True)
     observed = _bin(conf, hit.astype(np.float64), m, "width")
     d = observed.count / conf.size * (observed.confidence - observed.accuracy)
-    s = residual.std(0)
-    shrunk = d * np.maximum(0, 1 - (s / np.where(d == 0, 1, d)) ** 2)
-    plain, centre = (_weighted(v, observed.confidence) for v in (d, shrunk))
-    noisy = _weighted(shrunk + residual - residual.mean(0), mean_conf)
+    noise, s = residual - residual.mean(0), residual.std(0)
     tail = (1 - level) / 2
-
-    def corrected(name: str) -> Corrected:
-        floor = -1.0 if name == "gap" else 0.0
-        excess, value = noisy[name] - centre[name], float(plain[name])
-        low, high = (float(np.clip(value - np.quantile(excess, q), floor, 1)) for q in (1 - tail, tail))
-        estimate = float(np.clip(value - excess.mean(), floor, 1))
-        return Corrected(value, estimate, low, high, np.clip(value - excess, floor, 1))
-
-    return Bootstrap(units, level, **{name: corrected(name) for name in ("ece", "oe", "ue", "over", "under", "gap")})
+    by_count, by_confidence = np.ones(m), observed.confidence
+    shifts = np.linspace(-4, 4, 33)[:, None] * s
+    shrunk = np.sign(d) * np.maximum(np.abs(d) + shifts, 0)
+    upward, downward = (np.where(shifts < 0, shrunk, d + shifts * sign) for sign in (1, -1))
+    rules: dict[str, tuple[Array, Callable[[Array], Array]]] = {
+        "ece": (shrunk, lambda x: np.abs(x) @ by_count),
+        "oe": (upward, lambda x: np.maximum(x, 0) @ by_confidence),
+        "ue": (downward, lambda x: np.maximum(-x, 0) @ by_confidence),
+        "over": (upward, lambda x: np.maximum(x, 0) @ by_count),
+        "under": (downward, lambda x: np.maximum(-x, 0) @ by_count),
+        "gap": (d + shifts, lambda x: x @ by_count),
+    }
+    found: dict[str, Corrected] = {}
+    for name, (moved, error) in rules.items():
+        plain, truth = float(error(d)), error(moved)
+        seen = np.quantile(error(moved[:, None] + noise), [1 - tail, 0.5, tail], axis=1)
+        low, middle, high = (float(np.interp(plain, np.maximum.accumulate(q), truth)) for q in seen)
+        found[name] = Corrected(plain, middle, low, high)
+    return Bootstrap(units, level, **found)
 
 
 # ------------------------------------------------------------------------------------------------------------ internals
@@ -558,13 +556,15 @@ def _errors(count: Array, confidence: Array, accuracy: Array) -> dict[str, Array
 
 def _bin_of(p: Array, n_bins: int) -> Array:
     """Equal-width bin of each probability, int64."""
-    return np.clip(np.ceil(p * n_bins - _ON_EDGE).astype(np.int64) - 1, 0, n_bins - 1)
+    bins: Array = np.ceil(p * n_bins - _ON_EDGE).astype(np.int64) - 1
+    return np.clip(bins, 0, n_bins - 1, out=bins)
 
 
 def _near_edge(p: Array, n_bins: int) -> Array:
     """Whether single precision may have put p into a neighbouring bin; 0 and 1 are no such edges."""
     edge = np.rint(p * n_bins)
-    return (np.abs(p * n_bins - edge) < _BORDER * n_bins) & (edge > 0) & (edge < n_bins)
+    near: Array = (np.abs(p * n_bins - edge) < _BORDER * n_bins) & (edge > 0) & (edge < n_bins)
+    return near
 
 
 def _bin(conf: Array, hit: Array, n_bins: int, binning: Binning) -> Reliability:
@@ -587,8 +587,9 @@ def _tie_reach(conf: Array) -> Array:
 
 def _mass_bounds(reach: Array, n_bins: int) -> Array:
     """0 and the ends of at most n_bins groups of about equal count that split no ties."""
-    bound = reach[(np.arange(n_bins + 1) * (reach.size - 1) + n_bins // 2) // n_bins]
-    return bound[np.append(True, bound[1:] > bound[:-1])]
+    bound: Array = reach[(np.arange(n_bins + 1) * (reach.size - 1) + n_bins // 2) // n_bins]
+    distinct: Array = bound[np.append(True, bound[1:] > bound[:-1])]
+    return distinct
 
 
 def _equal_mass(conf: Array, hit: Array, n_bins: int) -> Reliability:
@@ -649,12 +650,11 @@ def _smooth(conf: Array, hit: Array) -> float:
 
 
 def _as_rows(values: Logits, rows: Any) -> Array:
-    """Some rows as a NumPy array, half precisions widened to float32; no copy where none is needed."""
-    if isinstance(values, torch.Tensor):
-        part = values[rows].detach()
-        return (part.float() if part.dtype in (torch.float16, torch.bfloat16) else part).cpu().numpy()
+    """Some rows as a contiguous float32 or float64 array, half precisions widened; no copy where none is needed."""
     part = values[rows]
-    return part.astype(np.float32) if part.dtype == np.float16 else part
+    if isinstance(part, torch.Tensor):
+        part = (part.detach().float() if part.dtype.itemsize < 4 else part.detach()).cpu().numpy()
+    return np.ascontiguousarray(part, np.float32 if part.dtype.itemsize <= 4 else np.float64)
 
 
 def _shifted(z: Logits, dtype: torch.dtype, per_row: int | None = None) -> Iterator[tuple[slice, Array, Array]]:
@@ -669,15 +669,16 @@ def _shifted(z: Logits, dtype: torch.dtype, per_row: int | None = None) -> Itera
         x = buffer[: len(part)]
         top = part.argmax(1)
         largest = torch.from_numpy(part.take(np.arange(len(part)) * k + top))[:, None]
-        if part.dtype == ones.dtype and part.flags.writeable:  # a read-only array cannot be lent to torch
-            torch.sub(torch.from_numpy(part), largest, out=x)
-        elif part.dtype == np.float64:
-            np.subtract(part, largest.numpy(), out=x.numpy(), casting="same_kind")
-        else:
-            np.copyto(x.numpy(), part)
-            x -= largest
-        if not np.isfinite(part @ ones.astype(part.dtype)).all():  # not finite, or a sum too large: `_bound` knows
-            _bound(part, x.numpy(), start)
+        with np.errstate(over="ignore", invalid="ignore"):
+            if part.dtype == ones.dtype and part.flags.writeable:  # a read-only array cannot be lent to torch
+                torch.sub(torch.from_numpy(part), largest, out=x)
+            elif part.dtype == np.float64:
+                np.subtract(part, largest.numpy(), out=x.numpy(), casting="same_kind")
+            else:
+                np.copyto(x.numpy(), part)
+                x -= largest
+            if not np.isfinite(x.numpy() @ ones).all():
+                _bound(part, x.numpy(), start)
         yield rows, x.numpy(), top
 
 
@@ -814,12 +815,11 @@ def _expansions(beta: Array, k: int, factor: float = 1.5, reach: float = 8, left
             continue
         owner = np.clip(np.searchsorted(edges, beta[group]) - 1, 0, panels - 1)
         columns = [group[owner == i] for i in range(panels)]
-        scale = float(r * centres[-1])
+        scale = float(max(r, 0.01) * centres[-1])
         exponent = np.arange(order)
         factorial = np.cumprod(np.maximum(exponent, 1).astype(np.float64))
         weights = [
-            ((beta[c] - centre) / scale) ** exponent[:, None] / factorial[:, None]
-            for c, centre in zip(columns, centres, strict=True)
+            ((beta[c] - centre) / scale) ** exponent[:, None] / factorial[:, None] for c, centre in zip(columns, centres, strict=True)
         ]
         found.append(_Expansion(centres, order, scale, least, columns, weights))
     return found
@@ -877,6 +877,13 @@ def _checked_level(level: float) -> float:
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1; got {level}")
     return float(level)
+
+
+def _checked_confidence(confidence: Array) -> Array:
+    """Confidences in [0, 1]; single-precision softmax may exceed 1 by rounding."""
+    if not np.all((confidence >= 0) & (confidence <= 1 + 1e-6)):
+        raise ValueError("confidence must lie in [0, 1]")
+    return np.minimum(confidence, 1.0)
 
 
 def _checked_binning(binning: Binning) -> Binning:

@@ -240,7 +240,8 @@ def _hsic(x: Tensor, y: Tensor) -> float:
 
 def _class_means(phi: Tensor, labels: Tensor, least: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Classes (C,) with at least ``least`` rows, their means (C, d), the rows kept (M,) bool and their class index."""
-    classes, inverse, count = labels.unique(return_inverse=True, return_counts=True)
+    found = np.unique(labels.numpy(), return_inverse=True, return_counts=True)
+    classes, inverse, count = (torch.from_numpy(values) for values in found)
     enough = count >= least
     if int(enough.sum()) < 2:
         raise ValueError(f"at least two classes need {least} or more rows; {int(enough.sum())} have them")

@@ -265,7 +265,7 @@ def nonlinearity_ratio(
     "native": probabilities as they are: shows the confound, decides nothing. "logit": the logit gap. "clean_entropy":
     L_NL after one of the two is tempered to the other's mean entropy on clean validation, in both directions, because
     L_NL is not linear in confidence and the two may disagree. "nll_optimal": each at the temperature that minimises
-    its own validation NLL; a model without validation errors has no such temperature, and ends at the fit's lower bound.
+    its own validation NLL; one without validation errors has no such temperature and ends at the fit's lower bound.
 
     Args:
         student, teacher: (L, P, K) on the same probe.

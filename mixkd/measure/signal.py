@@ -212,7 +212,7 @@ def clean_profiles(logits: Array, labels: Array, tau: float = 1.0) -> Tensor:
     classes = as_labels(labels, values.shape[:1], values.shape[1])
     others = as_log_p(values, tau).scatter(1, classes.unsqueeze(1), _EMPTY).log_softmax(-1)
     profiles = torch.full((values.shape[1],) * 2, math.nan, dtype=torch.float64)
-    for label in classes.unique().tolist():
+    for label in sorted(set(classes.tolist())):
         rows = others[classes == label]
         profiles[label] = rows.logsumexp(0) - math.log(len(rows))
     return profiles
@@ -400,7 +400,7 @@ class StructureShare:
             leak: False leaves the leak out of the denominator. It is 0 on clean images by construction, so only this
                 form compares mixed with clean like with like.
             pairs: indices or a mask of the pairs, for a bootstrap or for the same-class pairs; default: all
-                cross-class pairs.
+                cross-class pairs. Hub prior and weight stay those of the whole probe.
 
         Returns:
             At most 1; nan where there is nothing to share. Negative when the pair's prediction does worse than the
@@ -720,7 +720,7 @@ def _prediction(
             raise ValueError(f"profiles must be ({size}, {size}) as clean_profiles gives, not {tuple(profiles.shape)}")
         missing = profiles[probe.labels].isnan().any(-1)
         if missing.any():
-            absent = probe.labels[missing].unique().tolist()
+            absent = sorted(set(probe.labels[missing].tolist()))
             raise ValueError(f"no clean image of the probed classes {absent}: profiles need at least one of each")
 
     def alone(log_p: Tensor, label: Tensor) -> Tensor:

@@ -1,4 +1,5 @@
-"""A browser and a site. ``MIXKD_SITE`` names the folder of a built site; else ``_build/html``; else a miniature book is built."""
+"""A browser and a site. ``MIXKD_SITE`` names the folder of a built site; else ``_build/html``; else a miniature book is
+built."""
 
 from __future__ import annotations
 
@@ -55,7 +56,8 @@ def browser():
 
 @pytest.fixture
 def visit(browser):
-    """Open a file of the site. The page keeps ``outside``, the addresses it asked for beyond the disk (all refused), and ``errors``."""
+    """Open a file of the site. The page keeps ``outside``, the addresses it asked for beyond the disk (all refused),
+    and ``errors``."""
     contexts = []
 
     def go(path: Path, *, width: int = 1280, theme: str = "light", fragment: str = "", scripts: bool = True):

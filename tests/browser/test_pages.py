@@ -37,7 +37,7 @@ def test_every_page_stands_alone(site, visit, width, theme):
 def test_the_index_leads_to_the_first_page(site, visit):
     page = visit(site / "index.html")
     page.wait_for_url("**/book/index.html")
-    page.wait_for_selector("h1")
+    page.wait_for_selector(".bd-article h1")
 
 
 def test_figures_take_the_colour_of_the_theme(site, visit):
@@ -142,7 +142,8 @@ def test_models_that_wait_in_files_come_when_chosen(site, visit):
         select = page.locator(f".mixkd-a select[data-field={field}]").first
         if select.is_enabled():
             select.select_option(last["label"][field])
-    page.wait_for_function(f"JSON.stringify(document.querySelector('.mixkd-lab').mixkd.state().a) === {json.dumps(json.dumps(last['label'], ensure_ascii=False, separators=(',', ':')))}")
+    chosen = "(label) => JSON.stringify(document.querySelector('.mixkd-lab').mixkd.state().a) === JSON.stringify(label)"
+    page.wait_for_function(chosen, arg=last["label"])
     assert page.text_content(".mixkd-goA").endswith(f"{last['temperature']:.2f}")
     assert not page.outside
 
@@ -154,7 +155,8 @@ def test_without_scripts_there_are_still_figures(site, visit):
 
 
 def _pages(site):
-    """All pages: not the fragments the theme leaves among the static files, nor the index that only leads to the first page."""
+    """All pages: not the fragments the theme leaves among the static files, nor the index that only leads to the first
+    page."""
     pages = [path for path in sorted(site.rglob("*.html")) if "_static" not in path.parts]
     return [path for path in pages if 'http-equiv="Refresh"' not in path.read_text(encoding="utf-8")]
 

@@ -53,9 +53,7 @@ class LabModel:
     def __post_init__(self) -> None:
         logits, labels = np.asarray(self.logits), np.asarray(self.labels)
         if logits.ndim != 2 or labels.shape != logits.shape[:1] or not labels.size:
-            raise ValueError(
-                f"logits must be (N, K) and labels (N,), N > 0; they are {logits.shape} and {labels.shape}"
-            )
+            raise ValueError(f"logits must be (N, K) and labels (N,), N > 0; they are {logits.shape} and {labels.shape}")
         if not np.isfinite(logits).all():
             raise ValueError(f"logits of {dict(self.label)} must be finite")
         if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= logits.shape[1]:
@@ -121,8 +119,7 @@ class TemperatureLab:
         # files.
         now = {entries[0]["logits"], entries[0]["labels"]}
         data = "".join(
-            f'<script type="text/plain" data-key="{key}"{" data-now" if key in now else ""}>{text}</script>'
-            for key, text in store.items()
+            f'<script type="text/plain" data-key="{key}"{" data-now" if key in now else ""}>{text}</script>' for key, text in store.items()
         )
         return (
             f"<style>{_read('lab.css')}</style>"
@@ -196,9 +193,7 @@ def _fallback(model: LabModel, bins: int) -> str:
     z, labels = model.rounded.astype(np.float32), np.asarray(model.labels).astype(np.int64)
     measured = calibration.reliability(z, labels, n_bins=bins)
     report = calibration.report(z, labels, n_bins=bins)
-    count, confidence, accuracy = (
-        np.asarray(getattr(measured, key), dtype=float) for key in ("count", "confidence", "accuracy")
-    )
+    count, confidence, accuracy = (np.asarray(getattr(measured, key), dtype=float) for key in ("count", "confidence", "accuracy"))
     color = theme.COLORS.get(str(model.label.get("arm")), theme.NEUTRAL)
     left, top, inner, low = 44, 8, 340, 74
     base = top + inner + 14 + low
@@ -213,24 +208,14 @@ def _fallback(model: LabModel, bins: int) -> str:
         y, end = top + inner * (1 - accuracy[b]), top + inner * (1 - confidence[b])
         share, shade = low * np.sqrt(count[b] / count.sum()), 0.3 + 0.6 * np.sqrt(count[b] / count.max())
         box = f'x="{x:.1f}" width="{width:.1f}"'
-        parts.append(
-            f'<rect {box} y="{y:.1f}" height="{top + inner - y:.1f}" fill="{color}" fill-opacity="{shade:.2f}"/>'
-        )
-        parts.append(
-            f'<rect {box} y="{min(y, end):.1f}" height="{abs(y - end):.1f}" fill="none" stroke="{theme.NEUTRAL}"/>'
-        )
+        parts.append(f'<rect {box} y="{y:.1f}" height="{top + inner - y:.1f}" fill="{color}" fill-opacity="{shade:.2f}"/>')
+        parts.append(f'<rect {box} y="{min(y, end):.1f}" height="{abs(y - end):.1f}" fill="none" stroke="{theme.NEUTRAL}"/>')
         parts.append(f'<rect {box} y="{base - share:.1f}" height="{share:.1f}" fill="{color}"/>')
-    parts.append(
-        f'<path class="mixkd-diagonal" stroke="{theme.NEUTRAL}" d="M{left} {top + inner}L{left + inner} {top}"/>'
-    )
+    parts.append(f'<path class="mixkd-diagonal" stroke="{theme.NEUTRAL}" d="M{left} {top + inner}L{left + inner} {top}"/>')
     parts.append(f'<text x="{left + inner / 2:g}" y="{base + 36}" text-anchor="middle">confidence</text>')
-    parts.append(
-        f'<text transform="translate(11,{top + inner / 2:g}) rotate(-90)" text-anchor="middle">accuracy</text>'
-    )
+    parts.append(f'<text transform="translate(11,{top + inner / 2:g}) rotate(-90)" text-anchor="middle">accuracy</text>')
     what = ", ".join(f"{_FIELD_NAMES.get(field, field)} {_word(value)}" for field, value in model.label.items())
-    figures = ", ".join(
-        f"{name} {getattr(report, name.lower()):.4f}" for name in ("accuracy", "ECE", "OE", "UE", "NLL")
-    )
+    figures = ", ".join(f"{name} {getattr(report, name.lower()):.4f}" for name in ("accuracy", "ECE", "OE", "UE", "NLL"))
     caption = html.escape(f"{what}; at temperature 1: {figures}. With JavaScript the temperature moves.")
     width, height = left + inner + 12, base + 44
     return (

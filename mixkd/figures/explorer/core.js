@@ -25,21 +25,18 @@ window.mixkdLive = window.mixkdLive || (() => {
 
   /**
    * Calibration figures of softmax(z / T).
-   * z: n rows of k logits, the greatest of each row 0; y: n labels. Row maxima being 0, the confidence is 1 / sum(exp(z / T)).
+   * z: n rows of k logits, the greatest of each row exactly 0; y: n labels. Row maxima being 0, the confidence is 1 / sum(exp(z / T)).
    */
   function stats(z, y, n, k, bins, T) {
     const count = new Float64Array(bins), confidence = new Float64Array(bins), accuracy = new Float64Array(bins);
-    const cut = -40 * T; // exp(-40) is below the rounding of a sum that is at least 1
+    const cut = -40 * T, inverse = 1 / T; // exp(-40) is below the rounding of a sum that is at least 1
     let nll = 0;
     for (let i = 0, at = 0; i < n; i++, at += k) {
-      let sum = 0, top = -1;
-      for (let j = 0; j < k; j++) {
-        const value = z[at + j];
-        if (value === 0 && top < 0) top = j;
-        if (value > cut) sum += Math.exp(value / T);
-      }
+      let sum = 0, top = 0;
+      while (top < k && z[at + top] !== 0) top++;
+      for (let j = at; j < at + k; j++) if (z[j] > cut) sum += Math.exp(z[j] * inverse);
       const c = 1 / sum;
-      nll += Math.log(sum) - z[at + y[i]] / T;
+      nll += Math.log(sum) - z[at + y[i]] * inverse;
       let bin = Math.min(Math.max(Math.ceil(c * bins) - 1, 0), bins - 1);
       if (bin > 0 && c <= bin / bins) bin--;                   // c * bins is rounded: hold c against the edge itself
       else if (bin < bins - 1 && c > (bin + 1) / bins) bin++;

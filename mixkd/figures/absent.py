@@ -1,0 +1,53 @@
+"""What stands where a figure would: a sentence, when the records or splits behind it are not there.
+
+It draws what can be drawn of a frame; it refuses to hide why the rest is missing.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mixkd.figures.intervals import intervals
+from mixkd.figures.ledger import Html
+from mixkd.figures.plot import Plot
+from mixkd.figures.table import table
+
+
+def absent(words: str) -> Html:
+    """A sentence in the place of a figure."""
+    return Html(f"<p><em>{html.escape(words)}</em></p>", words)
+
+
+def intervals_if(frame: pd.DataFrame, metric: str, *, otherwise: str, scaled: bool = False, **options: Any) -> Plot | Html:
+    """:func:`intervals` of the rows that have the metric, or a sentence.
+
+    Args:
+        frame, metric, scaled, options: as in :func:`intervals`.
+        otherwise: what to say when the column is not there, or holds no finite value.
+    """
+    columns = [metric, f"ts_{metric}"] if scaled else [metric]
+    rows = _finite(frame, columns)
+    return absent(otherwise) if rows.empty else intervals(rows, metric, scaled=scaled, **options)
+
+
+def table_if(frame: pd.DataFrame, columns: Sequence[str], *, otherwise: str, **options: Any) -> Html:
+    """:func:`table` of the columns that are there, over the rows that have them all, or a sentence.
+
+    Args:
+        frame, columns, options: as in :func:`table`.
+        otherwise: what to say when nothing is left.
+    """
+    there = [column for column in columns if column in frame and np.isfinite(frame[column]).any()]
+    rows = _finite(frame, there)
+    return absent(otherwise) if rows.empty or not there else table(rows, there, **options)
+
+
+def _finite(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    if any(column not in frame for column in columns):
+        return frame.iloc[:0]
+    return frame.loc[np.isfinite(frame[list(columns)].to_numpy(dtype=float)).all(axis=1)]

@@ -1,0 +1,177 @@
+"""The shape of a representation: maps of the class means, model beside model, and its measures as a table.
+
+It aligns maps before they are compared; it refuses to show directions of one model as if they were those of another.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from mixkd.figures import theme
+from mixkd.figures.absent import absent
+from mixkd.figures.ledger import Html
+from mixkd.figures.plot import Plot
+from mixkd.measure import geometry
+
+READING = (
+    "Each name is the mean of one class among a model's features, on the plane that keeps most of the distances between the means. Every "
+    "map has size 1 and is turned (or mirrored) onto the teacher's, since directions of two models have nothing to do with each other. "
+    "The grey lines lead to where the teacher has the class: short ones mean that student and teacher find the same classes alike."
+)
+NAMED = 26
+"""Classes up to this number carry their names; more are dots with the name on hover."""
+
+
+def class_map(models: Mapping[int, Mapping[str, Any]]) -> Plot | Html:
+    """Maps of the class means, one panel for each model, one slider stop for each seed.
+
+    Classical scaling of the distances between class means, which for Euclidean distances is their principal components; each centred and
+    of Frobenius norm 1 over all components, then orthogonally aligned to the first panel (Procrustes).
+
+    Args:
+        models: seed -> {arm or "teacher": record}, with ``features`` and ``labels()``; only arms that all seeds have
+            are drawn, the first is the reference.
+    """
+    seeds = sorted(seed for seed, own in models.items() if own)
+    arms = [arm for arm in models[seeds[0]] if all(arm in models[seed] for seed in seeds)] if seeds else []
+    if not arms:
+        return absent("No map: no model of this study is in this store.")
+    rows = math.ceil(len(arms) / 2)
+    figure = make_subplots(
+        rows=rows,
+        cols=min(2, len(arms)),
+        horizontal_spacing=0.04,
+        vertical_spacing=0.1 / rows,
+        subplot_titles=[theme.text(theme.look(arm).label) for arm in arms],
+    )
+    table: list[dict[str, Any]] = []
+    frames = {seed: _panels(models[seed], arms, seed, table) for seed in seeds}
+    figure.add_traces(frames[seeds[0]])
+    sides = [side for traces in frames.values() for trace in traces for side in (trace.x, trace.y)]
+    reach = 1.15 * max(abs(value) for side in sides for value in side if value is not None)
+    figure.update_layout(theme.layout(height=70 + 270 * rows, showlegend=False, margin={"l": 8, "r": 8, "t": 30, "b": 8}))
+    for i in range(1, len(arms) + 1):
+        plain = {"range": [-reach, reach], "showticklabels": False, "ticks": "", "zeroline": False}
+        n = _nth(i)
+        figure.update_layout({f"xaxis{n}": plain, f"yaxis{n}": {**plain, "scaleanchor": f"x{n}"}})
+    figure.update_annotations(font={"size": 13})
+    if len(seeds) > 1:
+        figure.frames = [go.Frame(name=str(seed), data=traces) for seed, traces in frames.items()]
+        now = {"mode": "immediate", "frame": {"duration": 0, "redraw": True}, "transition": {"duration": 0}}
+        steps = [{"label": str(seed), "method": "animate", "args": [[str(seed)], now]} for seed in seeds]
+        slider = {"active": 0, "currentvalue": {"prefix": "seed "}, "pad": {"t": 14}, "steps": steps}
+        figure.update_layout(height=150 + 270 * rows, sliders=[slider])
+    label = "Maps of the class means of each model, turned onto the teacher's"
+    return Plot(figure, label=label, reading=READING, table=pd.DataFrame(table))
+
+
+def shape(
+    records: Iterable[Any], teacher_of: Callable[[Any], Any] | None = None, *, lam: Sequence[float] = (0.0, 0.5, 1.0)
+) -> pd.DataFrame:
+    """Measures of the representation, one row for each record.
+
+    Args:
+        records: with ``features``, ``probe_features``, ``probe`` and ``labels()``.
+        teacher_of: the record to compare a record's representation with, or None.
+        lam: (3,) where ``probe_features`` were taken; the middle is used.
+
+    Returns:
+        arm, seed, accuracy, "feature non-linearity" (mean over cross-class pairs), "NC1", "effective rank", and with the other
+        record "likeness of the class map" (Spearman) and "CKA" (debiased, linear); nan where there is no other record.
+    """
+    rows = []
+    for record in records:
+        bend = geometry.feature_linearity(record.probe_features, np.asarray(lam))[len(lam) // 2]
+        same = record.probe.same_class[: len(bend)]
+        phi, labels, other = record.features, record.labels()[: len(record.features)], teacher_of(record) if teacher_of else None
+        rows.append(
+            {
+                "arm": record.spec.arm,
+                "seed": record.spec.seed,
+                "accuracy": float((record.logits().argmax(-1) == record.labels()).double().mean()),
+                "feature non-linearity": float(bend[~same].nanmean()),
+                "NC1": geometry.neural_collapse(phi, labels).nc1,
+                "effective rank": geometry.effective_rank(phi),
+                "likeness of the class map": _likeness(phi, other, labels),
+                "CKA": math.nan if other is None else geometry.linear_cka(phi, other.features),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _panels(models: Mapping[str, Any], arms: Sequence[str], seed: int, table: list[dict[str, Any]]) -> list[go.Scatter]:
+    """Two traces for each panel: the lines to the reference, and the classes."""
+    traces, reference = [], None
+    for i, arm in enumerate(arms, start=1):
+        record, look = models[arm], theme.look(arm)
+        classes, at, kept = _map(record)
+        if reference is None:
+            reference = dict(zip(classes, at, strict=True))
+        shared = [k for k, name in enumerate(classes) if name in reference]
+        goal = np.array([reference[classes[k]] for k in shared])
+        at = at @ _turn(at[shared], goal)
+        table.append(
+            {
+                "model": look.label,
+                "seed": seed,
+                "share of the distances on the map": kept,
+                "distance to the teacher's map": float(np.linalg.norm(at[shared] - goal)),
+            }
+        )
+        lines = [[value for a, b in zip(goal, at[shared], strict=True) for value in (a[side], b[side], None)] for side in (0, 1)]
+        axes = {"xaxis": f"x{_nth(i)}", "yaxis": f"y{_nth(i)}"}
+        traces.append(go.Scatter(x=lines[0], y=lines[1], mode="lines", line={"color": theme.NEUTRAL, "width": 1}, hoverinfo="skip", **axes))
+        words = [theme.text(record.classes[name] if name < len(record.classes) else name) for name in classes]
+        few = len(classes) <= NAMED
+        traces.append(
+            go.Scatter(
+                x=at[:, 0],
+                y=at[:, 1],
+                mode="text" if few else "markers",
+                text=words,
+                textfont={"color": look.color, "size": 15},
+                marker={"color": look.color, "size": 5},
+                name=theme.text(look.label),
+                hovertemplate="%{text}<extra></extra>",
+                **axes,
+            )
+        )
+    return traces
+
+
+def _likeness(phi: Any, other: Any, labels: Any) -> float:
+    if other is None or len(set(labels.tolist())) < 3:
+        return math.nan
+    return geometry.class_mean_rsa(phi, other.features, labels, permutations=0).rho
+
+
+def _nth(i: int) -> str:
+    """The suffix of the i-th subplot's axes."""
+    return str(i) if i > 1 else ""
+
+
+def _map(record: Any) -> tuple[list[int], np.ndarray, float]:
+    """Classes, their means in two dimensions (C, 2), and the share of the squared distances that these keep."""
+    phi, labels = record.features.double().numpy(), record.labels()[: len(record.features)].numpy()
+    classes = sorted(set(labels.tolist()) - {-1})
+    means = np.stack([phi[labels == name].mean(0) for name in classes])
+    means = means - means.mean(0)
+    norm = float(np.linalg.norm(means)) or 1.0
+    left, singular, _ = np.linalg.svd(means / norm, full_matrices=False)
+    flat = np.zeros((len(classes), 2))
+    flat[:, : min(2, len(singular))] = left[:, :2] * singular[:2]
+    return classes, flat, float((singular[:2] ** 2).sum())
+
+
+def _turn(own: np.ndarray, goal: np.ndarray) -> np.ndarray:
+    """The orthogonal (2, 2) matrix that brings ``own`` nearest to ``goal`` (Schönemann 1966)."""
+    left, _, right = np.linalg.svd(own.T @ goal)
+    turn: np.ndarray = left @ right
+    return turn

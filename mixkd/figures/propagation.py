@@ -1,0 +1,425 @@
+"""What passes from teacher to student: accuracy over the teacher's capacity, temperature over the teacher's temperature.
+
+It pairs by seed and draws every seed; it refuses to compare a student with anything but a student of the same seed.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+from scipy.optimize import brentq
+
+from mixkd.figures import theme
+from mixkd.figures.absent import absent
+from mixkd.figures.intervals import effects, once, t_interval
+from mixkd.figures.ledger import Html
+from mixkd.figures.plot import Plot
+from mixkd.measure import statistics
+from mixkd.measure.selective import score
+
+NO_TEACHER = "no teacher"
+CAPACITY = (
+    "Each pale dot is one seed: its accuracy minus that of the ce student with the same initial weights and data order. Markers are "
+    "means, bars 95 % t intervals over seeds; a bar above the zero line is a gain beyond seed noise. Inside the grey band the "
+    "difference counts as none. Under each teacher stands its own accuracy."
+)
+TEMPERATURES = (
+    "Each pale line is one seed's students, from the softest teacher (left) to the steepest (right); markers are means with 95 % t "
+    "intervals. On the dotted line a student needs exactly the temperature its teacher needs; a curve parallel to it means that "
+    "a change of the teacher is passed on whole, a flat one that it is not passed on at all. Below, the same students' accuracy against "
+    "their sibling under the untouched teacher; inside the band the difference counts as none."
+)
+FOLLOWED = (
+    "Test images are sorted by how much steeper (right) or softer (left) the teacher was made on them, and cut into groups of equal "
+    "size. Up means surer than the sibling student whose teacher was left alone. Pale lines are seeds, bars 95 % t intervals; the "
+    "dashed line is the teacher itself: what a student that followed it whole would show."
+)
+
+
+def capacity(
+    frame: pd.DataFrame, teachers: pd.DataFrame, order: Sequence[str], *, baseline: str = "ce", margin: float = 0.0
+) -> Plot | Html:
+    """Accuracy minus the baseline's, paired by seed, for students without a teacher and of teachers of rising capacity.
+
+    Args:
+        frame: ``Records.frame()``, one row for each (arm, teacher, seed).
+        teachers: the same of the teachers themselves; may be empty.
+        order: model names of the teachers, by capacity.
+        baseline: an arm without teacher.
+        margin: accuracy differences within it are drawn as none.
+    """
+    if frame.empty or not (frame["arm"] == baseline).any():
+        return absent(f"No figure: no {baseline} student to compare with is in this store.")
+    frame = frame.assign(place=frame["teacher"].fillna(NO_TEACHER))
+    once(frame, ["arm", "place", "seed"])
+    base = frame[frame["arm"] == baseline].set_index("seed")["accuracy"]
+    places = [NO_TEACHER, *(name for name in order if name in set(frame["place"]))]
+    figure, rows = go.Figure(), []
+    for arm in theme.order(list(frame["arm"])):
+        if arm == baseline:
+            continue
+        look, own, means = theme.look(arm), frame[frame["arm"] == arm], []
+        for place in places:
+            sample = own[own["place"] == place]
+            gain = 100 * (sample.set_index("seed")["accuracy"] - base).dropna()
+            if gain.empty:
+                continue
+            at = places.index(place) + _OFFSET.get(arm, 0.0)
+            means.append((at, *t_interval(gain)))
+            figure.add_scatter(
+                x=np.full(len(gain), at - 0.06),
+                y=gain.to_numpy(),
+                mode="markers",
+                showlegend=False,
+                legendgroup=arm,
+                marker={"color": look.color, "size": 5, "opacity": 0.55},
+                text=[f"seed {seed}" for seed in gain.index],
+                hovertemplate="%{text}: %{y:+.2f} points<extra></extra>",
+            )
+            _, mean, low, high = means[-1]
+            rows.append({"arm": look.label, "teacher": place, "points": mean, "low": low, "high": high, "seeds": len(gain)})
+        if means:
+            figure.add_trace(_means(means, look, arm, joined=len(means) > 1))
+    if not rows:
+        return absent(f"No figure: no other student shares a seed with {baseline} in this store.")
+    names = {name: 100 * group["accuracy"].mean() for name, group in teachers.groupby("student")} if len(teachers) else {}
+    words = [theme.text(place) + (f"<br>{names[place]:.1f} %" if place in names else "") for place in places]
+    figure.add_hline(y=0, line={"color": theme.look(baseline).color, "width": 1.5})
+    if margin:
+        figure.add_hrect(y0=-100 * margin, y1=100 * margin, line_width=0, fillcolor=theme.translucent(theme.NEUTRAL, 0.14), layer="below")
+    figure.update_layout(theme.layout(height=440))
+    figure.update_xaxes(tickvals=list(range(len(places))), ticktext=words, range=[-0.5, len(places) - 0.5], showgrid=False)
+    figure.update_yaxes(title={"text": f"accuracy − {theme.look(baseline).label}, points"}, zeroline=False)
+    label = f"Accuracy minus that of {theme.look(baseline).label}, by teacher capacity, paired by seed"
+    return Plot(figure, label=label, reading=CAPACITY, table=pd.DataFrame(rows))
+
+
+def over_images(records: Iterable[Any], ours: str = "kd_mixup") -> Plot | Html:
+    """Accuracy of one arm minus that of every other, mean over the seeds both have, with an interval over *images*.
+
+    Args:
+        records: one for each (arm, seed), with ``logits()``, ``labels()`` and ``images()`` of the test split.
+        ours: the arm.
+    """
+    found = {(record.spec.arm, record.spec.seed): record for record in records}
+    n = min((len(record.logits()) for record in found.values()), default=0)
+    hits = {key: (r.logits()[:n].argmax(-1) == r.labels()[:n]).double().numpy() for key, r in found.items()}
+    rows = []
+    for arm in theme.order([arm for arm, _ in found if arm != ours]):
+        seeds = [seed for name, seed in found if name == arm and (ours, seed) in found]
+        if not seeds:
+            continue
+        change = np.mean([hits[ours, seed] - hits[arm, seed] for seed in seeds], axis=0)
+        interval = statistics.bootstrap_images(100 * change, groups=found[ours, seeds[0]].images()[:n].numpy())
+        name = f"{theme.look(ours).label} − {theme.look(arm).label}"
+        rows.append({"name": name, "effect": interval.estimate, "low": interval.low, "high": interval.high, "arm": arm})
+    if not rows:
+        return absent(f"No figure: no student shares a seed with {ours} in this store.")
+    return effects(pd.DataFrame(rows), unit="accuracy difference, points")
+
+
+_OFFSET = {"label_smoothing": -0.12, "mixup": 0.12, "kd": -0.12, "kd_mixup": 0.12}
+
+
+def with_teachers(records: Iterable[Any], teacher_of: Callable[[Any], Any]) -> pd.DataFrame:
+    """A row for each student, with what its teacher was.
+
+    Args:
+        records: students, see :class:`mixkd.records.Record`.
+        teacher_of: the record of a student's teacher, or None.
+
+    Returns:
+        arm, seed, teacher, kind ("tempered": logits divided by ``divisor``; "fitted": by the teacher's own T*; "by input": by one of
+        their own for each image; else the arm the teacher was trained with), divisor, ``needs`` (the post-hoc temperature that the
+        teacher, as the student met it, would need; nan where unknown or not one number), ``temperature`` (the student's), accuracy,
+        teacher_accuracy.
+    """
+    rows = []
+    for record in records:
+        spec, teacher = record.spec.teacher, teacher_of(record)
+        if spec is None:
+            continue
+        own = teacher.temperature if teacher is not None else math.nan
+        fitted = spec.temperature == "fitted"
+        kind = "by input" if spec.temperature_spread else spec.arm if spec.arm != "ce" else "fitted" if fitted else "tempered"
+        divisor = own if fitted else float(spec.temperature)
+        rows.append(
+            {
+                "arm": record.spec.arm,
+                "seed": record.spec.seed,
+                "teacher": spec.model,
+                "kind": kind,
+                "divisor": divisor,
+                "needs": math.nan if spec.temperature_spread else 1.0 if fitted else own / divisor,
+                "temperature": record.temperature,
+                "accuracy": _accuracy(record),
+                "teacher_accuracy": math.nan if teacher is None else _accuracy(teacher),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def propagation(frame: pd.DataFrame, model: str, *, margin: float = 0.0) -> Plot | Html:
+    """The temperature a student needs against the one its teacher needs, and below it the student's accuracy.
+
+    Args:
+        frame: of :func:`with_teachers`.
+        model: the teacher whose logits were divided.
+        margin: accuracy differences within it are drawn as none.
+    """
+    known = frame[np.isfinite(frame["needs"])] if len(frame) else frame
+    tempered = known[(known["kind"] == "tempered") & (known["teacher"] == model)] if len(known) else known
+    if tempered.empty:
+        return absent("No figure: the students of tempered teachers, or their teachers, are not in this store.")
+    once(tempered, ["divisor", "seed"])
+    base = tempered[tempered["divisor"] == 1].set_index("seed")["accuracy"]
+    figure = make_subplots(rows=2, cols=1, shared_xaxes=True, row_heights=[0.66, 0.34], vertical_spacing=0.06)
+    low, high = known["needs"].min() / 1.12, known["needs"].max() * 1.12
+    figure.add_scatter(
+        x=[low, high],
+        y=[low, high],
+        mode="lines",
+        name="passed on whole",
+        line={"color": theme.NEUTRAL, "dash": "dot", "width": 2},
+        hoverinfo="skip",
+        row=1,
+        col=1,
+    )
+    rows: list[dict[str, Any]] = []
+    _group(figure, rows, tempered, base, theme.look("kd_mixup"), f"teacher's logits divided by {_span(tempered)}", by="divisor")
+    for kind in ("fitted", "label_smoothing", "mixup"):
+        own = known[known["kind"] == kind]
+        if not own.empty:
+            look = theme.Look("", "#08a85a", "dot", "hexagon") if kind == "fitted" else theme.look(kind)
+            words = "teachers of every capacity, scaled by their T*" if kind == "fitted" else f"teacher trained with {look.label}"
+            _group(figure, rows, own, base, look, words, by="teacher")
+    figure.add_hline(y=0, line={"color": theme.NEUTRAL, "width": 1}, row=2, col=1)
+    if margin:
+        figure.add_hrect(
+            y0=-100 * margin, y1=100 * margin, line_width=0, fillcolor=theme.translucent(theme.NEUTRAL, 0.14), layer="below", row=2, col=1
+        )
+    figure.update_layout(theme.layout(height=640, margin={"l": 56, "r": 12, "t": 112, "b": 48}))
+    ticks = [0.25, 0.35, 0.5, 0.7, 1, 1.4, 2, 2.8, 4, 5.6, 8]
+    log = {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
+    figure.update_xaxes(**log)
+    figure.update_xaxes(title={"text": "temperature the teacher needs, T*"}, row=2, col=1)
+    figure.update_yaxes(title={"text": "temperature the student needs, T*"}, row=1, col=1, **log)
+    figure.update_yaxes(title={"text": "accuracy change, points"}, zeroline=False, row=2, col=1)
+    return Plot(
+        figure,
+        label="The student's NLL-optimal temperature against its teacher's, and the student's accuracy",
+        reading=TEMPERATURES,
+        table=pd.DataFrame(rows),
+    )
+
+
+def teacher_table(frame: pd.DataFrame) -> Html:
+    """One row for each kind of teacher: its accuracy and the temperature it needs, and its students' with 95 % t intervals over seeds.
+
+    Args:
+        frame: of :func:`with_teachers`.
+    """
+    if frame.empty:
+        return absent("No table: no student of this study is in this store.")
+    head = ("teacher", "its accuracy", "its T*", "student's T*", "student's accuracy", "seeds")
+    body, text = "", []
+    for (kind, model), alike in frame.groupby(["kind", "teacher"], sort=False):
+        for divisor, own in [("", alike)] if kind == "fitted" else list(alike.groupby("divisor")):
+            words = _KINDS.get(str(kind), f"trained with {theme.look(str(kind)).label if str(kind) in theme.COLORS else kind}")
+            name = f"{model}, {words}" + (f" {divisor:g}" if kind == "tempered" else "")
+            temperature, accuracy = _cell(np.log(own["temperature"]), np.exp), _cell(own["accuracy"])
+            needs = f"{own['needs'].mean():.3f}" if own["needs"].notna().all() else "–"
+            known = f"{own['teacher_accuracy'].mean():.4f}" if own["teacher_accuracy"].notna().all() else "–"
+            cells = "".join(f"<td>{cell}</td>" for cell in (known, needs, temperature, accuracy, len(own)))
+            body += f'<tr><th scope="row">{html.escape(name)}</th>{cells}</tr>'
+            text.append(f"{name}: teacher T* {needs}, student T* {np.exp(np.log(own['temperature']).mean()):.3f}")
+    titles = "".join(f'<th scope="col">{title}</th>' for title in head)
+    markup = (
+        '<div class="mixkd-table" tabindex="0" role="region" aria-label="students by teacher"><table>'
+        "<caption>Means over seeds; intervals are 95 % t intervals, those of T* in logarithms.</caption>"
+        f"<thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+    return Html(markup, "\n".join(text))
+
+
+_KINDS = {"tempered": "logits divided by", "fitted": "scaled by its own T*", "by input": "a temperature for each image"}
+
+
+def _cell(sample: pd.Series, back: Callable[[float], float] = float) -> str:
+    mean, low, high = (back(value) for value in t_interval(sample))
+    bounds = f"{low:.4f} to {high:.4f}" if low == low else "one seed"
+    return f"{mean:.4f} <small>{bounds}</small>"
+
+
+def followed(students: Iterable[tuple[Any, Any, Any]], *, groups: int = 10) -> Plot | Html:
+    """How a student's confidence moves, image by image, with a teacher temperature that depends on the image.
+
+    Args:
+        students: (student, sibling, teacher) for each seed: the student of a teacher whose logits were divided by ``c exp(s h(x))``, the
+            student of the same teacher untouched, and that teacher's record or None.
+        groups: test images are sorted by ``-s h(x)`` and cut into so many groups.
+    """
+    lines, own = [], []
+    for student, sibling, teacher in students:
+        if student.projection is None:
+            continue
+        n = min(len(student.logits()), len(sibling.logits()), *([len(teacher.logits())] if teacher is not None else []))
+        steeper = -student.spec.teacher.temperature_spread * student.projection[:n].double().numpy()
+        change = (score(student.logits()[:n]) - score(sibling.logits()[:n])).numpy()
+        cut = np.array_split(np.argsort(steeper, kind="stable"), groups)
+        lines.append((student.spec.seed, [steeper[part].mean() for part in cut], [change[part].mean() for part in cut]))
+        if teacher is not None:
+            moved = _tempered(teacher.logits()[:n].double().numpy(), steeper) - score(teacher.logits()[:n]).numpy()
+            own.append([moved[part].mean() for part in cut])
+    if not lines:
+        return absent("No figure: the students of a teacher with a temperature for each image, or their siblings, are not in this store.")
+    look, figure = theme.look("kd_mixup"), go.Figure()
+    x = np.array([places for _, places, _ in lines]).mean(axis=0)
+    if own:
+        line = {"color": theme.NEUTRAL, "dash": "longdash", "width": 2}
+        figure.add_scatter(x=x, y=np.mean(own, axis=0), mode="lines", name="the teacher itself", line=line)
+    for seed, places, moves in lines:
+        figure.add_scatter(
+            x=places, y=moves, mode="lines", line={"color": look.color, "width": 0.8}, opacity=0.4, showlegend=False, name=f"seed {seed}"
+        )
+    intervals = [t_interval(column) for column in zip(*(moves for _, _, moves in lines), strict=True)]
+    figure.add_trace(
+        _means([(at, *interval) for at, interval in zip(x, intervals, strict=True)], look, "student", joined=True, name="the student")
+    )
+    figure.add_hline(y=0, line={"color": theme.NEUTRAL, "width": 1})
+    figure.update_layout(theme.layout(height=400))
+    figure.update_xaxes(title={"text": "how much steeper the teacher was made on the image, −ln T(x)"}, zeroline=False)
+    figure.update_yaxes(title={"text": "change in log-odds of the confidence"}, zeroline=False)
+    table = pd.DataFrame(
+        [{"−ln T(x)": at, "student": mean, "low": low, "high": high} for at, (mean, low, high) in zip(x, intervals, strict=True)]
+    )
+    if own:
+        table["teacher"] = np.mean(own, axis=0)
+    return Plot(
+        figure, label="Change of the student's confidence over the teacher's input-dependent temperature", reading=FOLLOWED, table=table
+    )
+
+
+def _group(
+    figure: go.Figure, rows: list[dict[str, Any]], frame: pd.DataFrame, base: pd.Series, look: theme.Look, words: str, *, by: str
+) -> None:
+    """The means and seeds of one kind of teacher, in both panels: temperatures in logs, accuracy paired with the untouched teacher's."""
+    joined = by == "divisor"
+    if joined:
+        for _, seed in frame.groupby("seed"):
+            seed = seed.sort_values("needs")
+            figure.add_scatter(
+                x=seed["needs"].to_numpy(),
+                y=seed["temperature"].to_numpy(),
+                mode="lines",
+                line={"color": look.color, "width": 0.8},
+                opacity=0.4,
+                showlegend=False,
+                legendgroup=words,
+                hoverinfo="skip",
+                row=1,
+                col=1,
+            )
+    upper, lower = [], []
+    for name, own in frame.groupby(by, sort=False):
+        at = float(np.exp(np.log(own["needs"]).mean()))
+        mean, low, high = (float(np.exp(value)) for value in t_interval(np.log(own["temperature"])))
+        upper.append((at, mean, low, high))
+        gain = 100 * (own.set_index("seed")["accuracy"] - base).dropna()
+        if not gain.empty:
+            lower.append((at, *t_interval(gain)))
+        rows.append(
+            {
+                "teacher": own["teacher"].iloc[0],
+                "kind": own["kind"].iloc[0],
+                "divided by": float(own["divisor"].mean()),
+                "teacher needs T*": at,
+                "student needs T*": mean,
+                "low": low,
+                "high": high,
+                "accuracy, points": gain.mean() if len(gain) else math.nan,
+                "seeds": len(own),
+            }
+        )
+        marks = {"mode": "markers", "marker": {"color": look.color, "size": 4, "opacity": 0.55}, "showlegend": False, "legendgroup": words}
+        seeds = [f"{name}, seed {seed}" for seed in own["seed"]]
+        figure.add_scatter(
+            x=own["needs"].to_numpy(),
+            y=own["temperature"].to_numpy(),
+            text=seeds,
+            hovertemplate="%{text}: %{x:.3f} → %{y:.3f}<extra></extra>",
+            **marks,
+            row=1,
+            col=1,
+        )
+        figure.add_scatter(
+            x=np.full(len(gain), at),
+            y=gain.to_numpy(),
+            text=seeds,
+            hovertemplate="%{text}: %{y:+.2f}<extra></extra>",
+            **marks,
+            row=2,
+            col=1,
+        )
+    figure.add_trace(_means(sorted(upper), look, words, joined=joined, name=words), row=1, col=1)
+    if lower:
+        figure.add_trace(_means(sorted(lower), look, words, joined=joined, name=words, legend=False), row=2, col=1)
+
+
+def _means(
+    points: Sequence[tuple[float, float, float, float]], look: theme.Look, group: str, *, joined: bool, name: str = "", legend: bool = True
+) -> go.Scatter:
+    """Means with their intervals; a single seed has a bar of no length."""
+    x, y, low, high = (np.array(column, dtype=float) for column in zip(*points, strict=True))
+    return go.Scatter(
+        x=x,
+        y=y,
+        mode="lines+markers" if joined else "markers",
+        name=theme.text(name or look.label),
+        legendgroup=group,
+        showlegend=legend,
+        line={"color": look.color, "dash": look.dash, "width": 2},
+        marker={"symbol": look.symbol, "size": 10, "color": look.color},
+        error_y={
+            "type": "data",
+            "array": np.nan_to_num(high - y),
+            "arrayminus": np.nan_to_num(y - low),
+            "color": look.color,
+            "thickness": 1.5,
+            "width": 4,
+        },
+        hovertemplate="mean %{y:.3f}<extra></extra>",
+    )
+
+
+def _span(frame: pd.DataFrame) -> str:
+    return (
+        f"{frame['divisor'].min():g} to {frame['divisor'].max():g}" if frame["divisor"].nunique() > 1 else f"{frame['divisor'].iloc[0]:g}"
+    )
+
+
+def _accuracy(record: Any) -> float:
+    return float((record.logits().argmax(-1) == record.labels()).double().mean())
+
+
+def _tempered(logits: np.ndarray, steeper: np.ndarray) -> np.ndarray:
+    """Log-odds of the top class after multiplying each row by ``exp(steeper) / c``, c such that the mean confidence stays."""
+    target = _confidence(score(logits).numpy())
+
+    def excess(log_c: float) -> float:
+        return _confidence(score(logits * np.exp(steeper - log_c)[:, None]).numpy()) - target
+
+    if not excess(-3.0) > 0 > excess(3.0):
+        return score(logits * np.exp(steeper)[:, None]).numpy()
+    return score(logits * np.exp(steeper - brentq(excess, -3.0, 3.0, xtol=1e-6))[:, None]).numpy()
+
+
+def _confidence(log_odds: np.ndarray) -> float:
+    return float(np.mean(1 / (1 + np.exp(-np.clip(log_odds, -700, 700)))))

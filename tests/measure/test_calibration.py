@@ -1,0 +1,628 @@
+"""Calibration measures against other libraries, closed forms, the authors' tables, and what must hold for any logits."""
+
+import warnings
+from pathlib import Path
+
+import hypothesis.extra.numpy as hnp
+import numpy as np
+import pandas as pd
+import pytest
+import relplot
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from netcal.metrics import ECE as NetcalECE
+from netcal.metrics import MCE as NetcalMCE
+from scipy.special import log_softmax, softmax
+from sklearn.metrics import log_loss
+from torchmetrics.functional.classification import multiclass_calibration_error
+
+from mixkd.measure import calibration
+from mixkd.measure.calibration import Reliability
+
+BINNED = ("ece", "oe", "ue", "over", "under", "gap", "mce", "debiased_ece")
+AUTHORS = pd.read_csv(Path(__file__).parents[2] / "book" / "authors-logs.csv", comment="#").dropna(subset="bin")
+
+
+def predictions(n=997, k=10, seed=0, margin=3.0, dtype=np.float64):
+    """Logits of a model that is right most of the time, overconfident at margin 3, and their labels."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(k, size=n)
+    logits = rng.normal(size=(n, k)) * 1.5
+    logits[np.arange(n), labels] += rng.normal(size=n) * 2 + margin
+    return logits.astype(dtype), labels
+
+
+def with_confidence(confidence, hit, k=4):
+    """Logits whose predicted class 0 has exactly these confidences, and labels that make these hits."""
+    confidence = np.asarray(confidence, dtype=np.float64)
+    logits = np.zeros((confidence.size, k))
+    with np.errstate(divide="ignore"):
+        logits[:, 0] = np.minimum(np.log(confidence * (k - 1)) - np.log1p(-confidence), 800)
+    return logits, np.where(hit, 0, 1)
+
+
+def slow_report(logits, labels, n_bins=15, temperature=1.0):
+    """Every figure from its definition, one bin and one class at a time."""
+    z = np.asarray(logits, dtype=np.float64) / temperature
+    p, log_p, n = softmax(z, axis=1), log_softmax(z, axis=1), len(z)
+    c, hit = p.max(1), z.argmax(1) == labels
+    out = dict.fromkeys(("ece", "oe", "ue", "over", "under", "debiased_ece"), 0.0)
+    gaps = []
+    for low, high in zip(np.arange(n_bins) / n_bins, np.arange(1, n_bins + 1) / n_bins, strict=True):
+        inside = (c > low) & (c <= high)
+        m = inside.sum()
+        if m == 0:
+            continue
+        conf, acc, w = c[inside].mean(), hit[inside].mean(), m / n
+        gaps.append(abs(conf - acc))
+        out["ece"] += w * abs(conf - acc)
+        out["over"] += w * max(conf - acc, 0)
+        out["under"] += w * max(acc - conf, 0)
+        out["oe"] += w * conf * max(conf - acc, 0)
+        out["ue"] += w * conf * max(acc - conf, 0)
+        out["debiased_ece"] += w * ((acc - conf) ** 2 - acc * (1 - acc) / (m - 1)) if m > 1 else 0
+    classwise = []
+    for k in range(z.shape[1]):
+        place = np.maximum(np.ceil(p[:, k] * n_bins) - 1, 0)
+        classwise.append(sum(abs((p[:, k] - (labels == k))[place == b].sum()) / n for b in range(n_bins)))
+    order = np.argsort(c)
+    sweep = abs(c.mean() - hit.mean())
+    for m in range(2, n + 1):
+        parts = np.split(order, [(i * n + m // 2) // m for i in range(1, m)])
+        if np.any(np.diff([hit[s].mean() for s in parts]) < 0):
+            break
+        sweep = sum(abs(c[s].sum() - hit[s].sum()) for s in parts) / n
+    return out | {
+        "n": n,
+        "accuracy": hit.mean(),
+        "confidence": c.mean(),
+        "gap": c.mean() - hit.mean(),
+        "mce": max(gaps),
+        "nll": -log_p[np.arange(n), labels].mean(),
+        "brier": ((p - np.eye(z.shape[1])[labels]) ** 2).sum(1).mean(),
+        "entropy": -(p * np.where(p > 0, log_p, 0)).sum(1).mean(),
+        "classwise_ece": np.mean(classwise),
+        "ece_sweep": sweep,
+    }
+
+
+# ------------------------------------------------------------------------------------------------------------- oracles
+
+
+@pytest.mark.parametrize(
+    ("teacher", "ece", "oe"),
+    [("ConvNeXt-L", 0.0149, 0.0082), ("ConvNeXt-T", 0.0477, 0.0), ("ViT-B", 0.0242, 0.0178), ("RN152V2", 0.0392, 0.0319)],
+)
+def test_authors_tables(teacher, ece, oe):
+    rows = AUTHORS[AUTHORS.teacher == teacher]
+    r = Reliability.from_bins(rows["count"], rows["accuracy"], rows["confidence"])
+    assert r.n == 10000
+    assert len(r.count) == 15
+    # the table is rounded to four digits, and so are the figures
+    assert r.ece == pytest.approx(ece, abs=1.01e-4)
+    assert r.oe == pytest.approx(oe, abs=1.01e-4)
+
+
+@pytest.mark.parametrize("temperature", [0.3, 1.0, 3.0])
+@pytest.mark.parametrize(("n", "k", "n_bins"), [(1, 2, 15), (300, 2, 10), (997, 10, 15), (400, 100, 20), (150, 1000, 1)])
+def test_report_is_its_definitions(n, k, n_bins, temperature):
+    logits, labels = predictions(n, k)
+    r = calibration.report(logits, labels, n_bins=n_bins, temperature=temperature)
+    for name, value in slow_report(logits, labels, n_bins, temperature).items():
+        assert getattr(r, name) == pytest.approx(value, rel=1e-10, abs=1e-12), name
+
+
+def test_ece_and_mce_of_torchmetrics():
+    # It bins [lo, hi), the same unless a confidence lies on an edge, and it accumulates in float32.
+    logits, labels = (torch.from_numpy(v) for v in predictions())
+    r = calibration.reliability(logits, labels)
+    args = (logits.softmax(1), labels, logits.shape[1], 15)
+    assert r.ece == pytest.approx(multiclass_calibration_error(*args, norm="l1").item(), abs=1e-6)
+    assert r.mce == pytest.approx(multiclass_calibration_error(*args, norm="max").item(), abs=1e-6)
+
+
+def test_ece_and_mce_of_netcal():
+    # n is a multiple of the number of bins: where it is not, netcal interpolates quantiles and we round counts.
+    logits, labels = predictions(n=1500)
+    p = softmax(logits, axis=1)
+    r = calibration.report(logits, labels)
+    assert r.ece == pytest.approx(NetcalECE(15).measure(p, labels), abs=1e-12)
+    assert r.mce == pytest.approx(NetcalMCE(15).measure(p, labels), abs=1e-12)
+    assert r.adaptive_ece == pytest.approx(NetcalECE(15, equal_intervals=False).measure(p, labels), abs=1e-3)
+
+
+@pytest.mark.parametrize("margin", [1.0, 3.0, 6.0])
+@pytest.mark.parametrize("temperature", [1.0, 1.5])
+def test_smooth_ece_of_relplot(margin, temperature):
+    # relplot looks for the bandwidth on a grid of 1/1024, cuts the kernel at half the unit interval, and counts mass in the
+    # last cell of its grid, where saturated confidences lie, only half: hence no temperature below 1 here.
+    logits, labels = predictions(3000, margin=margin)
+    confidence, hit = relplot.multiclass_logits_to_confidences(logits / temperature, labels)
+    ours = calibration.report(logits, labels, temperature=temperature).smooth_ece
+    assert ours == pytest.approx(relplot.smECE(confidence, hit), abs=1.5e-3)
+
+
+@pytest.mark.parametrize("temperature", [0.3, 1.0, 2.0])
+def test_smooth_ece_is_a_fixed_point_of_the_reflected_kernel(temperature):
+    logits, labels = predictions(300)
+    sigma = calibration.report(logits, labels, temperature=temperature).smooth_ece
+    confidence, predicted = calibration.confidences(logits, temperature)
+    mesh = (np.arange(4000) + 0.5) / 4000
+    images = [2 * k + sign * confidence for k in range(-3, 4) for sign in (1, -1)]
+    kernel = sum(np.exp(-(((mesh[:, None] - f) / sigma) ** 2) / 2) for f in images) / sigma / np.sqrt(2 * np.pi)
+    assert kernel.mean(0) == pytest.approx(np.ones(300), abs=1e-6)
+    smooth = np.abs(kernel @ (confidence - (predicted == labels))).mean() / 300
+    assert smooth == pytest.approx(sigma, abs=3e-5)
+
+
+def test_nll_of_scikit_learn():
+    logits, labels = predictions()
+    assert calibration.report(logits, labels).nll == pytest.approx(log_loss(labels, softmax(logits, axis=1)), rel=1e-10)
+
+
+def test_a_calibrated_model_has_no_debiased_error_on_average():
+    rng = np.random.default_rng(0)
+    confidence = rng.uniform(0.3, 1, size=(400, 300))
+    errors = [(r.debiased_ece, r.ece) for c in confidence for r in [Reliability.from_confidences(c, rng.random(c.size) < c)]]
+    debiased, plain = np.mean(errors, axis=0)
+    assert abs(debiased) < 3e-4
+    assert min(errors)[0] < 0
+    assert plain > 0.05
+
+
+# -------------------------------------------------------------------------------------------- conventions, closed forms
+
+
+def test_edges_belong_to_the_bin_below():
+    edges = np.arange(3, 11) / 10
+    r = calibration.reliability(*with_confidence(edges, np.ones(8)), n_bins=10)
+    assert r.count.tolist() == [0, 0, 1, 1, 1, 1, 1, 1, 1, 1]
+    assert calibration.reliability(*with_confidence(edges + 1e-6 * (edges < 1), np.ones(8)), n_bins=10).count[-1] == 2
+
+
+def test_certainty_lies_in_the_last_bin_and_in_no_other():
+    logits = np.array([[2000.0, 0, 0], [0, 3000, 0], [40, 0, 0]], dtype=np.float32)
+    r = calibration.reliability(logits, np.array([0, 0, 0]), n_bins=15)
+    assert r.count.tolist() == [0] * 14 + [3]
+    assert r.confidence[-1] == 1
+    assert r.ece == pytest.approx(1 / 3)
+    assert r.mce_count == 3
+
+
+@pytest.mark.parametrize("binning", ["width", "mass"])
+@pytest.mark.parametrize("n_bins", [1, 7, 15])
+def test_a_constant_predictor(binning, n_bins):
+    logits, labels = with_confidence(np.full(37, 0.7), np.arange(37) < 16)
+    r = calibration.reliability(logits, labels, n_bins=n_bins, binning=binning)
+    assert r.ece == pytest.approx(0.7 - 16 / 37, abs=1e-12)
+    whole = calibration.report(logits, labels)
+    for name in ("adaptive_ece", "ece_sweep", "gap"):
+        assert getattr(whole, name) == pytest.approx(0.7 - 16 / 37, abs=1e-12)
+
+
+def test_equal_mass_keeps_ties_together_in_any_order():
+    rng = np.random.default_rng(1)
+    confidence = rng.choice([0.4, 0.5, 0.9], size=200, p=[0.2, 0.5, 0.3])
+    logits, labels = with_confidence(confidence, rng.random(200) < 0.6)
+    first = calibration.reliability(logits, labels, n_bins=8, binning="mass")
+    assert sorted(first.count.tolist()) == sorted(np.unique(confidence, return_counts=True)[1].tolist())
+    for seed in range(5):
+        order = np.random.default_rng(seed).permutation(200)
+        again = calibration.reliability(logits[order], labels[order], n_bins=8, binning="mass")
+        assert np.array_equal(first.count, again.count)
+        assert first.ece == pytest.approx(again.ece, abs=1e-15)
+
+
+def test_equal_mass_without_ties_has_equal_counts():
+    r = calibration.reliability(*predictions(997), n_bins=15, binning="mass")
+    assert set(r.count.tolist()) == {66, 67}
+    assert r.edges[0] == 0
+    assert r.edges[-1] == 1
+    assert (np.diff(r.edges) > 0).all()
+
+
+def test_uniform_logits_predict_the_first_class():
+    r = calibration.report(np.zeros((8, 4)), np.array([0, 0, 0, 1, 2, 3, 3, 3]))
+    assert r.accuracy == 3 / 8
+    assert r.confidence == 0.25
+    assert r.nll == pytest.approx(np.log(4), rel=1e-15)
+    assert r.entropy == pytest.approx(np.log(4), rel=1e-15)
+    assert r.brier == pytest.approx(0.75, rel=1e-15)
+
+
+def test_nll_is_not_capped():
+    r = calibration.report(np.array([[0.0, 5000.0]]), np.array([0]))
+    assert r.nll == 5000
+    assert r.brier == 2
+    assert r.oe == 1
+
+
+def test_underconfident_everywhere_has_no_oe():
+    r = Reliability.from_bins([5, 0, 20], [0.5, 0.0, 0.9], [0.3, 0.0, 0.8])
+    assert r.oe == 0
+    assert r.under == r.ece == pytest.approx((5 * 0.2 + 20 * 0.1) / 25)
+    assert r.ue == pytest.approx((5 * 0.2 * 0.3 + 20 * 0.1 * 0.8) / 25)
+    assert r.gap == pytest.approx(-r.ece)
+    assert (r.mce, r.mce_count) == (pytest.approx(0.2), 5)
+
+
+def test_bins_and_confidences_and_logits_agree():
+    logits, labels = predictions()
+    a = calibration.reliability(logits, labels)
+    confidence, predicted = calibration.confidences(logits)
+    b = Reliability.from_confidences(confidence, predicted == labels)
+    c = Reliability.from_bins(a.count, a.accuracy, a.confidence)
+    for name in BINNED:
+        assert getattr(a, name) == getattr(b, name) == pytest.approx(getattr(c, name), abs=1e-15)
+
+
+# ---------------------------------------------------------------------------------------------------------- properties
+
+
+@st.composite
+def any_predictions(draw):
+    """Logits of any shape, size and coarseness (so that ties occur), labels that may leave classes out."""
+    n, k = draw(st.integers(1, 40)), draw(st.sampled_from([2, 3, 10, 30]))
+    scale = draw(st.sampled_from([1e-6, 0.1, 1.0, 10.0, 1e4, 1e20]))
+    grid = draw(hnp.arrays(np.int8, (n, k), elements=st.integers(-8, 8)))
+    labels = draw(hnp.arrays(np.int64, n, elements=st.integers(0, draw(st.integers(0, k - 1)))))
+    return grid * (scale / 4), labels
+
+
+@settings(max_examples=150, deadline=None)
+@given(any_predictions(), st.sampled_from([1, 2, 10, 15]))
+def test_identities(data, n_bins):
+    logits, labels = data
+    r = calibration.report(logits, labels, n_bins=n_bins)
+    tiny = 1e-12
+    assert r.ece == pytest.approx(r.over + r.under, abs=tiny)
+    assert r.gap == pytest.approx(r.over - r.under, abs=tiny)
+    assert r.gap == pytest.approx(r.confidence - r.accuracy, abs=tiny)
+    assert 0 <= r.oe <= r.over + tiny
+    assert r.over <= 1 - r.accuracy + tiny
+    assert 0 <= r.ue <= r.under + tiny
+    for error in (r.ece, r.adaptive_ece, r.ece_sweep, r.smooth_ece):
+        assert abs(r.gap) - tiny <= error <= 1 + tiny
+    assert r.ece - tiny <= r.mce <= 1
+    assert r.debiased_ece <= r.mce**2 + tiny
+    assert 1 / logits.shape[1] - tiny <= r.confidence <= 1
+    assert -tiny <= r.entropy <= np.log(logits.shape[1]) + tiny
+    assert -tiny <= r.brier <= 2 + tiny
+    assert 0 <= r.classwise_ece <= 2 / logits.shape[1] + tiny
+    assert r.nll >= 0
+    assert all(np.isfinite(v) for v in vars(r).values())
+
+
+@settings(max_examples=60, deadline=None)
+@given(any_predictions(), st.integers(0, 10**6), st.floats(-50, 50))
+def test_neither_row_order_nor_class_names_nor_a_shift_matter(data, seed, shift):
+    logits, labels = data
+    rng = np.random.default_rng(seed)
+    rows = rng.permutation(len(labels))
+    r = calibration.report(logits, labels)
+    again = calibration.report(logits[rows], labels[rows])
+    for name, value in vars(r).items():
+        assert getattr(again, name) == pytest.approx(value, rel=1e-9, abs=1e-9), name
+    if np.abs(logits).max() < 1e6:  # beyond, adding the shift rounds the logits themselves
+        moved = calibration.reliability(logits + shift, labels)
+        assert moved.ece == pytest.approx(r.ece, abs=1e-6)
+    best = np.sort(logits, axis=1)
+    if (best[:, -1] > best[:, -2]).all():  # with ties, the name decides which class is predicted
+        classes = rng.permutation(logits.shape[1])
+        renamed = calibration.report(logits[:, classes], np.argsort(classes)[labels])
+        for name, value in vars(r).items():
+            assert getattr(renamed, name) == pytest.approx(value, rel=1e-9, abs=1e-9), name
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_any_float_dtype_torch_or_numpy(dtype):
+    logits, labels = predictions(400)
+    z = torch.from_numpy(logits).to(dtype).requires_grad_()
+    expected = slow_report(z.detach().double().numpy(), labels)
+    given = [(z, torch.from_numpy(labels).int())]
+    if dtype != torch.bfloat16:
+        given.append((z.detach().numpy(), labels.tolist()))
+    for a, b in given:
+        r = calibration.report(a, b)
+        assert r.ece == pytest.approx(expected["ece"], abs=1e-12)
+        assert r.nll == pytest.approx(expected["nll"], abs=1e-12)
+    assert z.grad is None
+
+
+def test_strided_readonly_and_memory_mapped_logits(tmp_path):
+    logits, labels = predictions(500, dtype=np.float32)
+    expected = calibration.report(logits, labels)
+    np.save(tmp_path / "logits.npy", logits)
+    frozen = logits.copy()
+    frozen.flags.writeable = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for same in (
+            np.load(tmp_path / "logits.npy", mmap_mode="r"),
+            frozen,
+            np.asfortranarray(logits),
+            np.repeat(logits, 2, axis=0)[::2],
+            logits[::-1].copy()[::-1],
+            logits.astype(">f4"),
+            torch.from_numpy(logits).T.contiguous().T,
+        ):
+            assert calibration.report(same, labels) == expected
+            assert calibration.report(same, labels, dtype=torch.float32).ece == pytest.approx(expected.ece, abs=1e-7)
+
+
+@pytest.mark.parametrize(("n", "k"), [(3000, 10), (2000, 100), (200, 1000)])
+@pytest.mark.parametrize("temperature", [0.2, 1.0, 5.0])
+def test_single_precision_exponentials_change_nothing_visible(n, k, temperature):
+    logits, labels = predictions(n, k, dtype=np.float32)
+    double = calibration.report(logits, labels, temperature=temperature)
+    single = calibration.report(logits, labels, temperature=temperature, dtype=torch.float32)
+    for name, value in vars(double).items():
+        assert getattr(single, name) == pytest.approx(value, abs=1e-7 * max(1, abs(value))), name
+
+
+def test_chunks_do_not_show(monkeypatch):
+    logits, labels = predictions(400, 10)
+    whole = calibration.report(logits, labels)
+    sweep = calibration.temperature_sweep(logits, labels, np.linspace(0.5, 3, 40))
+    monkeypatch.setattr(calibration, "_CHUNK", 70)
+    for name, value in vars(calibration.report(logits, labels)).items():
+        assert value == pytest.approx(getattr(whole, name), rel=1e-12), name
+    small = calibration.temperature_sweep(logits, labels, np.linspace(0.5, 3, 40))
+    np.testing.assert_allclose(small.ece, sweep.ece, atol=1e-7)
+    assert calibration.fit_temperature(logits, labels) > 0
+
+
+# --------------------------------------------------------------------------------------------------------- temperature
+
+GRIDS = {
+    "even in 1/T": 1 / np.linspace(0.33, 2, 60),
+    "even in T": np.linspace(0.5, 3, 60),
+    "five decades": np.geomspace(1e-2, 1e3, 60),
+    "few": np.array([4.0, 0.7, 1.0]),
+    "one": np.array([1.0]),
+    "repeated": np.full(30, 1.3),
+    "unsorted": np.random.default_rng(0).permutation(np.linspace(0.2, 4, 50)),
+}
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+@pytest.mark.parametrize(("n", "k", "dtype"), [(300, 2, np.float64), (900, 10, np.float32), (200, 100, np.float64)])
+def test_sweep_is_a_report_at_every_temperature(grid, n, k, dtype):
+    logits, labels = predictions(n, k, dtype=dtype)
+    sweep = calibration.temperature_sweep(logits, labels, GRIDS[grid], n_bins=15)
+    assert np.array_equal(sweep.temperatures, GRIDS[grid])
+    for i, t in enumerate(GRIDS[grid]):
+        r = calibration.report(logits, labels, n_bins=15, temperature=t)
+        assert sweep.accuracy == r.accuracy
+        assert sweep.nll[i] == pytest.approx(r.nll, rel=1e-6, abs=1e-6)
+        for name in ("confidence", "ece", "oe", "ue", "over", "under", "gap", "mce"):
+            assert getattr(sweep, name)[i] == pytest.approx(getattr(r, name), abs=1e-6), (name, t)
+
+
+def test_sweep_where_every_other_class_is_equally_unlikely():
+    # The expansion's worst case: all K - 1 terms sit where what it leaves out is largest.
+    k, t = 1000, np.geomspace(0.3, 3, 80)
+    for gap in (6.0, 9.0, 14.0, 20.0):
+        logits = np.zeros((1, k))
+        logits[0, 3] = gap
+        exact = 1 / (1 + (k - 1) * np.exp(-gap / t))
+        sweep = calibration.temperature_sweep(logits, np.array([3]), t)
+        np.testing.assert_allclose(sweep.confidence, exact, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(sweep.nll, -np.log(exact), rtol=0, atol=2e-6)
+
+
+@settings(max_examples=40, deadline=None)
+@given(any_predictions(), st.sampled_from(["even in 1/T", "five decades", "few"]))
+def test_sweep_of_any_logits(data, grid):
+    logits, labels = data
+    sweep = calibration.temperature_sweep(logits, labels, GRIDS[grid])
+    for i in (0, len(GRIDS[grid]) // 2, -1):
+        r = calibration.report(logits, labels, temperature=GRIDS[grid][i])
+        assert sweep.ece[i] == pytest.approx(r.ece, abs=1e-6)
+        assert sweep.oe[i] == pytest.approx(r.oe, abs=1e-6)
+        assert sweep.nll[i] == pytest.approx(r.nll, rel=1e-6, abs=1e-6)
+
+
+@pytest.mark.parametrize("k", [2, 10, 1000])
+@pytest.mark.parametrize("scale", [0.1, 1.0, 30.0])
+def test_fitted_temperature_minimises_nll_and_scales_with_the_logits(k, scale):
+    logits, labels = predictions(400, k)
+    t = calibration.fit_temperature(logits * scale, labels)
+    assert t == pytest.approx(scale * calibration.fit_temperature(logits, labels), rel=1e-6)
+    at, below, above = (calibration.report(logits * scale, labels, temperature=t * f).nll for f in (1, 0.99, 1.01))
+    assert at < min(below, above)
+
+
+def test_fitted_temperature_recovers_the_truth():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(20000, 5)) * 2
+    labels = (logits / 2.5 + rng.gumbel(size=logits.shape)).argmax(1)
+    assert calibration.fit_temperature(logits, labels) == pytest.approx(2.5, rel=0.03)
+
+
+def test_fitted_temperature_at_its_bounds():
+    logits, labels = predictions(100)
+    low, high = calibration.TEMPERATURE_BOUNDS
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert calibration.fit_temperature(logits, logits.argmax(1)) == low
+        assert calibration.fit_temperature(logits, logits.argmin(1)) == high
+        assert calibration.fit_temperature(np.zeros((5, 3)), np.array([0, 1, 2, 1, 1])) in (low, high)
+        assert calibration.fit_temperature(logits * 1e-6, labels) == pytest.approx(low, rel=1e-6)
+        assert calibration.fit_temperature(logits * 1e6, labels) == pytest.approx(high, rel=1e-6)
+
+
+def test_split_of_nll():
+    logits, labels = predictions()
+    own = calibration.split(logits, labels)
+    assert own.nll == pytest.approx(calibration.report(logits, labels).nll, rel=1e-12)
+    assert own.calibration + own.refinement == pytest.approx(own.nll, rel=1e-12)
+    assert own.calibration > 0
+    # no rescaling of the logits changes the refinement part
+    assert calibration.split(logits * 3, labels).refinement == pytest.approx(own.refinement, rel=1e-9)
+    scaled = calibration.split(logits / own.temperature, labels)
+    assert scaled.calibration == pytest.approx(0, abs=1e-12)
+    other = calibration.split(logits, labels, validation=predictions(seed=7))
+    assert other.temperature == calibration.fit_temperature(*predictions(seed=7))
+    assert other.refinement >= own.refinement
+    assert calibration.split(logits, labels, 1.0).calibration == 0
+    with pytest.raises(ValueError, match="not both"):
+        calibration.split(logits, labels, 1.0, validation=(logits, labels))
+
+
+# --------------------------------------------------------------------------------------------------------- uncertainty
+
+
+def authors_confidences():
+    """Confidences as in the first table: every bin's mean kept, values spread evenly around it."""
+    rows = AUTHORS[AUTHORS.teacher == "ConvNeXt-L"]
+    spread = []
+    for b, n, c in zip(rows["bin"], rows["count"], rows["confidence"], strict=True):
+        half = min(c - (b - 1) / 15, b / 15 - c)
+        spread.append(np.linspace(c - half, c + half, n))
+    return np.concatenate(spread)
+
+
+@pytest.mark.parametrize(
+    ("n", "ece10", "ece15", "ece20", "oe15", "ece15_high", "oe15_high"),
+    [
+        (1000, 0.0189, 0.0229, 0.0260, 0.0072, 0.031, 0.013),
+        (2000, 0.0127, 0.0158, 0.0182, 0.0047, 0.022, 0.009),
+        (10000, 0.0060, 0.0074, 0.0086, 0.0022, 0.010, 0.004),
+    ],
+)
+def test_noise_floor_with_the_authors_confidences(n, ece10, ece15, ece20, oe15, ece15_high, oe15_high):
+    floors = [calibration.noise_floor(authors_confidences(), n=n, n_bins=m, draws=300) for m in (10, 15, 20)]
+    assert [f.ece for f in floors] == pytest.approx([ece10, ece15, ece20], rel=0.1)
+    assert floors[1].n == n
+    assert floors[1].oe == pytest.approx(oe15, rel=0.1)
+    assert floors[1].ece_high == pytest.approx(ece15_high, abs=1e-3)
+    assert floors[1].oe_high == pytest.approx(oe15_high, abs=1e-3)
+
+
+def test_noise_floor_of_one_bin_in_closed_form():
+    # |mean of n fair hits - 1/2|: half-normal with sigma = 1 / (2 sqrt n)
+    floor = calibration.noise_floor(np.full(900, 0.5), n_bins=1, draws=4000)
+    assert floor.ece == pytest.approx(np.sqrt(2 / np.pi) / 60, rel=0.04)
+    assert floor.oe == pytest.approx(floor.ece / 4, rel=0.08)
+    assert calibration.noise_floor(torch.ones(50), draws=10).ece_high == 0
+
+
+def test_noise_floor_reads_logits_and_repeats_itself():
+    logits, _ = predictions(500)
+    a = calibration.noise_floor(logits, draws=50, seed=3)
+    assert a == calibration.noise_floor(torch.from_numpy(calibration.confidences(logits)[0]), draws=50, seed=3)
+    assert a != calibration.noise_floor(logits, draws=50, seed=4)
+
+
+def simulated(n, slope, rng):
+    """Confidences, and hits whose true rate has its log odds scaled by `slope`: 1 is calibrated, below 1 overconfident."""
+    confidence = np.clip(rng.beta(4, 1.2, n), 0.3, 1 - 1e-9)
+    odds = (confidence / (1 - confidence)) ** slope
+    return confidence, rng.random(n) < odds / (1 + odds)
+
+
+@pytest.mark.parametrize("slope", [1.0, 0.8, 0.5])
+def test_bootstrap_covers_the_truth(slope):
+    rng = np.random.default_rng(0)
+    truth = Reliability.from_confidences(*simulated(500_000, slope, rng))
+    covered, runs = {"ece": 0, "oe": 0, "gap": 0}, 100
+    for run in range(runs):
+        b = calibration.bootstrap(*with_confidence(*simulated(1500, slope, rng)), draws=200, seed=run)
+        for name in covered:
+            exact = 0.0 if slope == 1 else getattr(truth, name)
+            interval = getattr(b, name)
+            covered[name] += interval.low <= exact <= interval.high
+    assert min(covered.values()) >= 88, covered
+
+
+def test_bootstrap_corrects_upwards_bias():
+    rng = np.random.default_rng(0)
+    found = [calibration.bootstrap(*with_confidence(*simulated(1500, 0.8, rng)), draws=200).ece for _ in range(60)]
+    truth = Reliability.from_confidences(*simulated(500_000, 0.8, rng)).ece
+    plain, corrected = np.mean([[f.plain, f.estimate] for f in found], axis=0)
+    assert plain - truth > 0.006
+    assert abs(corrected - truth) < 0.004
+
+
+def test_bootstrap_by_group_knows_that_copies_add_nothing():
+    logits, labels = predictions(400)
+    single = calibration.bootstrap(logits, labels, draws=400)
+    copies = np.tile(logits, (10, 1)), np.tile(labels, 10)
+    grouped = calibration.bootstrap(*copies, groups=np.tile(np.arange(400), 10), draws=400)
+    naive = calibration.bootstrap(*copies, draws=400)
+    assert (grouped.n, naive.n) == (400, 4000)
+    assert grouped.ece.plain == pytest.approx(single.ece.plain)
+    width = {name: b.gap.high - b.gap.low for name, b in (("single", single), ("grouped", grouped), ("naive", naive))}
+    assert width["grouped"] == pytest.approx(width["single"], rel=0.15)
+    assert width["naive"] == pytest.approx(width["single"] / np.sqrt(10), rel=0.15)
+
+
+def test_bootstrap_noise_is_that_of_resampled_images():
+    logits, labels = predictions(1000)
+    b = calibration.bootstrap(logits, labels, draws=2000)
+    confidence, predicted = calibration.confidences(logits)
+    rng = np.random.default_rng(0)
+    gaps = [(confidence - (predicted == labels))[rng.integers(1000, size=1000)].mean() for _ in range(2000)]
+    assert b.gap.high - b.gap.low == pytest.approx(np.diff(np.quantile(gaps, [0.025, 0.975]))[0], rel=0.08)
+    assert b == calibration.bootstrap(logits, labels, draws=2000)
+
+
+def test_bootstrap_of_one_image():
+    b = calibration.bootstrap(np.array([[3.0, 0.0]]), np.array([1]), draws=20)
+    assert [b.ece.low, b.ece.estimate, b.ece.high] == pytest.approx([b.ece.plain] * 3)
+
+
+# ---------------------------------------------------------------------------------------------------------- bad input
+
+LOGITS, LABELS = predictions(20, 10)
+WRONG = {
+    "integers for logits": (LOGITS.astype(int), LABELS, {}, TypeError, "floating point"),
+    "one dimension": (LOGITS[0], LABELS, {}, ValueError, r"\(N, K\)"),
+    "one class": (LOGITS[:, :1], LABELS * 0, {}, ValueError, "K >= 2"),
+    "no rows": (LOGITS[:0], LABELS[:0], {}, ValueError, "N >= 1"),
+    "nan": (np.where(np.arange(10) == 3, np.nan, LOGITS), LABELS, {}, ValueError, "finite; row 0 holds nan"),
+    "inf": (np.where(np.arange(10) == 3, np.inf, LOGITS), LABELS, {}, ValueError, "finite"),
+    "-inf": (np.where(LOGITS.min() == LOGITS, -np.inf, LOGITS), LABELS, {}, ValueError, "holds -inf"),
+    "float labels": (LOGITS, LABELS * 1.0, {}, TypeError, "integers"),
+    "bool labels": (LOGITS, LABELS > 3, {}, TypeError, "integers"),
+    "too few labels": (LOGITS, LABELS[1:], {}, ValueError, r"\(20,\)"),
+    "one-hot labels": (LOGITS, np.eye(10, dtype=int)[LABELS], {}, ValueError, r"\(20,\)"),
+    "label too large": (LOGITS, LABELS + 10, {}, ValueError, r"0\.\.9"),
+    "negative label": (LOGITS, LABELS - 10, {}, ValueError, r"0\.\.9"),
+    "no bins": (LOGITS, LABELS, {"n_bins": 0}, ValueError, "n_bins"),
+    "half a bin": (LOGITS, LABELS, {"n_bins": 1.5}, TypeError, "integer"),
+    "temperature 0": (LOGITS, LABELS, {"temperature": 0.0}, ValueError, "temperature"),
+    "negative temperature": (LOGITS, LABELS, {"temperature": -1.0}, ValueError, "temperature"),
+    "nan temperature": (LOGITS, LABELS, {"temperature": float("nan")}, ValueError, "temperature"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+@pytest.mark.parametrize("measure", [calibration.report, calibration.reliability])
+def test_bad_input_is_named(case, measure):
+    logits, labels, options, error, words = WRONG[case]
+    with pytest.raises(error, match=words):
+        measure(logits, labels, **options)
+
+
+def test_bad_options_are_named():
+    with pytest.raises(ValueError, match="width"):
+        calibration.reliability(LOGITS, LABELS, binning="equal")
+    with pytest.raises(TypeError, match="float32"):
+        calibration.report(LOGITS, LABELS, dtype=torch.float16)
+    for grid in ([], [[1.0]], [1.0, 0.0], [1.0, np.nan]):
+        with pytest.raises(ValueError, match="temperature"):
+            calibration.temperature_sweep(LOGITS, LABELS, grid)
+    with pytest.raises(ValueError, match="finite"):
+        calibration.temperature_sweep(LOGITS * np.nan, LABELS, [1.0])
+    with pytest.raises(ValueError, match="groups"):
+        calibration.bootstrap(LOGITS, LABELS, groups=np.arange(3))
+    with pytest.raises(ValueError, match=r"\[0, 1\]"):
+        calibration.noise_floor(np.array([0.4, 1.4]))
+    with pytest.raises(ValueError, match="equally long"):
+        Reliability.from_bins([1, 2], [0.5], [0.5])
+    for count, accuracy in (([0, 0], [0, 0]), ([-1, 2], [0, 0]), ([1.5, 1], [0, 0]), ([1, 1], [0, 1.2])):
+        with pytest.raises(ValueError, match=r"count|accuracy"):
+            Reliability.from_bins(count, accuracy, [0.1, 0.9])

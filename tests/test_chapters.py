@@ -1,0 +1,164 @@
+"""Chapters as programs: parameters are known and checked before anything runs; pairs are the same bytes every time."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+
+import nbformat
+import pytest
+from miniature import write
+
+from mixkd import chapters
+from mixkd.chapters import ChapterError
+
+HEADER = """---
+jupytext:
+  text_representation:
+    extension: .md
+    format_name: myst
+kernelspec:
+  display_name: Python 3
+  language: python
+  name: python3
+---
+"""
+
+
+def _chapter(folder, parameters: str, *cells: str):
+    path = folder / "10-test.md"
+    code = "".join(f"\n```{{code-cell}} ipython3\n{textwrap.dedent(cell).strip()}\n```\n" for cell in cells)
+    tagged = f"\n```{{code-cell}} ipython3\n:tags: [parameters]\n{textwrap.dedent(parameters).strip()}\n```\n"
+    path.write_text(f"{HEADER}\n# Test\n{tagged if parameters else ''}{code}", encoding="utf-8")
+    return path
+
+
+def test_parameters_are_read_without_running(tmp_path):
+    path = _chapter(tmp_path, 'profile = "digits"\nlive: bool = False\nrate = -1.5\ngrid = [1, 2]', "raise SystemExit")
+    assert chapters.parameters(path) == {"profile": "digits", "live": False, "rate": -1.5, "grid": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    ("cell", "words"),
+    [("", "there are 0"), ("n = len('abc')", "n = len"), ("import os", "import os"), ("a = b = 1", "a = b = 1"), ("n: int", "n: int")],
+)
+def test_parameters_must_be_literals_in_one_cell(tmp_path, cell, words):
+    with pytest.raises(ValueError, match=words.replace("(", r"\(").replace(")", r"\)")):
+        chapters.parameters(_chapter(tmp_path, cell))
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "words"),
+    [
+        ({"profil": "digits"}, ValueError, "no parameter 'profil'; there are profile, live, rate; did you mean 'profile'"),
+        ({"profile": "digit"}, ValueError, "digits"),
+        ({"profile": 3}, TypeError, "must be str"),
+        ({"live": 1}, TypeError, "must be bool"),
+        ({"rate": "1"}, TypeError, "must be float"),
+    ],
+)
+def test_bad_parameters_stop_before_execution(tmp_path, given, error, words):
+    path = _chapter(tmp_path, 'profile = "digits"\nlive = False\nrate = 1.0', "open('ran', 'w')")
+    with pytest.raises(error, match=words):
+        chapters.execute(path, tmp_path / "out.ipynb", **given)
+    assert not (tmp_path / "ran").exists()
+    assert not (tmp_path / "out.ipynb").exists()
+
+
+def test_an_int_may_stand_for_a_float(tmp_path):
+    chapters.check(_chapter(tmp_path, "rate = 1.0"), {"rate": 2})
+
+
+def test_execution_uses_parameters_and_leaves_no_trace_of_the_run(tmp_path):
+    path = _chapter(tmp_path, "n = 1", "print(n + 1)")
+    out = chapters.execute(path, tmp_path / "out" / "done.ipynb", n=41)
+    notebook = nbformat.read(out, as_version=4)
+    assert notebook.cells[-1].outputs[0].text == "42\n"
+    [injected] = [cell for cell in notebook.cells if "injected-parameters" in cell.metadata.get("tags", [])]
+    assert "hide-input" in injected.metadata.tags
+    assert "papermill" not in json.dumps(notebook.metadata) + json.dumps([cell.metadata for cell in notebook.cells])
+    assert [path.name for path in out.parent.iterdir()] == ["done.ipynb"]
+
+
+def test_a_failing_cell_is_named(tmp_path):
+    path = _chapter(tmp_path, "n = 1", "x = {}", "# look up\nx['missing']")
+    out = tmp_path / "done.ipynb"
+    out.write_text("former")
+    with pytest.raises(ChapterError, match=r"(?s)chapter 10-test, cell \d+ \(`# look up`\): KeyError.*x\['missing'\].*done.failed.ipynb"):
+        chapters.execute(path, out)
+    assert out.read_text() == "former", "a chapter that stops must not take the place of one that ran"
+    assert (tmp_path / "done.failed.ipynb").is_file()
+
+
+def test_a_batch_is_every_combination_checked_first(tmp_path):
+    book = write(tmp_path / "book")
+    grid = tmp_path / "grid.toml"
+    grid.write_text('chapters = ["index"]\n[parameters]\nprofile = ["digits", "gaussians"]\npoints = [1, 2, 3]\n')
+    jobs = chapters.grid(grid, tmp_path / "out", book)
+    assert len({job.out for job in jobs}) == 6
+    assert {(job.parameters["profile"], job.parameters["points"]) for job in jobs} == {
+        (p, n) for p in ("digits", "gaussians") for n in (1, 2, 3)
+    }
+    for text, words in (
+        ('chapters = ["indx"]', "did you mean 'index'"),
+        ('chapters = ["index"]\n[parameters]\nprofile = "digits"', "must be a list"),
+        ('chapters = ["index"]\n[parameters]\npoint = [1]', "did you mean 'points'"),
+        ('chapter = ["index"]', "no key 'chapter'"),
+    ):
+        grid.write_text(text)
+        with pytest.raises(ValueError, match=words):
+            chapters.grid(grid, tmp_path / "out", book)
+
+
+def test_chapters_come_in_the_order_of_the_toc_and_hold_code(tmp_path):
+    book = write(tmp_path)
+    assert [path.stem for path in chapters.chapters(book)] == ["index", "lab"]
+    (book / "book" / "lab.md").unlink()
+    with pytest.raises(FileNotFoundError, match="lab"):
+        chapters.chapters(book)
+
+
+def test_a_pair_is_the_same_every_time_and_has_no_outputs(tmp_path):
+    path = _chapter(tmp_path, "n = 1", "print(n)")
+    path.write_text(
+        path.read_text() + "\nSee {doc}`the lab <lab>`, {term}`ECE`, {cite:t}`guo2017calibration`, {glue:text}`index.md::n:d`, {math}`x`.\n"
+    )
+    first = chapters.pair(path).read_text()
+    assert chapters.pair(path).read_text() == first == chapters.paired(path)
+    notebook = nbformat.reads(first, as_version=4)
+    nbformat.validate(notebook)
+    assert "google.colab" in notebook.cells[0].source
+    assert [cell.id for cell in notebook.cells] == [f"c{i:03d}" for i in range(len(notebook.cells))]
+    assert all(not cell.outputs for cell in notebook.cells if cell.cell_type == "code")
+    assert notebook.cells[-1].source.endswith("See the lab, ECE, [guo2017calibration], `n:d`, {math}`x`.")
+
+
+def test_the_colab_cell_compiles_and_does_nothing_here(tmp_path):
+    from IPython.core.inputtransformer2 import TransformerManager
+
+    cell = nbformat.reads(chapters.paired(_chapter(tmp_path, "n = 1")), as_version=4).cells[0]
+    code = TransformerManager().transform_cell(cell.source)
+    exec(compile(code, "colab", "exec"), {})  # get_ipython does not exist here: anything it did would fail
+
+
+@pytest.mark.parametrize("chapter", chapters.chapters() if (chapters.ROOT / "_toc.yml").is_file() else [], ids=lambda path: path.stem)
+class TestTheBook:
+    def test_parameters(self, chapter):
+        assert {"profile", "store", "live"} <= set(chapters.parameters(chapter))
+
+    def test_pair_is_up_to_date(self, chapter):
+        paired = chapter.with_suffix(".ipynb")
+        assert paired.is_file(), f"{paired.name} is missing: mixkd.chapters.pair('{chapter.stem}') writes it"
+        assert paired.read_text(encoding="utf-8") == chapters.paired(chapter), f"mixkd.chapters.pair('{chapter.stem}') renews it"
+
+
+def test_fingerprint_follows_content_only(tmp_path):
+    (tmp_path / "a.py").write_text("1")
+    before = chapters.fingerprint(tmp_path)
+    (tmp_path / "a.py").touch()
+    (tmp_path / "__pycache__").mkdir()
+    (tmp_path / "__pycache__" / "a.pyc").write_text("x")
+    assert chapters.fingerprint(tmp_path) == before
+    (tmp_path / "a.py").write_text("2")
+    assert chapters.fingerprint(tmp_path) != before
+    assert chapters.fingerprint(tmp_path / "nothing") == chapters.fingerprint()

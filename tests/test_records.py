@@ -1,0 +1,356 @@
+"""Records: what was written comes back, what was damaged is named, what was not finished does not exist."""
+
+import errno
+import json
+import os
+import pickle
+import shutil
+
+import pandas as pd
+import pytest
+import torch
+from conftest import short, written
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import mixkd.records as records
+from mixkd.measure import calibration
+from mixkd.records import DamagedRecord, Records, RecordStore
+from mixkd.spec import RunSpec, TeacherSpec
+
+FILES = ("record.json", "tensors.safetensors", "model.safetensors", "SHA256SUMS")
+
+
+@pytest.fixture
+def store(tmp_path):
+    return RecordStore(tmp_path / "store")
+
+
+def everything(store):
+    return sorted(str(path.relative_to(store.path)) for path in store.path.rglob("*"))
+
+
+def test_a_record_round_trips(store):
+    spec = short("kd_mixup", tau=4)
+    _, tensors = written(store, spec, draws=3)
+    record = RecordStore(store.path).load(spec.id)
+    assert record.spec == spec
+    assert record.id == spec.id
+    assert record.classes[9] == "class 9"
+    assert record.provenance == {"device": "none"}
+    assert record.curve.equals(pd.DataFrame([{"epoch": 1, "train_loss": 0.5}]))
+    assert record.splits == ("test", "train", "val")
+    for split in record.splits:
+        assert torch.allclose(record.logits(split), tensors[f"logits.{split}"], atol=1e-2)
+        assert torch.equal(record.logits(split).amax(-1), tensors[f"logits.{split}"].amax(-1))
+        assert record.logits(split).dtype == torch.float32
+    assert torch.equal(record.labels(), tensors["labels.test"].repeat(3))
+    assert torch.equal(record.images(), torch.arange(60).repeat(3))
+    probe = record.probe
+    assert torch.allclose(probe.logits, tensors["probe.logits"], atol=1e-2)
+    assert probe.lam.tolist() == pytest.approx([i / 10 for i in range(11)])
+    assert torch.equal(probe.pairs, tensors["probe.pairs"])
+    assert torch.equal(probe.labels, tensors["probe.labels"])
+    assert torch.equal(probe.same_class, probe.labels[:, 0] == probe.labels[:, 1])
+    assert torch.allclose(record.features, tensors["features.test"], rtol=1e-3)
+    assert record.probe_features.shape == (3, 5, 4)
+    assert record.projection is None
+    assert store.verify() == []
+    assert store.weights(spec.id).is_file()
+    assert spec.id in store
+    assert [found.id for found in store] == [spec.id]
+
+
+def test_an_unknown_split_is_told_what_there_is(store):
+    record, _ = written(store, short())
+    with pytest.raises(KeyError, match=r"'tset'.*test, train, val; did you mean 'test'"):
+        record.logits("tset")
+
+
+def answers(n, classes, scale, shift, seed):
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(classes, (n,), generator=generator)
+    logits = torch.randn(n, classes, generator=generator) * scale + shift
+    logits[torch.arange(n), labels] += 2.5 * scale
+    return logits, labels, records._unpack(records._pack({"logits.test": logits}), "logits.test")
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.sampled_from([2, 10, 200]), st.floats(0.1, 30), st.floats(-300, 300), st.integers(0, 99))
+def test_packing_moves_no_confidence_by_more_than_rounding(classes, scale, shift, seed):
+    logits, labels, back = answers(400, classes, scale, shift, seed)
+    exact, stored = (x.double().softmax(-1).amax(-1) for x in (logits, back))
+    assert (exact - stored).abs().max() < 2.5e-4
+    crossed = int(((exact * 15).ceil() != (stored * 15).ceil()).sum())  # ECE jumps where a row changes its bin
+    one, other = calibration.report(logits, labels), calibration.report(back, labels)
+    assert abs(one.ece - other.ece) <= 1e-4 + 2 * crossed / 400
+    assert other.nll == pytest.approx(one.nll, abs=1e-4, rel=1e-4)
+    assert other.accuracy == one.accuracy
+
+
+@pytest.mark.parametrize("classes", [10, 200])
+@pytest.mark.parametrize("scale", [0.5, 1, 2, 4])
+def test_packed_logits_measure_as_the_float32_ones(classes, scale):
+    logits, labels, back = answers(10_000, classes, scale, 5.0, 0)
+    exact, stored = calibration.report(logits, labels), calibration.report(back, labels)
+    assert stored.ece == pytest.approx(exact.ece, abs=1e-4)
+    assert stored.nll == pytest.approx(exact.nll, abs=1e-4)
+
+
+def test_an_absurd_gap_between_logits_stays_finite():
+    back = records._unpack(records._pack({"logits.test": torch.tensor([[0.0, 1e6]])}), "logits.test")
+    assert back.isfinite().all()
+    assert back.argmax() == 1
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("harm", ["changed", "missing", "cut"])
+def test_verify_names_what_is_damaged(store, name, harm):
+    whole, _ = written(store, short())
+    record, _ = written(store, short(seed=1))
+    path = record.path / name
+    content = path.read_bytes()
+    if harm == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(content[:-7] if harm == "cut" else content[:-7] + bytes([content[-7] ^ 1]) + content[-6:])
+    problems = store.verify()
+    assert problems
+    assert str(path) in problems[0] if name != "SHA256SUMS" else str(record.path) in problems[0]
+    assert not any(whole.id in problem for problem in problems)
+    assert len({problem.split(":")[0] for problem in problems}) == len(problems)  # each file once
+
+
+def test_verify_names_two_damaged_files_a_stray_one_and_a_wrong_name(store):
+    record, _ = written(store, short())
+    (record.path / "tensors.safetensors").unlink()
+    (record.path / "record.json").write_text("{}")
+    (record.path / "stray").touch()
+    text = "\n".join(store.verify())
+    for word in ("tensors.safetensors: missing", "record.json: differs", "SHA256SUMS: does not list stray"):
+        assert word in text
+    other, _ = written(store, short(seed=1))
+    other.path.rename(store.path / "0123456789abcdef")
+    assert f"its spec has id {other.id}" in store.verify()[0]
+
+
+def test_verify_finds_a_record_that_has_lost_its_json_and_nobody_trains_it_again(store):
+    spec = short()
+    record, _ = written(store, spec)
+    (record.path / "record.json").unlink()
+    assert store.verify() == [f"{record.path / 'record.json'}: missing"]
+    assert spec.id in store
+    found = store.find([spec])
+    assert len(found) == 0
+    assert "record.json: missing" in found.failed[spec.id]
+    assert f"remove {record.path}" in found.failed[spec.id]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"spec": {}}', '{"spec": {"data": "digits", "arm": "ec"}}', "\x00"])
+def test_a_damaged_record_is_skipped_by_lists_and_named_when_asked_for(store, text):
+    whole, _ = written(store, short())
+    record, _ = written(store, short(seed=1))
+    (record.path / "record.json").write_text(text)
+    assert [found.id for found in store.list()] == [whole.id]
+    with pytest.raises(DamagedRecord, match=r"record\.json: "):
+        store.load(record.id)
+
+
+def test_cut_tensors_are_noticed_before_they_are_read(store):
+    record, _ = written(store, short())
+    path = record.path / "tensors.safetensors"
+    path.write_bytes(path.read_bytes()[:-5])
+    assert len(store.list()) == 0
+    with pytest.raises(DamagedRecord, match=r"tensors\.safetensors: "):
+        store.load(record.id)
+
+
+class Bomb:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+def test_loading_never_unpickles(store, monkeypatch, tmp_path):
+    bomb = pickle.dumps(Bomb(str(tmp_path / "went off")))
+    record, _ = written(store, short())
+
+    def refuse(*_, **__):
+        raise AssertionError("unpickled")
+
+    for name in ("load", "loads", "Unpickler"):
+        monkeypatch.setattr(pickle, name, refuse)
+    monkeypatch.setattr(torch, "load", refuse)
+    Records([RecordStore(store.path).load(record.id)]).frame()
+    (record.path / "tensors.safetensors").write_bytes(bomb)
+    with pytest.raises(DamagedRecord):
+        store.load(record.id)
+    assert not (tmp_path / "went off").exists()
+
+
+def test_what_a_killed_writer_left_is_no_record_and_is_swept(store):
+    record, _ = written(store, short())
+    other, _ = written(store, short(seed=1))
+    for name in (f".{record.id}.abc", f".{record.id}.abc.old", f".{other.id}.abc"):
+        shutil.copytree(record.path, store.path / name)
+    assert store.ids() == sorted([record.id, other.id])
+    assert store.verify() == []
+    store.sweep(record.id)
+    assert everything(store)[0] == f".{other.id}.abc"
+    assert {path.name for path in store.path.iterdir()} == {record.id, other.id, f".{other.id}.abc"}
+
+
+@pytest.mark.parametrize("heavy", [False, True])
+@pytest.mark.parametrize(("where", "call"), [("save_file", 1), ("save_file", 2), ("_sha256", 2), ("_fsync", 1), ("_fsync", 4)])
+def test_a_full_disk_leaves_nothing_behind(store, monkeypatch, where, call, heavy):
+    monkeypatch.setattr(records, "WEIGHTS_CAP", 4 if heavy else 10**6)
+    kept, _ = written(store, short())
+    before = everything(store)
+    real, calls = getattr(records, where), 0
+
+    def full(*arguments):
+        nonlocal calls
+        calls += 1
+        if calls == call:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(*arguments)
+
+    monkeypatch.setattr(records, where, full)
+    with pytest.raises(OSError, match="No space left"):
+        written(store, short(seed=1))
+    calls = 0
+    with pytest.raises(OSError, match="No space left"):
+        written(store, short())  # a record that is there stays as it was
+    assert everything(store) == before
+    assert [found.id for found in store.list()] == [kept.id]
+    assert store.verify() == []
+
+
+def test_replacing_a_record_is_all_or_nothing(store, monkeypatch):
+    record, _ = written(store, short(), seed=0)
+    before = record.logits().clone()
+    real = records.os.rename
+
+    def full(source, target):
+        if str(target) == str(record.path) and not str(source).endswith(".old"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(source, target)
+
+    monkeypatch.setattr(records.os, "rename", full)
+    with pytest.raises(OSError, match="No space"):
+        written(store, short(), seed=1)
+    assert torch.equal(store.load(record.id).logits(), before)
+    monkeypatch.setattr(records.os, "rename", real)
+    written(store, short(), seed=1)
+    assert not torch.equal(store.load(record.id).logits(), before)
+    assert {path.name for path in store.path.iterdir()} == {record.id}
+
+
+def test_large_weights_lie_beside_the_records(store, monkeypatch):
+    light, _ = written(store, short())
+    monkeypatch.setattr(records, "WEIGHTS_CAP", 4)
+    heavy, _ = written(store, short(seed=1))
+    assert store.weights(light.id) == light.path / "model.safetensors"
+    assert store.weights(heavy.id) == store.path / ".weights" / f"{heavy.id}.safetensors"
+    assert not (heavy.path / "model.safetensors").exists()
+    assert store.verify() == []
+    assert len(store.list()) == 2
+    store.weights(heavy.id).unlink()
+    assert store.weights(heavy.id) is None
+
+
+def test_a_store_can_be_read_by_others(store):
+    record, _ = written(store, short())
+    assert [path.stat().st_mode & 0o444 for path in record.path.iterdir()] == [0o444] * 4
+
+
+def test_load_by_a_beginning(store):
+    ids = [written(store, short(seed=seed))[0].id for seed in range(20)]  # twenty ids: two begin alike
+    shared = next(letter for letter in "0123456789abcdef" if sum(id.startswith(letter) for id in ids) > 1)
+    assert store.load(ids[0]).id == ids[0]
+    assert store.load(ids[0][:12]).id == ids[0]
+    with pytest.raises(KeyError, match=r"begin so.*20 records"):
+        store.load(shared)
+    with pytest.raises(KeyError, match="'xyz': none in"):
+        store.load("xyz")
+
+
+def test_an_empty_store_is_empty(store):
+    assert store.ids() == []
+    assert store.verify() == []
+    assert len(store.list()) == 0
+    assert store.list().frame().empty
+    assert "" not in store
+
+
+def test_frame_compares_the_same_rows_of_each_data_set(store):
+    many, _ = written(store, short(test_draws=4), draws=4)
+    few, _ = written(store, short(seed=1), draws=2, seed=1)
+    other, _ = written(store, RunSpec(data="gaussians", arm="ce", student="mlp16"), images=30)
+    frame = store.list().frame().set_index("id")
+    assert frame.n[many.id] == frame.n[few.id] == 120
+    assert frame.n[other.id] == 30
+    exact = calibration.report(many.logits()[:120], many.labels()[:120])
+    assert frame.nll[many.id] == exact.nll != many.report().nll
+    assert frame.temperature[many.id] == many.temperature
+    scaled = calibration.report(many.logits()[:120], many.labels()[:120], temperature=many.temperature)
+    assert frame.ts_ece[many.id] == scaled.ece
+    assert frame.ts_nll[many.id] < frame.nll[many.id]  # made-up answers are overconfident
+
+
+def test_frame_columns_say_what_the_run_was(store):
+    teacher = TeacherSpec(model="cnn32", arm="mixup", seed=2, temperature="fitted")
+    spec, plain = short("kd_mixup", tau="std", teacher=teacher, train_size=100), short("ce")
+    for each in (spec, plain):
+        written(store, each)
+    frame = store.find([spec, plain]).frame()
+    row = frame.iloc[0]
+    assert row[["arm", "teacher", "teacher_arm", "teacher_seed", "teacher_temperature", "tau", "alpha"]].tolist() == [
+        "kd_mixup", "cnn32", "mixup", 2, "fitted", "std", 1.0,
+    ]  # fmt: skip
+    assert frame.iloc[1].alpha == 0
+    assert frame.iloc[1][["teacher", "tau", "smoothing"]].isna().all()
+
+
+def test_select(store):
+    specs = [short("ce"), short("kd", tau=2), short("kd", tau=4), short("kd", tau="std"), short("mixup", alpha=0.4)]
+    for spec in specs:
+        written(store, spec)
+    found = store.find(specs)
+    assert len(found.select(arm="kd")) == 3
+    assert [record.spec.tau for record in found.select(arm="kd", tau=4.0)] == [4.0]
+    assert [record.spec.tau for record in found.select(tau="std")] == ["std"]
+    assert [record.spec.arm for record in found.select(alpha=0)] == ["ce", "kd", "kd", "kd"]
+    assert len(found.select(teacher="cnn16", teacher_seed=0)) == 3
+    assert len(found.select(arm="nothing of the kind")) == 0
+    assert isinstance(found[1:3], Records)
+    with pytest.raises(KeyError, match=r"'taau'.*did you mean 'tau'"):
+        found.select(taau=2)
+    with pytest.raises(KeyError, match="select by data, arm"):
+        Records([]).select(colour="red")
+
+
+def test_find_keeps_the_order_and_says_what_is_missing(store):
+    a, b, c = (short(seed=seed) for seed in range(3))
+    for spec in (a, b):
+        written(store, spec)
+    found = store.find([b, c, a, b])
+    assert [record.id for record in found] == [b.id, a.id]
+    assert found.failed == {c.id: "missing"}
+
+
+def test_no_path_and_no_metric_is_kept(store):
+    record, _ = written(store, short())
+    kept = json.loads((record.path / "record.json").read_text())
+    assert set(kept) == {"format", "id", "spec", "classes", "lam", "curve", "provenance"}
+    assert str(store.path) not in (record.path / "record.json").read_text()
+
+
+def test_the_committed_store_is_the_repositorys_or_an_error_that_helps(monkeypatch, tmp_path):
+    monkeypatch.setattr(records, "__file__", str(tmp_path / "mixkd" / "records.py"))
+    with pytest.raises(FileNotFoundError, match=r"come with the repository.*pip install -e"):
+        RecordStore("committed")
+    (tmp_path / "book" / "records").mkdir(parents=True)
+    assert RecordStore("committed").path == tmp_path / "book" / "records"

@@ -1,0 +1,427 @@
+"""From specs to records: teachers first, each run once whoever asks, the same bits anywhere, and no harm from a kill."""
+
+import errno
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import CPU, short
+from loky import ProcessPoolExecutor
+from PIL import Image
+
+import mixkd.records
+import mixkd.runs as runs
+from mixkd.records import RecordStore
+from mixkd.runs import Machine, collect, run
+from mixkd.spec import RunSpec, TeacherSpec
+
+PLAN = [
+    short("ce"),
+    short("kd"),
+    short("kd_mixup"),
+    short("kd_noise", teacher=TeacherSpec(model="cnn16", epochs=10)),
+    short("kd", seed=1, teacher=TeacherSpec(model="cnn16", temperature="fitted", temperature_spread=0.3)),
+    short("kd_mixup", seed=1, teacher=TeacherSpec(model="cnn16", seed=1)),
+]
+TEACHERS = {spec.id: spec.teacher_run().id for spec in PLAN if spec.teacher}
+
+
+def bits(store):
+    return {id: (store.path / id / "tensors.safetensors").read_bytes() for id in store.ids()}
+
+
+def log_training(path):
+    """From now on, this process notes the id of every run it trains."""
+    real = runs.train_cohort
+
+    def logged(specs, *arguments, **options):
+        with open(path, "a") as log:
+            log.write("".join(f"{spec.id}\n" for spec in specs))
+        return real(specs, *arguments, **options)
+
+    runs.train_cohort = logged
+
+
+@pytest.fixture
+def trained_ids(tmp_path, monkeypatch):
+    """A function that says which ids were trained, in order; other processes may write to its log too."""
+    path = tmp_path / "log"
+    path.touch()
+    monkeypatch.setattr(runs, "train_cohort", runs.train_cohort)
+    log_training(path)
+    ids = lambda: path.read_text().split()  # noqa: E731
+    ids.path = path
+    return ids
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    """The plan, trained in this process."""
+    store = RecordStore(tmp_path_factory.mktemp("reference"))
+    records = collect(PLAN, store, workers=0, machine=CPU, progress=False)
+    assert not records.failed
+    return store
+
+
+def quietly(specs, store, machine=CPU):
+    return collect(specs, store, workers=0, machine=machine, progress=False)
+
+
+# --- what is trained, and when ----------------------------------------------------------------------------------------
+
+
+def test_teachers_come_first_every_run_once_and_a_second_call_trains_nothing(tmp_path, trained_ids):
+    records = quietly([*PLAN, PLAN[1], PLAN[0]], tmp_path / "store")
+    ids = trained_ids()
+    assert len(ids) == len(set(ids)) == len(PLAN) + len(set(TEACHERS.values()))
+    for student, teacher in TEACHERS.items():
+        assert ids.index(teacher) < ids.index(student)
+    assert [record.spec for record in records] == PLAN  # their order, without repeats
+    again = quietly(PLAN, tmp_path / "store")
+    assert trained_ids() == ids
+    assert [record.id for record in again] == [record.id for record in records]
+    assert not again.failed
+    assert not list((tmp_path / "store" / ".checkpoints").glob("*"))
+
+
+def test_two_workers_train_the_same_bits_and_a_shared_teacher_once(tmp_path, reference, trained_ids):
+    store = RecordStore(tmp_path / "store")
+    with ProcessPoolExecutor(2, initializer=log_training, initargs=(trained_ids.path,)) as executor:
+        records = collect(PLAN, store, machine=CPU, progress=False, executor=executor)
+    assert not records.failed
+    ids = trained_ids()
+    assert len(ids) == len(set(ids)) == len(store.ids())
+    for student, teacher in TEACHERS.items():
+        assert ids.index(teacher) < ids.index(student)
+    assert bits(store) == bits(reference)
+
+
+CONCURRENT = """
+import pathlib, sys, time
+sys.path.insert(0, {tests!r})
+import test_runs
+test_runs.log_training({log!r})
+pathlib.Path({ready!r}).touch()
+while not pathlib.Path({go!r}).exists():
+    time.sleep(.005)
+records = test_runs.quietly(test_runs.PLAN, {store!r})
+sys.exit(len(records.failed))
+"""
+
+
+def test_two_processes_on_one_store_train_every_run_once(tmp_path, reference, trained_ids):
+    names = {name: str(tmp_path / name) for name in ("ready", "go", "store")}
+    code = CONCURRENT.format(tests=str(Path(__file__).parent), log=str(trained_ids.path), **names)
+    with subprocess.Popen([sys.executable, "-c", code]) as other:
+        while not Path(names["ready"]).exists():
+            assert other.poll() is None
+            time.sleep(0.01)
+        Path(names["go"]).touch()
+        mine = quietly(PLAN, names["store"])
+        assert other.wait(120) == 0
+    assert len(mine) == len(PLAN)
+    assert len(trained_ids()) == len(set(trained_ids()))
+    assert bits(RecordStore(names["store"])) == bits(reference)
+
+
+def test_the_cohorts_share_a_teacher_and_are_of_even_size():
+    specs = [short("kd", tau=tau) for tau in range(1, 20)] + [short("ce"), short("kd", seed=1)]
+    cohorts = runs._cohorts(specs)
+    assert sorted(spec.id for cohort in cohorts for spec in cohort) == sorted(spec.id for spec in specs)
+    assert all(len({spec.cohort() for spec in cohort}) == 1 for cohort in cohorts)
+    assert sorted(len(cohort) for cohort in cohorts) == [1, 6, 7, 7]
+
+
+def test_run_finds_or_trains(tmp_path, trained_ids):
+    spec = short()
+    first = run(spec, tmp_path, CPU, progress=False)
+    assert (first.spec, trained_ids()) == (spec, [spec.id])
+    assert run(spec, tmp_path, CPU, progress=False).id == spec.id
+    assert len(trained_ids()) == 1
+
+
+def test_provenance_says_where_a_record_came_from(reference):
+    noise = reference.load(PLAN[3].id)
+    said = noise.provenance
+    assert said["sigma"] > 0
+    assert said["teacher"] == TEACHERS[noise.id]
+    assert (said["precision"], said["threads"], said["torch"]) == ("fp32", 1, torch.__version__)
+    assert noise.projection is None
+    spread = reference.load(PLAN[4].id)
+    assert len(spread.projection) == 897
+    assert "teacher" not in reference.load(PLAN[0].id).provenance
+
+
+def test_threads_are_left_as_they_were(tmp_path):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        record = run(short(), tmp_path, CPU, progress=False)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+    assert record.provenance["threads"] == 1
+
+
+# --- what goes wrong --------------------------------------------------------------------------------------------------
+
+
+def test_a_diverging_run_is_named_and_the_others_complete(tmp_path):
+    good, bad = short("ce"), short("kd", lr=1e18, optimizer="sgd", teacher=TeacherSpec(model="cnn16", lr=0.01))
+    records = quietly([good, bad], tmp_path)
+    assert [record.spec for record in records] == [good]
+    assert list(records.failed) == [bad.id]
+    assert "the loss is" in records.failed[bad.id]
+    assert bad.id not in RecordStore(tmp_path)
+    with pytest.raises(RuntimeError, match="the loss is"):
+        run(bad, tmp_path, CPU, progress=False)
+
+
+def test_students_of_a_diverging_teacher_are_named_and_the_others_complete(tmp_path):
+    lost = TeacherSpec(model="cnn16", lr=1e18)
+    fields = {"optimizer": "sgd", "lr": 0.05}
+    bad = [short(arm, teacher=lost, **fields) for arm in ("kd", "kd_mixup")]
+    good = [short("ce", **fields), short("kd", **fields)]
+    records = quietly([*bad, *good], tmp_path)
+    assert [record.spec for record in records] == good
+    assert set(records.failed) == {spec.id for spec in bad}
+    for spec in bad:
+        assert "its teacher was not made" in records.failed[spec.id]
+        assert spec.teacher_run().id in records.failed[spec.id]
+
+
+def test_a_control_that_cannot_be_built_is_named_and_the_others_complete(tmp_path, monkeypatch):
+    monkeypatch.setattr("mixkd.teachers.SIGMA_MAX", 1e-3)
+    noise, other = short("kd_noise"), short("kd")
+    wild = short("kd_mixup", teacher=TeacherSpec(model="cnn16", temperature_spread=60))
+    records = quietly([noise, wild, other], tmp_path)
+    assert [record.spec for record in records] == [other]
+    assert "kd_noise does not exist for this teacher" in records.failed[noise.id]
+    assert "temperature_spread = 60" in records.failed[wild.id]
+
+
+def test_a_network_that_answers_nan_makes_no_record(tmp_path, monkeypatch):
+    real = runs.evaluate
+
+    def broken(model, data):
+        return {name: tensor * float("nan") if name == "logits.test" else tensor for name, tensor in real(model, data).items()}
+
+    monkeypatch.setattr(runs, "evaluate", broken)
+    records = quietly([short()], tmp_path)
+    assert "NaN" in records.failed[short().id]
+    assert RecordStore(tmp_path).ids() == []
+
+
+@pytest.mark.parametrize("name", ["record.json", "tensors.safetensors", "model.safetensors"])
+def test_a_damaged_teacher_is_named_and_not_trained_again(tmp_path, trained_ids, name):
+    run(PLAN[1], tmp_path / "store", CPU, progress=False)
+    path = tmp_path / "store" / TEACHERS[PLAN[1].id] / name
+    path.write_bytes(path.read_bytes()[:50])
+    before = trained_ids()
+    other = short("mixup")
+    records = quietly([PLAN[1], PLAN[2], other], tmp_path / "store")
+    assert [record.spec for record in records] == [PLAN[1], other]
+    assert str(path) in records.failed[PLAN[2].id]
+    assert trained_ids() == [*before, other.id]
+
+
+def test_a_damaged_record_is_named_and_not_trained_again(tmp_path, trained_ids):
+    record = run(short(), tmp_path / "store", CPU, progress=False)
+    (record.path / "tensors.safetensors").unlink()
+    records = quietly([short(), short(seed=1)], tmp_path / "store")
+    assert [found.spec.seed for found in records] == [1]
+    assert f"remove {record.path}" in records.failed[record.id]
+    assert trained_ids() == [short().id, short(seed=1).id]
+
+
+def test_a_teacher_without_its_weights_is_trained_again_to_the_same_bits(tmp_path, monkeypatch):
+    monkeypatch.setattr(mixkd.records, "WEIGHTS_CAP", 4)
+    store = RecordStore(tmp_path)
+    quietly([PLAN[1]], store)
+    before = bits(store)
+    store.weights(TEACHERS[PLAN[1].id]).unlink()
+    assert not quietly([PLAN[2]], store).failed
+    after = bits(store)
+    assert {id: after[id] for id in before} == before
+    assert store.verify() == []
+
+
+def test_a_full_disk_stops_the_work_and_it_continues_when_there_is_room(tmp_path, monkeypatch):
+    real = mixkd.records.save_file
+
+    def full(tensors, path):
+        if Path(path).name == "tensors.safetensors":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(tensors, path)
+
+    monkeypatch.setattr(mixkd.records, "save_file", full)
+    with pytest.raises(OSError, match="No space left"):
+        quietly([short()], tmp_path)
+    assert not [path for path in tmp_path.iterdir() if path.name not in (".locks", ".checkpoints")]
+    monkeypatch.setattr(mixkd.records, "save_file", real)
+    assert len(quietly([short()], tmp_path)) == 1
+
+
+@pytest.mark.parametrize(
+    ("spec", "machine", "words"),
+    [
+        (short("kd", teacher=TeacherSpec(model="cnn17")), CPU, "'cnn17'.*did you mean 'cnn16'"),
+        (short(batch_size=601), CPU, "batch_size = 601.*600 training images of digits"),
+        (short(augment="crop_flip"), CPU, "crop_flip.*16 px"),
+        (short(image_size=32), CPU, "image_size = 32.*8 px"),
+        (short(train_size=601), CPU, "train_size = 601.*to 600"),
+        (RunSpec(data="gaussians", arm="ce", student="cnn8"), CPU, "cnn8 takes images"),
+        (RunSpec(data="gaussians", arm="ce", student="mlp16", augment="flip"), CPU, "flip.*images"),
+        (short(), Machine(device="gpu"), "'gpu': must be one of auto, cpu, cuda"),
+        (short(), Machine(device="cpu", precision="fp8"), "'fp8': must be one of auto, fp32"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_before_anything_trains(tmp_path, trained_ids, spec, machine, words):
+    with pytest.raises(ValueError, match=words):
+        quietly([short(seed=9), spec], tmp_path / "store", machine)
+    assert trained_ids() == []
+
+
+def test_workers_are_counted_from_zero(tmp_path):
+    with pytest.raises(ValueError, match="workers = -1: must be 0"):
+        collect([short()], tmp_path, workers=-1, machine=CPU)
+
+
+# --- folders ----------------------------------------------------------------------------------------------------------
+
+
+def make_folder(path, per_class=6, test_per_class=3):
+    colours = random.Random(0)
+    for part, count in (("train", per_class), ("test", test_per_class)):
+        for label in ("cat", "dog"):
+            (path / part / label).mkdir(parents=True)
+            for i in range(count):
+                Image.new("RGB", (12, 10), colours.randbytes(3).hex().join(("#", ""))).save(path / part / label / f"{i}.png")
+    return path
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setattr("mixkd.data.CACHE", tmp_path / "cache")
+
+
+FOLDER = {"student": "cnn8", "arm": "ce", "image_size": 8, "batch_size": 5, "epochs": 1}
+
+
+def test_a_folder_is_known_by_its_content_not_by_its_place(tmp_path, cache, trained_ids):
+    here, there = make_folder(tmp_path / "here" / "pets"), tmp_path / "there" / "pets"
+    record = quietly([RunSpec(data=f"folder:{here}", **FOLDER)], tmp_path / "store")[0]
+    assert record.spec.data.startswith("folder:pets@")
+    assert record.classes == ("cat", "dog")
+    for file in ("record.json", "SHA256SUMS"):
+        assert str(tmp_path) not in (record.path / file).read_text()
+    there.parent.mkdir()
+    here.rename(there)
+    again = [RunSpec(data=f"folder:{there}", **FOLDER), record.spec]
+    found = quietly(again, tmp_path / "store", Machine(root=str(there.parent), device="cpu"))
+    assert {one.id for one in found} == {record.id}
+    assert trained_ids() == [record.id]
+
+
+def test_a_folder_with_nothing_to_mix_is_refused_before_anything_trains(tmp_path, cache, trained_ids):
+    path = make_folder(tmp_path / "few", test_per_class=1)
+    with pytest.raises(ValueError, match="few: one test image in each class"):
+        quietly([RunSpec(data=f"folder:{path}", **FOLDER)], tmp_path / "store")
+    assert trained_ids() == []
+
+
+# --- kill -9 ----------------------------------------------------------------------------------------------------------
+
+KILLED = """
+import sys
+sys.path.insert(0, {tests!r})
+import test_runs
+from mixkd.runs import Machine, collect
+if __name__ == "__main__":
+    machine = Machine(device="cpu", checkpoint_seconds=0.02)
+    collect(test_runs.PLAN, {store!r}, workers=2, machine=machine, progress=False)
+"""
+
+
+def begin(script, store):
+    script.write_text(KILLED.format(tests=str(Path(__file__).parent), store=str(store.path)))
+    return subprocess.Popen([sys.executable, str(script)], start_new_session=True)
+
+
+def living(session):
+    """The processes of a session that are not zombies."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, _, its_session = stat.read_text().rpartition(")")[2].split()[:4]
+        except OSError:
+            continue
+        if int(its_session) == session and state != "Z":
+            found.append(int(stat.parent.name))
+    return found
+
+
+def kill(process, store):
+    """Kill the parent alone, as the kernel would; its workers end by themselves, and harm nothing meanwhile."""
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    deadline = time.monotonic() + 30
+    while living(process.pid):
+        assert store.verify() == []
+        assert time.monotonic() < deadline, f"workers outlive their parent: {living(process.pid)}"
+        time.sleep(0.02)
+    assert store.verify() == []
+    store.list().frame()
+
+
+def wait_for(process, condition):
+    deadline = time.monotonic() + 120
+    while process.poll() is None and not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for workers in /proc")
+
+
+@needs_proc
+def test_a_killed_reproduction_resumes_to_the_same_bits(tmp_path, reference, trained_ids):
+    store = RecordStore(tmp_path / "store")
+    process = begin(tmp_path / "killed.py", store)
+    wait_for(process, lambda: list((store.path / ".checkpoints").glob("*.pt")) and store.ids())
+    kill(process, store)
+    done = store.ids()
+    assert not quietly(PLAN, store).failed
+    assert bits(store) == bits(reference)
+    assert not set(done) & set(trained_ids())
+    assert {path.name for path in store.path.iterdir()} == {*store.ids(), ".locks", ".checkpoints"}  # and nothing half written
+    assert not list((store.path / ".checkpoints").iterdir())
+
+
+@needs_proc
+@pytest.mark.slow
+def test_kills_at_random_moments_never_leave_a_bad_record(tmp_path, reference):
+    moments = random.Random(0)
+    for round in range(4):
+        store = RecordStore(tmp_path / f"store{round}")
+        for _ in range(6):
+            process = begin(tmp_path / "killed.py", store)
+            known = len(store.ids())
+            if moments.random() < 0.5:
+                wait_for(process, lambda known=known, store=store: len(store.ids()) > known)
+            else:
+                wait_for(process, lambda store=store: list((store.path / ".checkpoints").glob("*")))
+            time.sleep(moments.uniform(0, 0.3))
+            finished = process.poll() is not None
+            kill(process, store)
+            if finished:
+                break
+        process = begin(tmp_path / "killed.py", store)
+        assert process.wait(300) == 0
+        assert bits(store) == bits(reference)
+        assert store.verify() == []
