@@ -343,7 +343,20 @@ def _judge_propagation(evidence: Evidence) -> Verdict:
         stated.append(_same(f"log T* of the student, scaled teacher {other} - {first}", interval, LOG_TEMPERATURE_MARGIN))
     what = "confidence follows the teacher's input-dependent temperature (slope of log-odds over - log T(x))"
     rivals = [compare(what, _over(_followed(evidence)))]
-    return _verdict(evidence, "f", stated, rivals)
+    scaled = [teacher.report().accuracy for model in evidence.profile.teachers if (teacher := _first_teacher(evidence, model)) is not None]
+    note = (
+        f"The scaled teachers, one of each capacity, are right on {', '.join(f'{accuracy:.3f}' for accuracy in scaled)} of the test images: "
+        "how far apart they lie is how far the second condition was tested."
+        if scaled
+        else ""
+    )
+    return _verdict(evidence, "f", stated, rivals, note)
+
+
+def _first_teacher(evidence: Evidence, model: str) -> Record | None:
+    """The teacher of a capacity with the smallest seed that is there."""
+    found = [record for record in evidence.records("teachers") if record.spec.student == model and record.spec.arm == "ce"]
+    return min(found, key=lambda record: record.spec.seed, default=None)
 
 
 def _same(what: str, interval: Interval, margin: float) -> Comparison:
@@ -462,7 +475,8 @@ def _judge_overconfidence(evidence: Evidence) -> Verdict:
         f"{'resolvable' if resolvable else 'unresolvable'} with this many test images."
     )
     if not resolvable and outcome == "not supported":
-        note += " The overconfidence error of kd_mixup lies so far above that floor that less than a factor of ten can be told all the same."
+        note += " The overconfidence error of kd_mixup lies so far above that floor that less than a factor of ten "
+            "can be told all the same."
     return _verdict(evidence, "e", stated, rivals, note)
 
 
@@ -626,7 +640,8 @@ CLAIMS: Mapping[str, Claim] = {
             "The student becomes more linear between examples than its teacher.",
             "log ratio of non-linearity, teacher over student, in logit space, at matched clean entropy (either one tempered), and each at "
             "its NLL-optimal temperature",
-            "supported when all four 95 % t intervals lie above 0, not supported when all lie at or below it; if the scalings disagree, unresolved",
+            "supported when all four 95 % t intervals lie above 0, not supported when all lie at or below it; if the scalings disagree, "
+            "unresolved",
             "kd, mixup, self-distillation, a wider student, twice the steps",
             "04-student-linearity",
             ("linearity",),

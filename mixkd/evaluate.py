@@ -15,7 +15,7 @@ from mixkd.vicinal import LAM_GRID, probe_pairs
 
 PROBE_PAIRS = 200
 FEATURE_PAIRS = 100
-FEATURE_ROWS = {"digits": 300}
+FEATURE_ROWS = {"digits": 200}
 FEATURE_ROWS_DEFAULT = 500
 FEATURE_LAMS = (0.0, 0.5, 1.0)
 

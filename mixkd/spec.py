@@ -213,7 +213,7 @@ class RunSpec(_Spec):
     warmup: Annotated[float, Field(ge=0)] = 0.0
     milestones: tuple[Annotated[int, Field(ge=1)], ...] = ()
     decay: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    test_draws: Annotated[int, Field(ge=1, le=MAX_TEST_DRAWS)] = 4
+    test_draws: Annotated[int, Field(ge=1, le=MAX_TEST_DRAWS)] = 2
     seed: Annotated[int, Field(ge=0)] = 0
 
     @model_validator(mode="after")
@@ -271,8 +271,6 @@ class RunSpec(_Spec):
         fields |= {name: value for name, value in own.items() if value is not None} | {"student": teacher.model}
         if fields.get("train_size") == "all":
             del fields["train_size"]
-        if self.data == "digits":
-            fields["test_draws"] = MAX_TEST_DRAWS
         return build_spec(fields, {})
 
     def cohort(self) -> str:

@@ -26,7 +26,7 @@ class TestTruth:
         for pair, frame in enumerate(figure.frames):
             for trace, p in zip(frame.data, self.answers().values(), strict=True):
                 assert list(trace.y) == list(p[:, pair])
-        assert [trace.y for trace in figure.data] == [trace.y for trace in figure.frames[0].data]
+        assert [list(trace.y) for trace in figure.data] == [list(trace.y) for trace in figure.frames[0].data]
         assert figure.data[0].name == "exact posterior"
 
     def test_one_pair_needs_no_slider(self):
@@ -74,7 +74,7 @@ class TestPublished:
         assert len(plot.table) == 5
 
     def test_area_is_the_share(self):
-        sizes = np.array([trace for trace in published(self.tables()).figure.data if trace.mode == "markers"][0].marker.size)
+        sizes = np.array(next(trace for trace in published(self.tables()).figure.data if trace.mode == "markers").marker.size)
         assert ((sizes - 6) ** 2 / ((sizes - 6) ** 2).sum()).tolist() == pytest.approx([0.25, 0.75])
 
     def test_points_are_named_and_the_identity_covers_them(self):

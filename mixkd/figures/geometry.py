@@ -56,7 +56,7 @@ def class_map(models: Mapping[int, Mapping[str, Any]]) -> Plot | Html:
     figure.add_traces(frames[seeds[0]])
     sides = [side for traces in frames.values() for trace in traces for side in (trace.x, trace.y)]
     reach = 1.15 * max(abs(value) for side in sides for value in side if value is not None)
-    figure.update_layout(theme.layout(height=70 + 270 * rows, showlegend=False, margin={"l": 8, "r": 8, "t": 30, "b": 8}))
+    figure.update_layout(theme.layout(height=70 + 240 * rows, showlegend=False, margin={"l": 8, "r": 8, "t": 30, "b": 8}))
     for i in range(1, len(arms) + 1):
         plain = {"range": [-reach, reach], "showticklabels": False, "ticks": "", "zeroline": False}
         n = _nth(i)
@@ -67,7 +67,7 @@ def class_map(models: Mapping[int, Mapping[str, Any]]) -> Plot | Html:
         now = {"mode": "immediate", "frame": {"duration": 0, "redraw": True}, "transition": {"duration": 0}}
         steps = [{"label": str(seed), "method": "animate", "args": [[str(seed)], now]} for seed in seeds]
         slider = {"active": 0, "currentvalue": {"prefix": "seed "}, "pad": {"t": 14}, "steps": steps}
-        figure.update_layout(height=150 + 270 * rows, sliders=[slider])
+        figure.update_layout(height=150 + 240 * rows, sliders=[slider])
     label = "Maps of the class means of each model, turned onto the teacher's"
     return Plot(figure, label=label, reading=READING, table=pd.DataFrame(table))
 

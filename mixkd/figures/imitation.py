@@ -96,7 +96,7 @@ def imitation(
         subplot_titles=titles,
         shared_xaxes=False,
         horizontal_spacing=0.06,
-        vertical_spacing=0.34 / (rows + 1),
+        vertical_spacing=0.42 / (rows + 1),
     )
     table = []
     for row, measure in enumerate(measures, start=1):

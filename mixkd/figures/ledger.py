@@ -93,6 +93,9 @@ def verdict(judged: Judged) -> Html:
     if judged.stated:
         first = judged.stated[0]
         sentences.append(f"{first.what[0].upper()}{first.what[1:]}: {_number(first)}.")
+        unmet = [c for c in judged.stated[1:] if c.outcome != "supported"]
+        if unmet:
+            sentences.append("Conditions not met: " + "; ".join(f"{c.what}, {_number(c)}, {c.outcome}" for c in unmet) + ".")
     if judged.attributed != judged.as_stated or judged.attributed != "supported":
         weak = [c for c in judged.rivals if c.outcome != "supported"]
         if weak:

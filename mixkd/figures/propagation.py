@@ -38,8 +38,9 @@ TEMPERATURES = (
 )
 FOLLOWED = (
     "Test images are sorted by how much steeper (right) or softer (left) the teacher was made on them, and cut into groups of equal "
-    "size. Up means surer than the sibling student whose teacher was left alone. Pale lines are seeds, bars 95 % t intervals; the "
-    "dashed line is the teacher itself: what a student that followed it whole would show."
+    "size. Height is the change in the log-odds of the confidence: up means surer than the sibling student whose teacher was left "
+    "alone. Pale lines are seeds, bars 95 % t intervals; the dashed line is the teacher itself: what a student that followed it "
+    "whole would show."
 )
 
 
@@ -95,7 +96,7 @@ def capacity(
     if margin:
         figure.add_hrect(y0=-100 * margin, y1=100 * margin, line_width=0, fillcolor=theme.translucent(theme.NEUTRAL, 0.14), layer="below")
     figure.update_layout(theme.layout(height=440))
-    figure.update_xaxes(tickvals=list(range(len(places))), ticktext=words, range=[-0.5, len(places) - 0.5], showgrid=False)
+    figure.update_xaxes(tickvals=list(range(len(places))), ticktext=words, range=[-0.5, len(places) - 0.5], showgrid=False, zeroline=False)
     figure.update_yaxes(title={"text": f"accuracy − {theme.look(baseline).label}, points"}, zeroline=False)
     label = f"Accuracy minus that of {theme.look(baseline).label}, by teacher capacity, paired by seed"
     return Plot(figure, label=label, reading=CAPACITY, table=pd.DataFrame(rows))
@@ -209,9 +210,9 @@ def propagation(frame: pd.DataFrame, model: str, *, margin: float = 0.0) -> Plot
     ticks = [0.25, 0.35, 0.5, 0.7, 1, 1.4, 2, 2.8, 4, 5.6, 8]
     log = {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
     figure.update_xaxes(**log)
-    figure.update_xaxes(title={"text": "temperature the teacher needs, T*"}, row=2, col=1)
-    figure.update_yaxes(title={"text": "temperature the student needs, T*"}, row=1, col=1, **log)
-    figure.update_yaxes(title={"text": "accuracy change, points"}, zeroline=False, row=2, col=1)
+    figure.update_xaxes(title={"text": "temperature T* the teacher needs"}, row=2, col=1)
+    figure.update_yaxes(title={"text": "T* the student needs"}, row=1, col=1, **log)
+    figure.update_yaxes(title={"text": "accuracy, points"}, zeroline=False, row=2, col=1)
     return Plot(
         figure,
         label="The student's NLL-optimal temperature against its teacher's, and the student's accuracy",
@@ -295,8 +296,8 @@ def followed(students: Iterable[tuple[Any, Any, Any]], *, groups: int = 10) -> P
     )
     figure.add_hline(y=0, line={"color": theme.NEUTRAL, "width": 1})
     figure.update_layout(theme.layout(height=400))
-    figure.update_xaxes(title={"text": "how much steeper the teacher was made on the image, −ln T(x)"}, zeroline=False)
-    figure.update_yaxes(title={"text": "change in log-odds of the confidence"}, zeroline=False)
+    figure.update_xaxes(title={"text": "teacher made steeper by −ln T(x)"}, zeroline=False)
+    figure.update_yaxes(title={"text": "change in log-odds"}, zeroline=False)
     table = pd.DataFrame(
         [{"−ln T(x)": at, "student": mean, "low": low, "high": high} for at, (mean, low, high) in zip(x, intervals, strict=True)]
     )

@@ -37,8 +37,8 @@ READING = (
     "slider changes the teacher."
 )
 READING_ALONG = (
-    "The line is the mean over teachers, the band its 95 % t interval. The ends, λ = 0 and λ = 1, are clean "
-    "images: what lies between them and below them is what mixing costs."
+    "The line is the mean over teachers or pairs of them, the band its 95 % t interval. The ends, λ = 0 and λ = 1, are clean images; "
+    "what differs between them is what mixing changes."
 )
 
 

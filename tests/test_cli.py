@@ -1,0 +1,309 @@
+"""The command line: what is wrong is said before anything trains, what is right leaves a record."""
+
+import io
+import json
+import random
+import subprocess
+import sys
+import zipfile
+
+import pytest
+from conftest import short, written
+from PIL import Image
+
+import mixkd.runs as runs
+from mixkd.cli import main
+from mixkd.records import RecordStore
+from mixkd.spec import ARMS, RunSpec, TeacherSpec
+
+SIZE = ["--image-size", "8", "--augment", "none", "--batch-size", "4", "--device", "cpu"]
+
+
+def images(part, label, count, colours):
+    for i in range(count):
+        content = io.BytesIO()
+        Image.frombytes("RGB", (9, 10), colours.randbytes(270)).save(content, "JPEG")
+        yield f"{part}/{label}/{i}.jpg", content.getvalue()
+
+
+def make_zip(path, labels=("cat", "dog"), train=8, test=4, changes=()):
+    """An ImageFolder in a zip; ``changes`` maps a file to its content, or to None to leave it out."""
+    colours = random.Random(0)
+    files = {name: content for label in labels for name, content in images("train", label, train, colours)}
+    files |= {name: content for label in labels for name, content in images("test", label, test, colours)}
+    files |= dict(changes)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            if content is not None:
+                archive.writestr(name, content)
+    return path
+
+
+@pytest.fixture
+def pets(tmp_path, monkeypatch):
+    monkeypatch.setattr("mixkd.data.CACHE", tmp_path / "cache")
+    return make_zip(tmp_path / "pets.zip")
+
+
+@pytest.fixture
+def nothing_trains(monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("training began")
+
+    monkeypatch.setattr(runs, "train_cohort", refuse)
+
+
+def fails(capsys, *arguments):
+    """The message of a command that ends with status 2 and no traceback."""
+    try:
+        status = main([*arguments])
+    except SystemExit as stop:  # argparse
+        status = stop.code
+    out, error = capsys.readouterr()
+    assert status == 2
+    assert "Traceback" not in error
+    assert out == ""
+    return error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--arm", "kd_mixpu"], ["'kd_mixpu'", *ARMS, "did you mean 'kd_mixup'"]),
+        (["--arm", "kd_mixpu", "--teacher", "cnn16", "--tau", "2"], ["'kd_mixpu'", "did you mean 'kd_mixup'"]),
+        (["--data", "digit"], ["'digit'", "cifar10", "folder:PATH", "did you mean 'digits'"]),
+        (["--tau", "0"], ["tau = '0'", "greater than 0", "std"]),
+        (["--tau", "-1.5"], ["tau = '-1.5'", "greater than 0"]),
+        (["--tau", "sdt"], ["tau = 'sdt'", "did you mean 'std'"]),
+        (["--tau", "nan"], ["tau = 'nan'", "finite"]),
+        (["--alpha", "-1"], ["alpha = '-1'", "greater than or equal to 0"]),
+        (["--partial", "1.1"], ["partial = '1.1'", "less than or equal to 1"]),
+        (["--epochs", "0"], ["epochs = '0'", "greater than or equal to 1"]),
+        (["--epochs", "many"], ["epochs = 'many'", "integer"]),
+        (["--lam-per", "smaple"], ["'smaple'", "did you mean 'sample'"]),
+        (["--tau", "0", "--alpha", "-1"], ["tau = '0'", "alpha = '-1'"]),
+        (["--arm", "ce", "--tau", "2"], ["tau = 2", "arm 'ce' does not use it"]),
+        (["--arm", "mixup", "--smoothing", ".1"], ["smoothing = 0.1", "label_smoothing"]),
+        (["--arm", "ce", "--teacher", "cnn16"], ["--teacher: arm 'ce' has no teacher", "kd_mixup"]),
+        (["--momentum", ".9"], ["momentum = 0.9", "adamw"]),
+        (["--schedule", "step"], ["milestones", "at least one epoch"]),
+        (["--schedule", "step", "--milestones", "9,3"], ["(9, 3)", "grow"]),
+        (["--warmup", "40"], ["warmup = 40", "shorter"]),
+        (["--warmup", "3", "--teacher-epochs", "3"], ["teacher: warmup = 3", "shorter than epochs = 3"]),
+        (["--teacher-temperature", "0"], ["teacher: temperature = '0'", "greater than 0", "fitted"]),
+        (["--teacher-arm", "kd"], ["teacher: arm = 'kd'", "label_smoothing"]),
+        (["--teacher-alpha", ".2"], ["teacher: alpha = 0.2", "arm 'ce' does not use it"]),
+        (["--student", "cnn9"], ["'cnn9'", "resnet8", "did you mean 'cnn"]),
+        (["--teacher", "resnet21"], ["'resnet21'", "did you mean 'resnet20'"]),
+        (["--batch-size", "601"], ["batch_size = 601", "600 training images of digits"]),
+        (["--train-size", "5"], ["train_size = 5", "10", "600"]),
+        (["--image-size", "32"], ["image_size = 32", "8 px"]),
+        (["--augment", "crop_flip"], ["crop_flip", "16 px"]),
+        (["--data", "gaussians16", "--arm", "ce"], ["student: required"]),
+        (["--data", "gaussians", "--student", "cnn8"], ["cnn8", "vectors", "mlp16"]),
+        (["--device", "gpu"], ["'gpu'", "auto, cpu, cuda"]),
+        (["--precision", "fp8"], ["'fp8'", "bf16"]),
+        (["--taau", "2"], ["--taau", "did you mean '--tau'"]),
+        (["--epoch=2"], ["--epoch", "did you mean '--epochs'"]),
+        (["--tau"], ["--tau", "expected one argument"]),
+    ],
+)
+def test_a_bad_run_is_explained_before_anything_trains(capsys, tmp_path, nothing_trains, arguments, words):
+    error = fails(capsys, "run", "--store", str(tmp_path / "store"), *arguments)
+    for word in words:
+        assert word in error
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"train/cat/0.jpg": "cut"}, ["train/cat/0.jpg", "cannot be read as an image"]),
+        ({"train/cow/": b""}, ["class folder train/cow has no images", ".jpg"]),
+        ({"train/cow/notes.txt": b"moo"}, ["class folder train/cow has no images"]),
+        ({"train/cow/0.jpg": "ok", "train/cow/1.jpg": "ok"}, ["different classes", "cow"]),
+        ({f"test/{label}/{i}.jpg": None for label in ("cat", "dog") for i in range(1, 4)}, ["one test image in each class"]),
+        ({f"test/{label}/{i}.jpg": None for label in ("cat", "dog") for i in range(4)}, ["no test or val folder"]),
+        ({f"{part}/dog/{i}.jpg": None for part in ("train", "test") for i in range(8)}, ["1 class (cat)", "two or more"]),
+    ],
+)
+def test_a_bad_folder_is_explained_before_anything_trains(capsys, pets, tmp_path, nothing_trains, changes, words):
+    whole = next(images("train", "cat", 1, random.Random(1)))[1]
+    contents = {"cut": whole[:300], "ok": whole}
+    changes = {name: contents.get(content, content) for name, content in changes.items()}
+    path = make_zip(tmp_path / "bad.zip", changes=changes)
+    error = fails(capsys, "run", "--data", f"folder:{path}", "--arm", "ce", *SIZE, "--store", str(tmp_path / "store"))
+    for word in [*words, "bad"]:
+        assert word in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--data", "folder:nowhere"], ["nowhere", "nowhere.zip exists"]),
+        (["--data", "folder:"], ["folder:PATH"]),
+        (["--data", "folder:PETS", "--batch-size", "99"], ["batch_size = 99", "of pets"]),
+        (["--data", "folder:PETS", "--augment", "crop_flip"], ["crop_flip", "16 px"]),
+        (["--data", "folder:PETS", "--train-size", "99"], ["train_size = 99", "pets allows 2 (one per class) to 14"]),
+        (["--data", "folder:JPEG"], ["neither a directory nor a whole zip"]),
+        (["--data", "folder:PETS", "--image-size", "4"], ["image_size = '4'", "8"]),
+    ],
+)
+def test_folders_and_flags_that_do_not_fit(capsys, pets, tmp_path, nothing_trains, arguments, words):
+    (tmp_path / "one.jpg").write_bytes(next(images("train", "cat", 1, random.Random(1)))[1])
+    arguments = [word.replace("PETS", str(pets)).replace("JPEG", str(tmp_path / "one.jpg")) for word in arguments]
+    error = fails(capsys, "run", "--arm", "ce", *SIZE, "--store", str(tmp_path / "store"), *arguments)
+    for word in words:
+        assert word in error
+
+
+def test_a_run_on_a_zip_of_images_leaves_a_record_without_its_path(capsys, pets, tmp_path):
+    command = ["run", "--data", f"folder:{pets}", "--arm", "kd_mixup", "--student", "cnn8", "--teacher", "cnn16", *SIZE]
+    command += ["--epochs", "2", "--teacher-epochs", "2", "--store", str(tmp_path / "store")]
+    assert main(command) == 0
+    out, _ = capsys.readouterr()
+    store = RecordStore(tmp_path / "store")
+    [record] = store.list().select(arm="kd_mixup")
+    assert record.id in out
+    assert "accuracy" in out
+    assert record.spec.data.startswith("folder:pets@")
+    assert (record.spec.teacher.model, record.spec.teacher.epochs, record.spec.epochs) == ("cnn16", 2, 2)
+    assert record.spec.optimizer == "sgd"  # the recipe of small images, as nothing else was asked for
+    assert record.classes == ("cat", "dog")
+    assert len(store.ids()) == 2
+    assert store.verify() == []
+    for path in store.path.rglob("*.json"):
+        assert str(tmp_path) not in path.read_text()
+    moved = pets.rename(tmp_path / "elsewhere.zip").rename(pets)
+    assert main([*command[:2], f"folder:{moved}", *command[3:]]) == 0
+    assert len(store.ids()) == 2
+
+
+def test_a_run_says_what_the_library_says(capsys, tmp_path):
+    command = ["run", "--arm", "kd", "--student", "cnn8", "--teacher", "cnn16", "--tau", "std", "--epochs", "2"]
+    command += ["--teacher-epochs", "1", "--seed", "3", "--test-draws", "1", "--kd-weight", ".9", "--ce-weight", ".1"]
+    assert main([*command, "--device", "cpu", "--store", str(tmp_path)]) == 0
+    teacher = TeacherSpec(model="cnn16", epochs=1)
+    spec = RunSpec(data="digits", student="cnn8", arm="kd", teacher=teacher, tau="std", epochs=2, seed=3, test_draws=1,
+                   kd_weight=0.9, ce_weight=0.1)  # fmt: skip
+    record = RecordStore(tmp_path).load(spec.id)
+    out, _ = capsys.readouterr()
+    report = record.report()
+    for value in (spec.id, f"{report.accuracy:.4f}", f"{report.ece:.4f}", f"{record.temperature:.3f}"):
+        assert value in out
+
+
+def test_a_diverging_run_fails_with_its_reason(capsys, tmp_path):
+    command = ["run", "--arm", "ce", "--student", "cnn8", "--optimizer", "sgd", "--lr", "1e18", "--epochs", "1"]
+    assert main([*command, "--device", "cpu", "--store", str(tmp_path)]) == 1
+    error = capsys.readouterr().err
+    assert "the loss is" in error
+    assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "words"),
+    [
+        (KeyboardInterrupt(), 130, "mixkd: stopped; finished runs are kept"),
+        (OSError(28, "No space left on device"), 1, "No space left"),
+        (RuntimeError("lost"), 1, "mixkd: failed: lost"),
+    ],
+)
+def test_an_interruption_ends_with_one_line(capsys, monkeypatch, tmp_path, error, status, words):
+    def interrupted(*_, **__):
+        raise error
+
+    monkeypatch.setattr(runs, "train_cohort", interrupted)
+    assert main(["run", "--arm", "ce", "--device", "cpu", "--store", str(tmp_path)]) == status
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert words in last
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--profile", "digit"], ["'digit'", "cifar10-cpu", "did you mean 'digits'"]),
+        (["--chapters", "temperatur"], ["'temperatur'", "did you mean 'temperature'"]),
+        (["--seeds", "0"], ["--seeds 0", "at least 1"]),
+        (["--workers", "-1"], ["workers = -1"]),
+        (["--worker", "1"], ["--worker", "did you mean '--workers'"]),
+    ],
+)
+def test_a_bad_reproduction_is_explained_before_anything_trains(capsys, tmp_path, monkeypatch, nothing_trains, arguments, words):
+    monkeypatch.setattr("mixkd.records.committed_path", lambda: tmp_path)
+    error = fails(capsys, "reproduce", "--store", str(tmp_path / "store"), *arguments)
+    for word in words:
+        assert word in error
+
+
+def test_records_are_listed_shown_and_verified(capsys, tmp_path):
+    store = RecordStore(tmp_path)
+    for spec in (short("ce"), short("kd", tau=4), short("kd", tau="std"), short("mixup", seed=2)):
+        record, _ = written(store, spec)
+    where = ["--store", str(tmp_path)]
+    assert main(["records", "list", *where]) == 0
+    out = capsys.readouterr().out
+    assert all(id in out for id in store.ids())
+    assert [line.split()[4:6] for line in out.splitlines() if "kd" in line] == [["cnn16", "4.0"], ["cnn16", "std"]]
+    assert main(["records", "show", record.id[:9], *where]) == 0
+    out = capsys.readouterr().out
+    assert record.id in out
+    assert '"device": "none"' in out
+    assert json.loads(out.splitlines()[1])["arm"] == "mixup"
+    assert main(["records", "verify", *where]) == 0
+    assert "4 records" in capsys.readouterr().out
+    (record.path / "tensors.safetensors").write_bytes(b"")
+    assert main(["records", "verify", *where]) == 1
+    assert str(record.path / "tensors.safetensors") in capsys.readouterr().out
+    assert main(["records", "list", *where]) == 0
+    out, error = capsys.readouterr()
+    assert record.id not in out
+    assert "1 damaged" in error
+    assert main(["records", "show", record.id, *where]) == 1
+    assert "tensors.safetensors" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["list", "--store", "nowhere"], ["'nowhere'", "no folder"]),
+        (["verify", "--store", "nowhere"], ["'nowhere'", "no folder"]),
+        (["show"], ["say which"]),
+        (["show", "zzz"], ["'zzz'", "none in"]),
+        (["shwo"], ["shwo", "list", "show", "verify"]),
+    ],
+)
+def test_bad_questions_about_records(capsys, tmp_path, arguments, words):
+    arguments = arguments if "--store" in arguments else [*arguments, "--store", str(tmp_path)]
+    error = fails(capsys, "records", *arguments)
+    for word in words:
+        assert word in error
+
+
+def test_an_empty_store_lists_nothing(capsys, tmp_path):
+    assert main(["records", "list", "--store", str(tmp_path)]) == 0
+    assert "no records" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", [[], ["reproduce"], ["run"], ["records"], ["claims"], ["site"]])
+def test_every_command_explains_itself(capsys, command):
+    with pytest.raises(SystemExit) as stop:
+        main([*command, "--help"])
+    assert stop.value.code == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"usage: {' '.join(['mixkd', *command])}")
+    if command == ["run"]:
+        for name in {*RunSpec.model_fields, *(f"teacher_{field}" for field in TeacherSpec.model_fields)} - {"teacher_model"}:
+            assert f"--{name.replace('_', '-')}" in out
+
+
+def test_an_unknown_command_names_those_there_are(capsys):
+    error = fails(capsys, "reprodcue")
+    for word in ("reprodcue", "reproduce", "records"):
+        assert word in error
+
+
+def test_help_imports_nothing_heavy():
+    code = "import sys; from mixkd.cli import main\ntry: main(['--help'])\nexcept SystemExit: print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("False\n")
