@@ -345,7 +345,7 @@ def _judge_propagation(evidence: Evidence) -> Verdict:
     rivals = [compare(what, _over(_followed(evidence)))]
     scaled = [teacher.report().accuracy for model in evidence.profile.teachers if (teacher := _first_teacher(evidence, model)) is not None]
     note = (
-        f"The scaled teachers, one of each capacity, are right on {', '.join(f'{accuracy:.3f}' for accuracy in scaled)} of the test images: "
+        f"The scaled teachers, one of each capacity, have accuracies {', '.join(f'{accuracy:.3f}' for accuracy in scaled)}: "
         "how far apart they lie is how far the second condition was tested."
         if scaled
         else ""
@@ -455,6 +455,9 @@ def _judge_overconfidence(evidence: Evidence) -> Verdict:
     outcome = decide(ratio, 1.0)
     if outcome == "supported" and (decide(cautious, 1.0) != "supported" or not resolvable):
         outcome = "unresolved"
+    above = bool(_pick(frame, ours)["oe"].mean() > floor.high)
+    if outcome == "not supported" and not resolvable and not above:
+        outcome = "unresolved"  # the smaller error cannot be told from none, so the ratio cannot be told either
     under = _difference(frame.assign(quarter=frame["ece"] / 4), ("quarter", "under"), base, ours)
     nll = _difference(frame, "nll", base, ours)
     stated = [
@@ -475,8 +478,7 @@ def _judge_overconfidence(evidence: Evidence) -> Verdict:
         f"{'resolvable' if resolvable else 'unresolvable'} with this many test images."
     )
     if not resolvable and outcome == "not supported":
-        note += " The overconfidence error of kd_mixup lies so far above that floor that less than a factor of ten "
-            "can be told all the same."
+        note += " The overconfidence error of kd_mixup lies above that floor, so that less than a factor of ten can be told all the same."
     return _verdict(evidence, "e", stated, rivals, note)
 
 
@@ -532,9 +534,7 @@ def _judge_trade_off(evidence: Evidence) -> Verdict:
     return replace(verdict, as_stated=outcome, attributed=every([outcome, survives]), note=note)
 
 
-def _trade_off(
-    evidence: Evidence, frame: pd.DataFrame, arm: str, gap: str, badness: str, suffix: str
-) -> tuple[list[Comparison], Outcome]:
+def _trade_off(evidence: Evidence, frame: pd.DataFrame, arm: str, gap: str, badness: str, suffix: str) -> tuple[list[Comparison], Outcome]:
     """Do accuracy and calibration both move with log tau, one improving while the other worsens?"""
     span = math.log(max(evidence.profile.taus) / min(evidence.profile.taus))
     margin = evidence.accuracy_margin / span
@@ -553,9 +553,7 @@ def _trade_off(
     outcome = every(moves.values())
     if outcome == "supported" and intervals["accuracy"].estimate * intervals[badness].estimate < 0:
         outcome = "not supported"  # both improve, or both worsen: no trade-off (a falling error is an improvement)
-    rows = [
-        compare(f"slope of {words[column]} over log tau, {arm}{suffix}", intervals[column], 0.0, moves[column]) for column in intervals
-    ]
+    rows = [compare(f"slope of {words[column]} over log tau, {arm}{suffix}", intervals[column], 0.0, moves[column]) for column in intervals]
     return rows, outcome
 
 
@@ -593,27 +591,21 @@ def _slopes(frame: pd.DataFrame, arm: str, column: str) -> pd.Series:
 # --- the ledger -----------------------------------------------------------------------------------------------------------
 
 
-def _difference(
-    frame: pd.DataFrame, column: str | tuple[str, str], one: Mapping[str, Any], other: Mapping[str, Any]
-) -> Interval:
+def _difference(frame: pd.DataFrame, column: str | tuple[str, str], one: Mapping[str, Any], other: Mapping[str, Any]) -> Interval:
     first, second = (column, column) if isinstance(column, str) else column
     a, _ = paired(frame, first, one, other)
     _, b = paired(frame, second, one, other)
     return statistics.paired_difference(a, b)
 
 
-def _log_ratio(
-    frame: pd.DataFrame, column: str, over: Mapping[str, Any], under: Mapping[str, Any], floor: float = 0.0
-) -> Interval:
+def _log_ratio(frame: pd.DataFrame, column: str, over: Mapping[str, Any], under: Mapping[str, Any], floor: float = 0.0) -> Interval:
     """log10 of a ratio, paired by seed; values below the floor count as the floor, since they cannot be told from it."""
     a, b = (np.maximum(values, floor) for values in paired(frame, column, over, under))
     with np.errstate(divide="ignore", invalid="ignore"):
         return statistics.t_interval(np.log10(a) - np.log10(b))
 
 
-def _verdict(
-    evidence: Evidence, letter: str, stated: Sequence[Comparison], rivals: Sequence[Comparison], note: str = ""
-) -> Verdict:
+def _verdict(evidence: Evidence, letter: str, stated: Sequence[Comparison], rivals: Sequence[Comparison], note: str = "") -> Verdict:
     as_stated = every(comparison.outcome for comparison in stated)
     attributed = every([as_stated, *(comparison.outcome for comparison in rivals)])
     return Verdict(letter, evidence.profile.name, as_stated, attributed, tuple(stated), tuple(rivals), note)
@@ -764,9 +756,7 @@ def _evaluate(claim: Claim, evidence: Evidence) -> Verdict:
     else:
         cost = f"`mixkd reproduce --profile {profile.name}` trains them, in about {profile.minutes:.0f} minutes where it is meant to run."
         verdict = Verdict(claim.letter, profile.name, "not run", "not run", note=f"No record of this profile is here; {cost}")
-    return replace(
-        verdict, records=ids, missing=len(specs) - len(ids), title=claim.title, sentence=claim.sentence, chapter=claim.chapter
-    )
+    return replace(verdict, records=ids, missing=len(specs) - len(ids), title=claim.title, sentence=claim.sentence, chapter=claim.chapter)
 
 
 def to_json(verdicts: Sequence[Verdict]) -> str:

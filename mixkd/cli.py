@@ -72,9 +72,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     reproduce.add_argument("--seeds", type=int, metavar="N", help="only seeds below N: a reduced grid")
     reproduce.add_argument("--store", default="runs", help="folder of the fresh records (default: runs)")
     reproduce.add_argument("--no-site", action="store_true", help="train and compare only")
-    reproduce.add_argument(
-        "--workers", type=int, metavar="N", help="processes side by side (default: one for each CPU)"
-    )
+    reproduce.add_argument("--workers", type=int, metavar="N", help="processes side by side (default: one for each CPU)")
     _machine(reproduce)
 
     run = command("run", _run, "train one spec and its teacher, or find its record")
@@ -244,7 +242,7 @@ def _records(options: argparse.Namespace) -> int:
         print(f"no records in {store.path}")
         return 0
     columns = ["id", "data", "arm", "student", "teacher", "tau", "seed", "accuracy", "ece", "oe", "nll"]
-    frame = records.frame()[columns].astype({"tau": str, "teacher": str}).replace({"None": "", "nan": ""})
+    frame = records.frame()[columns].astype({"tau": object}).fillna({"tau": "", "teacher": ""}).astype({"tau": str})
     frame = frame.sort_values(["data", "arm", "teacher", "tau", "seed"])
     print(frame.to_string(index=False, float_format=lambda value: f"{value:.4f}"))
     return 0

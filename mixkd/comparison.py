@@ -69,9 +69,7 @@ def summary(table: pd.DataFrame) -> str:
     verdicts = ["identical", "within seed noise", "different"]
     counts = table.pivot_table(index=["arm", "student"], columns="verdict", values="id", aggfunc="count", fill_value=0)
     counts = counts.reindex(columns=verdicts, fill_value=0)
-    counts["largest accuracy difference"] = (
-        (table.accuracy - table.committed_accuracy).abs().groupby([table.arm, table.student]).max()
-    )
+    counts["largest accuracy difference"] = (table.accuracy - table.committed_accuracy).abs().groupby([table.arm, table.student]).max()
     text: str = counts.to_string(float_format=lambda value: f"{value:.4f}")
     total = table.verdict.value_counts().reindex(verdicts, fill_value=0)
     totals = ", ".join(f"{total[verdict]} {verdict}" for verdict in verdicts)

@@ -176,9 +176,7 @@ def normalise(images: Tensor, data: Dataset) -> Tensor:
 
 
 @lru_cache(maxsize=64)
-def _affine(
-    mean: tuple[float, ...], std: tuple[float, ...], unit: float, ndim: int, device: torch.device
-) -> tuple[Tensor, Tensor]:
+def _affine(mean: tuple[float, ...], std: tuple[float, ...], unit: float, ndim: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Kept on the device: a fresh copy for each batch would make the host wait for it."""
     with torch.inference_mode(False):  # else a first call from an evaluation would leave tensors no gradient may pass
         m, s = torch.tensor([mean, std], dtype=torch.float64).view(2, 1, len(mean), *[1] * (ndim - 2))
@@ -200,9 +198,7 @@ def augment(images: Tensor, generator: torch.Generator, kind: Literal["none", "f
     if kind == "none":
         return images
     if images.ndim != 4:
-        raise ValueError(
-            f"augment = {kind!r}: needs images (N, C, H, W), got {tuple(images.shape)}; vectors take 'none'"
-        )
+        raise ValueError(f"augment = {kind!r}: needs images (N, C, H, W), got {tuple(images.shape)}; vectors take 'none'")
     n, channels, height, width = images.shape
     pad = 4 if kind == "crop_flip" else 0
     if pad and min(height, width) < 16:
@@ -571,9 +567,7 @@ def _check(path: Path, used: Mapping[str, Mapping[str, list[str]]], held_out: st
             raise ValueError(f"{path}: train and {folder} hold different classes ({listed})")
     for label, images in sorted(train.items()):
         if "val" not in used and len(images) < 2:
-            raise ValueError(
-                f"{path}: class folder train/{label} has one image; two are needed to set some aside as val"
-            )
+            raise ValueError(f"{path}: class folder train/{label} has one image; two are needed to set some aside as val")
 
 
 @contextmanager
@@ -632,8 +626,7 @@ def _folder(folder: _Folder, image_size: int | None, cache: Path) -> Dataset:
     bounds = np.cumsum([0, *sizes.values()]).tolist()
     targets_all = torch.tensor(labels)
     splits = {
-        part: Split(pixels[start:stop], targets_all[start:stop])
-        for part, start, stop in zip(sizes, bounds, bounds[1:], strict=False)
+        part: Split(pixels[start:stop], targets_all[start:stop]) for part, start, stop in zip(sizes, bounds, bounds[1:], strict=False)
     }
     mean, std = _moments(splits["train"].images[:_MOMENT_ROWS])
     return Dataset(folder.name, folder.identity, folder.classes, _with_train_eval(splits, 1000), mean, std)
@@ -680,9 +673,7 @@ def _decode(folder: _Folder, files: list[str], image_size: int | None, target: P
                 np.lib.format.write_array_header_1_0(out, header)
             if pixels.shape != shape or shape[1] != shape[2]:
                 sizes = " and ".join(sorted({f"{w} x {h}" for _, h, w in (shape, pixels.shape)}))
-                raise ValueError(
-                    f"{folder.path}: images are not squares of one size ({sizes} px at {file}): set image_size"
-                )
+                raise ValueError(f"{folder.path}: images are not squares of one size ({sizes} px at {file}): set image_size")
             out.write(pixels.tobytes())
         out.flush()
         os.fsync(out.fileno())

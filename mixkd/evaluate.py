@@ -51,9 +51,7 @@ def evaluate(model: Model, data: Dataset) -> dict[str, Tensor]:
     rows = FEATURE_ROWS.get(data.name, FEATURE_ROWS_DEFAULT)
     tensors["features.test"] = predict(model, data, images[:rows], features=True)
     half = pairs[:FEATURE_PAIRS]
-    tensors["features.probe"] = torch.stack(
-        [_on_mix(model, data, images, half, lam, features=True) for lam in FEATURE_LAMS]
-    )
+    tensors["features.probe"] = torch.stack([_on_mix(model, data, images, half, lam, features=True) for lam in FEATURE_LAMS])
     return {name: tensor.cpu() for name, tensor in tensors.items()}
 
 

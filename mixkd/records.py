@@ -204,9 +204,7 @@ class Records(Sequence[Record]):
         for name in fields:
             if name not in _COLUMNS:
                 raise KeyError(f"{name!r}: select by {', '.join(_COLUMNS)}{nearest(name, _COLUMNS)}")
-        return Records(
-            record for record in self if all(_columns(record.spec)[name] == value for name, value in fields.items())
-        )
+        return Records(record for record in self if all(_columns(record.spec)[name] == value for name, value in fields.items()))
 
     def frame(self) -> pd.DataFrame:
         """One row for each record: what it was, its calibration figures on test, and temperature-scaled (``ts_``).

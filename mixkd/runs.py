@@ -73,9 +73,7 @@ class Machine:
         return torch.device(self.device)
 
 
-def run(
-    spec: RunSpec, store: str | Path | RecordStore = "runs", machine: Machine | None = None, progress: bool = True
-) -> Record:
+def run(spec: RunSpec, store: str | Path | RecordStore = "runs", machine: Machine | None = None, progress: bool = True) -> Record:
     """The record of one spec: from the store when it is there, else trained now (its teacher first, if need be).
 
     Args:
@@ -220,9 +218,7 @@ def _cohorts(specs: Iterable[RunSpec]) -> list[list[RunSpec]]:
 _TEACHING = ("ce", "label_smoothing", "mixup")
 
 
-def _train(
-    job: Sequence[RunSpec], store_path: str, machine: Machine, located: dict[str, str], progress: bool = False
-) -> dict[str, str]:
+def _train(job: Sequence[RunSpec], store_path: str, machine: Machine, located: dict[str, str], progress: bool = False) -> dict[str, str]:
     """Train one cohort and write its records; returns what failed, by id."""
     store, device = RecordStore(store_path), machine.torch_device()
     locks, checkpoints = store.path / ".locks", store.path / ".checkpoints"
@@ -314,9 +310,7 @@ def _train_locked(
     return failed
 
 
-def _teacher(
-    spec: RunSpec, store: RecordStore, data: Dataset, device: torch.device, machine: Machine
-) -> tuple[Teacher, Record]:
+def _teacher(spec: RunSpec, store: RecordStore, data: Dataset, device: torch.device, machine: Machine) -> tuple[Teacher, Record]:
     """The teacher of a spec, not tempered yet, and the record of its own training."""
     run = spec.teacher_run()
     assert run is not None
@@ -344,10 +338,7 @@ def _load(spec: RunSpec, machine: Machine, located: dict[str, str]) -> Dataset:
 
 def _check(specs: Iterable[RunSpec], machine: Machine, located: dict[str, str]) -> None:
     """What only data and models can judge, before anything trains."""
-    alike = {
-        (spec.data, spec.image_size, spec.train_size, spec.student, spec.batch_size, spec.augment): spec
-        for spec in specs
-    }
+    alike = {(spec.data, spec.image_size, spec.train_size, spec.student, spec.batch_size, spec.augment): spec for spec in specs}
     for spec in alike.values():
         data = _load(spec, machine, located)
         train, test = data.splits["train"], data.splits["test"]
@@ -357,9 +348,7 @@ def _check(specs: Iterable[RunSpec], machine: Machine, located: dict[str, str]) 
         if spec.batch_size > n:
             raise ValueError(f"batch_size = {spec.batch_size}: larger than the {n} training images of {data.name}")
         if int(test.labels[: data.test_images].bincount().max()) < 2:
-            raise ValueError(
-                f"{data.name}: one test image in each class; some class needs two, so that it can be mixed"
-            )
+            raise ValueError(f"{data.name}: one test image in each class; some class needs two, so that it can be mixed")
 
 
 @cache

@@ -264,8 +264,23 @@ class RunSpec(_Spec):
         if self.teacher is None:
             return None
         teacher = self.teacher
-        recipe = ("data", "image_size", "augment", "batch_size", "optimizer", "momentum", "nesterov", "weight_decay", "schedule",
-                  "warmup", "milestones", "decay", "epochs", "lr", "train_size")
+        recipe = (
+            "data",
+            "image_size",
+            "augment",
+            "batch_size",
+            "optimizer",
+            "momentum",
+            "nesterov",
+            "weight_decay",
+            "schedule",
+            "warmup",
+            "milestones",
+            "decay",
+            "epochs",
+            "lr",
+            "train_size",
+        )
         fields = {name: getattr(self, name) for name in recipe if name in self.model_fields_set}
         own = {name: getattr(teacher, name) for name in ("arm", "seed", "alpha", "smoothing", "epochs", "lr", "train_size")}
         fields |= {name: value for name, value in own.items() if value is not None} | {"student": teacher.model}

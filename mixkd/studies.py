@@ -174,9 +174,7 @@ def propagation(profile: Profile) -> list[RunSpec]:
         tempered: list[dict[str, Any]] = [{"temperature": temperature} for temperature in TEACHER_TEMPERATURES]
         others: list[dict[str, Any]] = [{"temperature_spread": TEACHER_SPREAD}, {"arm": "label_smoothing"}, {"arm": "mixup"}]
         specs += [profile.spec("kd_mixup", seed, teacher=profile.teacher(seed, **fields)) for fields in tempered + others]
-        specs += [
-            profile.spec("kd_mixup", seed, teacher=profile.teacher(seed, model, temperature="fitted")) for model in profile.teachers
-        ]
+        specs += [profile.spec("kd_mixup", seed, teacher=profile.teacher(seed, model, temperature="fitted")) for model in profile.teachers]
     return specs
 
 

@@ -29,9 +29,7 @@ class UnreachableControl(RuntimeError):
     """What a run asks of its teacher cannot be had: no noise, or no scale of the temperature, does what it should."""
 
 
-def freeze(
-    record: Record, weights: Path, data: Dataset, *, device: torch.device | str = "cpu", precision: Precision = "auto"
-) -> Teacher:
+def freeze(record: Record, weights: Path, data: Dataset, *, device: torch.device | str = "cpu", precision: Precision = "auto") -> Teacher:
     """The teacher of a record, in eval mode, batch norm folded, without gradients.
 
     Args:

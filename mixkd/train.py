@@ -223,9 +223,7 @@ def _step(student: Student, views: Views, lr: float, precision: str) -> None:
     student.step += 1
 
 
-def _end_epoch(
-    student: Student, data: Dataset, epoch: int, per_epoch: int, curve_point: bool, checkpoints: Path | None
-) -> None:
+def _end_epoch(student: Student, data: Dataset, epoch: int, per_epoch: int, curve_point: bool, checkpoints: Path | None) -> None:
     losses = student.losses[student.step - per_epoch : student.step]
     bad = (~losses.isfinite()).nonzero()
     if len(bad):

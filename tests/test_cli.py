@@ -8,7 +8,7 @@ import sys
 import zipfile
 
 import pytest
-from conftest import short, written
+from handmade import short, written
 from PIL import Image
 
 import mixkd.runs as runs
@@ -94,7 +94,7 @@ def fails(capsys, *arguments):
         (["--teacher-arm", "kd"], ["teacher: arm = 'kd'", "label_smoothing"]),
         (["--teacher-alpha", ".2"], ["teacher: alpha = 0.2", "arm 'ce' does not use it"]),
         (["--student", "cnn9"], ["'cnn9'", "resnet8", "did you mean 'cnn"]),
-        (["--teacher", "resnet21"], ["'resnet21'", "did you mean 'resnet20'"]),
+        (["--teacher", "resnet21"], ["'resnet21'", "resnet20, ", "did you mean 'resnet"]),
         (["--batch-size", "601"], ["batch_size = 601", "600 training images of digits"]),
         (["--train-size", "5"], ["train_size = 5", "10", "600"]),
         (["--image-size", "32"], ["image_size = 32", "8 px"]),
@@ -144,7 +144,7 @@ def test_a_bad_folder_is_explained_before_anything_trains(capsys, pets, tmp_path
         (["--data", "folder:"], ["folder:PATH"]),
         (["--data", "folder:PETS", "--batch-size", "99"], ["batch_size = 99", "of pets"]),
         (["--data", "folder:PETS", "--augment", "crop_flip"], ["crop_flip", "16 px"]),
-        (["--data", "folder:PETS", "--train-size", "99"], ["train_size = 99", "pets allows 2 (one per class) to 14"]),
+        (["--data", "folder:PETS", "--train-size", "99"], ["train_size = 99", "pets allows 2 (one per class) to 15"]),
         (["--data", "folder:JPEG"], ["neither a directory nor a whole zip"]),
         (["--data", "folder:PETS", "--image-size", "4"], ["image_size = '4'", "8"]),
     ],
@@ -245,6 +245,8 @@ def test_records_are_listed_shown_and_verified(capsys, tmp_path):
     out = capsys.readouterr().out
     assert all(id in out for id in store.ids())
     assert [line.split()[4:6] for line in out.splitlines() if "kd" in line] == [["cnn16", "4.0"], ["cnn16", "std"]]
+    assert "NaN" not in out
+    assert "None" not in out
     assert main(["records", "show", record.id[:9], *where]) == 0
     out = capsys.readouterr().out
     assert record.id in out

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import short, written
+from handmade import short, written
 
 from mixkd.comparison import compare, summary
 from mixkd.records import RecordStore

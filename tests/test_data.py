@@ -328,15 +328,11 @@ def test_senseless_augmentation_is_refused(shape, kind, message):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_gpu_sees_the_same_draws():
     images = torch.randint(0, 256, (64, 3, 32, 32), dtype=torch.uint8)
-    assert torch.equal(
-        augment(images.cuda(), generator(), "crop_flip").cpu(), augment(images, generator(), "crop_flip")
-    )
+    assert torch.equal(augment(images.cuda(), generator(), "crop_flip").cpu(), augment(images, generator(), "crop_flip"))
     data = load_data("digits")
     there = data.to("cuda")
     assert there.splits["val"].images.is_cuda
-    torch.testing.assert_close(
-        normalise(there.splits["val"].images, there).cpu(), normalise(data.splits["val"].images, data)
-    )
+    torch.testing.assert_close(normalise(there.splits["val"].images, there).cpu(), normalise(data.splits["val"].images, data))
 
 
 # --- torchvision ------------------------------------------------------------------------------------------------------

@@ -50,6 +50,12 @@ class TestTruth:
         assert all(low < high for low, high in zip(edges[0].y, edges[1].y, strict=True))
         assert set(plot.table["seeds"]) == {1, 3}
 
+    def test_a_band_on_a_logarithmic_axis_stays_above_0(self):
+        seeds = np.array([[0.01, 0.2, 0.3], [0.3, 0.4, 0.5]])
+        figure = truth_along(LAM, {"teacher": seeds}, y="nats", log=True).figure
+        assert figure.layout.yaxis.type == "log"
+        assert all(value > 0 for trace in figure.data for value in trace.y)
+
     def test_one_seed_has_no_band(self):
         assert len(truth_along(LAM, {"teacher": np.ones((1, 3))}, y="nats").figure.data) == 1
 

@@ -83,7 +83,7 @@ def test_flops_are_counted_without_running(name, mega_flops):
 
 
 def test_every_name_builds():
-    assert len(names()) == len(set(names())) == 18
+    assert len(names()) == len(set(names())) == 19
     for name in names():
         size = 0 if name.startswith("mlp") else 8
         model = build(name, 3, in_channels=2, image_size=size).eval()
@@ -121,9 +121,7 @@ def test_initialisation_is_a_function_of_seed_and_name_alone():
     before = torch.random.get_rng_state()
     again, other = make("resnet8", seed=1), make("resnet8", seed=2)
     assert torch.equal(torch.random.get_rng_state(), before)
-    for (key, a), b, c in zip(
-        first.state_dict().items(), again.state_dict().values(), other.state_dict().values(), strict=True
-    ):
+    for (key, a), b, c in zip(first.state_dict().items(), again.state_dict().values(), other.state_dict().values(), strict=True):
         assert torch.equal(a, b), key
         if a.ndim > 1:
             assert not torch.equal(a, c), key

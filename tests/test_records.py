@@ -9,7 +9,7 @@ import shutil
 import pandas as pd
 import pytest
 import torch
-from conftest import short, written
+from handmade import short, written
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import short
+from handmade import short
 from safetensors.torch import load_file
 
 from mixkd.data import load_data, normalise

@@ -49,9 +49,13 @@ def blend(
             look = theme.look(arm)
             made.append(
                 go.Scatter(
-                    x=names, y=lam[i] * p[-1] + (1 - lam[i]) * p[0], mode="markers", name=f"{theme.text(look.label)}, if linear",
-                    marker={"color": look.color, "symbol": "circle-open", "size": 8, "line": {"width": 2}}, **axes,
-                )  # fmt: skip
+                    x=names,
+                    y=lam[i] * p[-1] + (1 - lam[i]) * p[0],
+                    mode="markers",
+                    name=f"{theme.text(look.label)}, if linear",
+                    marker={"color": look.color, "symbol": "circle-open", "size": 8, "line": {"width": 2}},
+                    **axes,
+                )
             )
         return made
 

@@ -105,8 +105,9 @@ def verdict(judged: Judged) -> Html:
     count = f"{len(judged.records)} records" + (f", {judged.missing} missing" if judged.missing else "")
     body = " ".join(html.escape(sentence) for sentence in sentences)
     markup = (
-        f'<div class="mixkd-verdict"><p class="mixkd-claim"><span class="mixkd-letter">({judged.claim})</span> {html.escape(judged.sentence)}</p>'
-        f'<p>As stated: {badge(judged.as_stated)} &emsp; Attributed: {badge(judged.attributed)}</p>'
+        '<div class="mixkd-verdict"><p class="mixkd-claim">'
+        f'<span class="mixkd-letter">({judged.claim})</span> {html.escape(judged.sentence)}</p>'
+        f"<p>As stated: {badge(judged.as_stated)} &emsp; Attributed: {badge(judged.attributed)}</p>"
         f'<p>{body}</p><p class="mixkd-source">profile {html.escape(judged.profile)}, {count}</p></div>'
     )
     return Html(markup, f"as stated: {judged.as_stated}; attributed: {judged.attributed}. " + " ".join(sentences))

@@ -15,7 +15,9 @@ from mixkd.figures import theme
 from mixkd.figures.intervals import once, t_interval
 from mixkd.figures.plot import Plot
 
-READING = "The line joins the means over seeds, the bars are 95 % t intervals, the pale lines single seeds; τ grows to the right, on a log scale."
+READING = (
+    "The line joins the means over seeds, the bars are 95 % t intervals, the pale lines single seeds; τ grows to the right, on a log scale."
+)
 
 
 def sweep(frame: pd.DataFrame, columns: Sequence[str]) -> Plot:
@@ -56,8 +58,7 @@ def sweep(frame: pd.DataFrame, columns: Sequence[str]) -> Plot:
                 hovertemplate="τ %{x:g}<br>%{y:.4f}<extra></extra>", row=row, col=1,
             )  # fmt: skip
             table += [
-                {"arm": look.label, "measure": theme.measure(column), "tau": t, "mean": m, "low": a, "high": b}
-                for t, m, a, b in points
+                {"arm": look.label, "measure": theme.measure(column), "tau": t, "mean": m, "low": a, "high": b} for t, m, a, b in points
             ]
     taus = sorted(frame["tau"].unique())
     figure.update_layout(theme.layout(height=150 + 170 * len(columns)))

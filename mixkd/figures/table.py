@@ -29,7 +29,9 @@ def table(frame: pd.DataFrame, columns: Sequence[str], *, also_scaled: Sequence[
         rows.append((theme.look(arm).label, own, list(columns)))
         if arm in also_scaled:
             rows.append((f"{theme.look(arm).label} + temperature scaling", own, [f"ts_{column}" for column in columns]))
-    head = "".join(f'<th scope="col"><abbr title="{html.escape(theme.measure(c))}">{html.escape(_SHORT.get(c, c))}</abbr></th>' for c in columns)
+    head = "".join(
+        f'<th scope="col"><abbr title="{html.escape(theme.measure(c))}">{html.escape(_SHORT.get(c, c))}</abbr></th>' for c in columns
+    )
     body, text = "", []
     for label, own, names in rows:
         cells = []

@@ -69,13 +69,14 @@ def against_truth(answers: Mapping[str, np.ndarray], lam: Sequence[float], names
     return Plot(figure, label="Models and the exact posterior along lambda, pair by pair", reading=READING, table=table)
 
 
-def truth_along(lam: Sequence[float], lines: Mapping[str, np.ndarray], *, y: str, reading: str = READING_ALONG) -> Plot:
+def truth_along(lam: Sequence[float], lines: Mapping[str, np.ndarray], *, y: str, log: bool = False, reading: str = READING_ALONG) -> Plot:
     """Draw a quantity along lam for each model, mean and 95 % t interval over its seeds.
 
     Args:
         lam: (L,) weights of the first image.
         lines: arm, "teacher" or "exact" -> (S, L), one row for each seed; an empty one is left out.
         y: what they are, for the axis.
+        log: a logarithmic axis, for lines of unlike size; bands end where they would reach 0.
         reading: how to read it.
 
     Raises:
@@ -84,12 +85,13 @@ def truth_along(lam: Sequence[float], lines: Mapping[str, np.ndarray], *, y: str
     kept = {name: np.atleast_2d(np.asarray(rows, dtype=float)) for name, rows in lines.items() if np.size(rows)}
     if not kept:
         raise ValueError("lines: all are empty, nothing to draw")
+    floor = min(float(rows.mean(0).min()) for rows in kept.values()) / 2 if log else -np.inf
     figure, table = go.Figure(), []
     for name, rows in kept.items():
         look, found = _look(name), [t_interval(column) for column in rows.T]
         if all(interval.defined for interval in found) and name != EXACT:
             edge = {"mode": "lines", "line": {"width": 0}, "showlegend": False, "hoverinfo": "skip", "legendgroup": name}
-            figure.add_scatter(x=list(lam), y=[i.low for i in found], **edge)
+            figure.add_scatter(x=list(lam), y=[max(i.low, floor) for i in found], **edge)
             figure.add_scatter(
                 x=list(lam), y=[i.high for i in found], fill="tonexty", fillcolor=theme.translucent(look.color, 0.16), **edge
             )
@@ -100,6 +102,8 @@ def truth_along(lam: Sequence[float], lines: Mapping[str, np.ndarray], *, y: str
         ]
     across, up = {"title": {"text": "λ, weight of the first image"}}, {"title": {"text": theme.text(y)}, "rangemode": "tozero"}
     figure.update_layout(theme.layout(height=420, xaxis=across, yaxis=up))
+    if log:
+        figure.update_yaxes(type="log", rangemode="normal", dtick=1)
     return Plot(figure, label=f"{y} along lambda, by model", reading=reading, table=pd.DataFrame(table))
 
 

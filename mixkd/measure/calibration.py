@@ -18,7 +18,7 @@ import operator
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -32,7 +32,7 @@ Binning = Literal["width", "mass"]
 
 TEMPERATURE_BOUNDS = (1e-3, 1e3)  # where `fit_temperature` searches
 _CHUNK = 1 << 17  # float64 logits per chunk, twice as many float32: two buffers stay in a core's second-level cache
-_DOUBLE = 1 << 22  # logits up to which `report` takes double-precision exponentials unasked
+_DOUBLE = 1 << 19  # logits up to which `report` takes double-precision exponentials unasked
 _ON_EDGE = 1e-9  # in units of a bin's width
 _TIE = 1e-12  # confidences closer than this are the same confidence
 _BORDER = 2e-6  # single-precision confidences this near an edge are recomputed in double precision
@@ -198,7 +198,7 @@ def report(
     whose accuracies are not monotone; `smooth_ece` is smECE (Błasiok & Nakkiran 2023): Gaussian kernel reflected at 0
     and 1, at the bandwidth that equals the error.
 
-    `dtype` is that of the exponentials: by default float64 up to 4 million logits and float32 above. Sums over rows are
+    `dtype` is that of the exponentials: by default float64 up to half a million logits and float32 above. Sums over rows are
     float64 either way, and so is every decision on which side of an edge a confidence lies; the two agree to 1e-7."""
     if dtype not in (None, torch.float64, torch.float32):
         raise TypeError(f"dtype must be torch.float64 or torch.float32; got {dtype}")
@@ -209,9 +209,10 @@ def report(
         dtype = torch.float64 if n * k <= _DOUBLE else torch.float32
     x_label, others, squares, moment = np.empty((4, n))  # per row, all over the classes that are not predicted
     predicted = np.empty(n, np.int64)
+    ones = np.ones(k, np.float32 if dtype == torch.float32 else np.float64)
     cells = np.zeros(k * m)  # by (class, bin of p_k): sum of 1[y = k] minus sum of p_k
     for rows, x, e, top in _exponentials(z, beta, dtype):
-        at, ones = np.arange(0, x.size, k), np.ones(k, e.dtype)
+        at = np.arange(0, x.size, k)
         predicted[rows] = top
         x_label[rows] = x.take(at + y[rows])
         e.put(at + top, 0)  # this term is exactly 1: without it the sums keep their relative precision
@@ -237,6 +238,9 @@ def report(
     by_width = _bin(conf, hit, m, "width")
     order = np.argsort(conf)
     conf, hit = conf[order], hit[order]
+    reach, residual = _tie_reach(conf), np.append(0, np.cumsum(conf - hit))
+    by_mass = _mass_bounds(reach, m)
+    monotone = _monotone_bounds(reach, np.append(0, np.cumsum(hit)))
     return Report(
         n=n,
         accuracy=float(hit.mean()),
@@ -245,9 +249,9 @@ def report(
         brier=float(brier),
         **{name: v for name, v in by_width.errors.items() if name != "mce_count"},
         mce_count=by_width.mce_count,
-        adaptive_ece=_equal_mass(conf, hit, m).ece,
+        adaptive_ece=float(np.abs(np.diff(residual[by_mass])).sum()) / n,
         classwise_ece=float(np.abs(cells).sum()) / (n * k),
-        ece_sweep=_sweep_bins(conf, hit),
+        ece_sweep=float(np.abs(np.diff(residual[monotone])).sum()) / n,
         smooth_ece=_smooth(conf, hit),
         entropy=float(entropy),
     )
@@ -288,33 +292,34 @@ def temperature_sweep(logits: Logits, labels: Logits, temperatures: ArrayLike, n
         raise ValueError(f"temperatures must be a non-empty sequence; got shape {grid.shape}")
     for t in grid:
         _checked_temperature(t)
-    m, beta = _checked_bins(n_bins), 1 / grid
-    n, k = z.shape
-    expansions = _expansions(beta, k)
-    count, total = np.zeros(grid.size * 2 * m), np.zeros(grid.size * 2 * m)  # by (temperature, hit, bin)
-    log_sum, label_sum, hits = np.zeros(grid.size), 0.0, 0
-    work: list[list[torch.Tensor]] = [[] for _ in expansions]
-    for rows, x, top in _shifted(z, torch.float32, per_row=max(k, grid.size)):
-        at, hit = np.arange(len(x)), top == y[rows]
-        label_sum += float(x[at, y[rows]].sum(dtype=np.float64))
+    m, n, k, size = _checked_bins(n_bins), z.shape[0], z.shape[1], grid.size
+    ascending = np.argsort(-grid)
+    beta = 1 / grid[ascending]
+    expansions = [_Expansion(beta, panel, k) for panel in _panels(beta)]
+    count, total = np.zeros(size * 2 * m), np.zeros(size * 2 * m)  # by (temperature, hit, bin)
+    log_sum, label_sum, hits = np.zeros(size), 0.0, 0
+    for rows, x, top in _shifted(z, torch.float32, per_row=max(k, 4 * size)):
+        at, hit = np.arange(0, x.size, k), top == y[rows]
+        label_sum += float(x.take(at + y[rows]).sum(dtype=np.float64))
         hits += int(hit.sum())
-        x[at, top] = -np.inf
-        others = np.empty((len(x), grid.size))
-        for expansion, buffers in zip(expansions, work, strict=True):
-            expansion.add_up(torch.from_numpy(x), others, buffers)
+        x.put(at + top, -np.inf)
+        others = np.empty((len(x), size))
+        for expansion in expansions:
+            expansion.add_up(torch.from_numpy(x), others)
         c = 1 / (1 + others)
-        row, column = np.nonzero(_near_edge(c, m))
+        row, column = np.divmod(np.flatnonzero(_near_edge(c, m)), size)
         c[row, column] = _exact_confidence(z, rows.start + row, beta[column])
-        cell = _bin_of(c, m) + (2 * np.arange(grid.size) + hit[:, None]) * m
-        count += np.bincount(cell.ravel(), minlength=count.size)
-        total += np.bincount(cell.ravel(), c.ravel(), count.size)
+        cell = (_bin_of(c, m) + (2 * np.arange(size) + hit[:, None]) * m).ravel()
+        count += np.bincount(cell, minlength=count.size)
+        total += np.bincount(cell, c.ravel(), count.size)
         log_sum -= torch.from_numpy(c).log_().numpy().sum(0)
-    filled = count.reshape(-1, 2, m)
-    per_bin = np.maximum(filled.sum(1), 1)
-    errors = _errors(filled.sum(1), total.reshape(-1, 2, m).sum(1) / per_bin, filled[:, 1] / per_bin)
-    figures = {name: errors[name] for name in ("ece", "oe", "ue", "over", "under", "gap", "mce")}
-    confidence = total.reshape(grid.size, -1).sum(1) / n
-    return TemperatureSweep(grid.copy(), hits / n, confidence, (log_sum - beta * label_sum) / n, **figures)
+    filled, total = count.reshape(size, 2, m), total.reshape(size, 2, m).sum(1)
+    inside = filled.sum(1)
+    errors = _errors(inside, total / np.maximum(inside, 1), filled[:, 1] / np.maximum(inside, 1))
+    errors |= {"confidence": total.sum(1) / n, "nll": (log_sum - beta * label_sum) / n}
+    given = np.argsort(ascending)
+    names = ("confidence", "nll", "ece", "oe", "ue", "over", "under", "gap", "mce")
+    return TemperatureSweep(grid.copy(), hits / n, **{name: errors[name][given] for name in names})
 
 
 def fit_temperature(logits: Logits, labels: Logits) -> float:
@@ -563,8 +568,11 @@ def _bin_of(p: Array, n_bins: int) -> Array:
 
 def _near_edge(p: Array, n_bins: int) -> Array:
     """Whether single precision may have put p into a neighbouring bin; 0 and 1 are no such edges."""
-    edge = np.rint(p * n_bins)
-    near: Array = (np.abs(p * n_bins - edge) < _BORDER * n_bins) & (edge > 0) & (edge < n_bins)
+    place = p * n_bins
+    edge = np.rint(place)
+    place -= edge
+    near: Array = np.abs(place, out=place) < _BORDER * n_bins
+    near &= edge < n_bins  # an edge of 0 needs p below the border, where nothing changes bin
     return near
 
 
@@ -600,25 +608,26 @@ def _equal_mass(conf: Array, hit: Array, n_bins: int) -> Reliability:
     return Reliability(count, mean, rate, np.concatenate(([0.0], conf[bound[1:-1] - 1], [1.0])))
 
 
-def _sweep_bins(conf: Array, hit: Array, most: int = 1000) -> float:
-    """ECE with the largest number of equal-mass bins before accuracy stops being monotone; conf sorted ascending."""
-    reach, hits = _tie_reach(conf), np.append(0, np.cumsum(hit))
-    best = _mass_bounds(reach, conf.size)  # if the finest grouping is monotone, so is every coarser one
-    if not _rising(hits, best):
-        finest, best = best.size, np.array([0, conf.size])
-        for n_bins in range(2, min(most, finest) + 1):
-            bound = _mass_bounds(reach, n_bins)
-            if not _rising(hits, bound):
-                break
-            best = bound
-    residual = np.append(0, np.cumsum(conf)) - hits
-    return float(np.abs(np.diff(residual[best])).sum() / conf.size)
-
-
-def _rising(hits: Array, bound: Array) -> bool:
-    at = hits[bound]
-    rate = (at[1:] - at[:-1]) / (bound[1:] - bound[:-1])
-    return bool((rate[1:] >= rate[:-1]).all())
+def _monotone_bounds(reach: Array, hits: Array, most: int = 1000) -> list[int] | Array:
+    """The bounds of the largest number of equal-mass bins before accuracy stops being monotone; hits (N + 1,) summed."""
+    n = reach.size - 1
+    finest = reach[np.append(True, reach[1:] > reach[:-1])]
+    rate = np.diff(hits[finest]) / np.diff(finest)
+    if (rate[1:] >= rate[:-1]).all():
+        return finest  # then so is every coarser grouping
+    best, reach_, hits_ = [0, n], reach.data, hits.data  # a few dozen steps: plain numbers are faster
+    for n_bins in range(2, min(most, finest.size) + 1):
+        bounds, last = [0], -1.0
+        for i in range(1, n_bins + 1):
+            start, end = bounds[-1], reach_[(i * n + n_bins // 2) // n_bins]
+            if end > start:
+                rising = (hits_[end] - hits_[start]) / (end - start)
+                if rising < last:
+                    return best
+                bounds.append(end)
+                last = rising
+        best = bounds
+    return best
 
 
 def _smooth(conf: Array, hit: Array) -> float:
@@ -626,7 +635,7 @@ def _smooth(conf: Array, hit: Array) -> float:
 
     The residuals' cosine series is the reflected density; smoothing multiplies its terms by exp(-(pi k sigma)^2 /
     2)."""
-    size = 1 << 13
+    size = 1 << 12
     place = conf * size
     left = np.minimum(place.astype(np.int64), size - 1)
     mass = np.zeros(size + 1)
@@ -663,23 +672,23 @@ def _shifted(z: Logits, dtype: torch.dtype, per_row: int | None = None) -> Itera
     n, k = z.shape
     step = max(1, _CHUNK * (8 // dtype.itemsize) // (per_row or k))
     buffer = torch.empty((min(step, n), k), dtype=dtype)
-    ones = np.ones(k, buffer.numpy().dtype)
+    own = buffer.numpy().dtype
     for start in range(0, n, step):
         rows = slice(start, min(start + step, n))
         part = _as_rows(z, rows)
         x = buffer[: len(part)]
         top = part.argmax(1)
         largest = torch.from_numpy(part.take(np.arange(len(part)) * k + top))[:, None]
-        with np.errstate(over="ignore", invalid="ignore"):
-            if part.dtype == ones.dtype and part.flags.writeable:  # a read-only array cannot be lent to torch
-                torch.sub(torch.from_numpy(part), largest, out=x)
-            elif part.dtype == np.float64:
+        if part.dtype == own and part.flags.writeable:  # a read-only array cannot be lent to torch
+            torch.sub(torch.from_numpy(part), largest, out=x)
+        elif part.dtype == np.float64:
+            with np.errstate(over="ignore", invalid="ignore"):
                 np.subtract(part, largest.numpy(), out=x.numpy(), casting="same_kind")
-            else:
-                np.copyto(x.numpy(), part)
-                x -= largest
-            if not np.isfinite(x.numpy() @ ones).all():
-                _bound(part, x.numpy(), start)
+        else:
+            np.copyto(x.numpy(), part)
+            x -= largest
+        if not (part.min() > -1e37 and largest.max() < 1e37):  # also where nan; 1e37: differences still fit float32
+            _bound(part, x.numpy(), start)
         yield rows, x.numpy(), top
 
 
@@ -752,78 +761,73 @@ def _nll(z: Logits, y: Array, beta: float) -> tuple[float, float, float]:
     return value / len(z), first / len(z), second / len(z)
 
 
-class _Expansion(NamedTuple):
-    """Sums of exp(beta x) over x <= 0 at many beta, each from the moments about a centre near it.
+class _Expansion:
+    """Sums of exp(beta x) over x <= 0 at several beta, from moments about centres near them.
 
     With centre the geometric mean of betas within a factor q, and r = sqrt(q) - 1, what the first `order` terms leave
-    out is at most r^order / sqrt(2 pi order) per logit, whatever the logit. Order 1 with centres at the betas
-    themselves is direct summation."""
+    out is at most r^order / sqrt(2 pi order) per logit, whatever the logit. Where that needs no fewer exponentials, the
+    sums are taken directly: order 1, centres at the betas."""
 
-    centres: Array  # (J,)
-    order: int
-    scale: float  # of x in its powers, keeps them within float32
-    least: float  # x below this contribute nothing at any of the betas
-    columns: list[Array]  # per centre, which of the betas it serves
-    weights: list[Array]  # per centre (order, number of betas)
+    def __init__(self, beta: Array, panels: list[slice], k: int, left_out: float = 1e-8) -> None:
+        self.columns = slice(panels[0].start, panels[-1].stop)
+        own = beta[self.columns]
+        ratio = max(float(beta[p.stop - 1] / beta[p.start]) for p in panels)
+        r, self.order = math.sqrt(ratio) - 1, 2
+        while k * r**self.order / math.sqrt(2 * math.pi * self.order) > left_out:
+            self.order += 1
+        centres = np.array([math.sqrt(beta[p.start] * beta[p.stop - 1]) for p in panels])
+        if own.size <= len(panels) + self.order // 2:
+            self.order, centres = 1, own
+        self.scale = float(max(r, 0.01) * own[-1])  # of x in its powers: keeps them within float32
+        self.least = -(math.log(k) + 18.4) / float(own[0]) * self.scale  # k terms of this size add 1e-8
+        self.rates = torch.from_numpy((centres / self.scale).astype(np.float32))[:, None, None]
+        power = np.arange(self.order)[:, None]
+        factorial = np.cumprod(np.maximum(power, 1).astype(np.float64))[:, None]
+        self.weights = [(p, ((beta[p] - c) / self.scale) ** power / factorial) for p, c in zip(panels, centres, strict=False)]
+        step = max(1, 4 * _CHUNK // (k * (centres.size + self.order)))
+        self.e, self.powers = torch.empty((centres.size, step, k)), torch.ones((max(2, self.order), step, k))
 
-    def add_up(self, x: torch.Tensor, out: Array, work: list[torch.Tensor]) -> None:
-        """Fills out[:, betas] (R, T) from x (R, K) float32; `work` keeps the buffers from call to call."""
-        k, j = x.shape[1], len(self.centres)
-        if not work:
-            step = max(1, 4 * _CHUNK // (k * (j + self.order)))
-            work += [torch.empty((j, step, k)), torch.ones((self.order, step, k))]
-        step, centres = work[0].shape[1], torch.from_numpy(self.centres.astype(np.float32))[:, None, None]
+    def add_up(self, x: torch.Tensor, out: Array) -> None:
+        """Fills out[:, columns] (R, T) from x (R, K) float32."""
+        step = self.e.shape[1]
+        moments = torch.empty((len(x), len(self.e), self.order))
         for start in range(0, len(x), step):
-            part = x[start : start + step].clamp(min=self.least)
-            e, powers = (w[:, : len(part)] for w in work)
-            torch.mul(part, centres, out=e)
-            if self.least * self.centres[-1] < -80:
+            part, into = x[start : start + step], moments[start : start + step]
+            e, powers = self.e[:, : len(part)], self.powers[:, : len(part)]
+            torch.mul(part, self.scale, out=powers[1]).clamp_(min=self.least)
+            torch.mul(powers[1], self.rates, out=e)
+            if self.least * self.rates[-1, 0, 0] < -80:
                 e.clamp_(min=-80)  # below, float32 turns subnormal and slow
             e.exp_()
-            if self.order > 1:
-                torch.mul(part, self.scale, out=powers[1])
-                done = 2
-                while done < self.order:
-                    more = min(done - 1, self.order - done)
-                    torch.mul(powers[1 : more + 1], powers[done - 1], out=powers[done : done + more])
-                    done += more
-                moments = (e.transpose(0, 1) @ powers.permute(1, 2, 0)).numpy().astype(np.float64)
-            else:
-                moments = e.sum(-1).T[..., None].numpy().astype(np.float64)
-            for i, (columns, weights) in enumerate(zip(self.columns, self.weights, strict=True)):
-                out[start : start + len(part), columns] = moments[:, i] @ weights
+            if self.order == 1:
+                torch.sum(e.transpose(0, 1), -1, keepdim=True, out=into)
+                continue
+            done = 2
+            while done < self.order:
+                more = min(done - 1, self.order - done)
+                torch.mul(powers[1 : more + 1], powers[done - 1], out=powers[done : done + more])
+                done += more
+            torch.bmm(e.transpose(0, 1), powers.permute(1, 2, 0), out=into)
+        wide = moments.numpy().astype(np.float64)
+        if self.order == 1:
+            out[:, self.columns] = wide[..., 0]
+            return
+        for i, (columns, weights) in enumerate(self.weights):
+            np.matmul(wide[:, i], weights, out=out[:, columns])
 
 
-def _expansions(beta: Array, k: int, factor: float = 1.5, reach: float = 8, left_out: float = 1e-8) -> list[_Expansion]:
-    """The cheapest expansions that give every sum over k logits to about `left_out`."""
-    found = []
-    order_of = np.argsort(beta)
-    while order_of.size:
-        group = order_of[beta[order_of] <= beta[order_of[0]] * reach]
-        order_of = order_of[group.size :]
-        low, high = beta[group[0]], beta[group[-1]]
-        panels = max(1, math.ceil(math.log(high / low) / math.log(factor) - 1e-9))
-        edges = low * (high / low) ** (np.arange(panels + 1) / panels)
-        centres = np.sqrt(edges[:-1] * edges[1:])
-        r = float(np.sqrt(edges[1] / edges[0])) - 1
-        order = 2
-        while k * r**order / math.sqrt(2 * math.pi * order) > left_out:
-            order += 1
-        least = -(math.log(k) + 18.4) / low  # k terms of this size add 1e-8
-        if group.size <= panels + order // 2:
-            eye = [np.ones((1, 1))] * group.size
-            found.append(_Expansion(beta[group], 1, 1.0, least, [g[None] for g in group], eye))
-            continue
-        owner = np.clip(np.searchsorted(edges, beta[group]) - 1, 0, panels - 1)
-        columns = [group[owner == i] for i in range(panels)]
-        scale = float(max(r, 0.01) * centres[-1])
-        exponent = np.arange(order)
-        factorial = np.cumprod(np.maximum(exponent, 1).astype(np.float64))
-        weights = [
-            ((beta[c] - centre) / scale) ** exponent[:, None] / factorial[:, None] for c, centre in zip(columns, centres, strict=True)
-        ]
-        found.append(_Expansion(centres, order, scale, least, columns, weights))
-    return found
+def _panels(beta: Array, factor: float = 1.5, reach: float = 8) -> list[list[slice]]:
+    """Splits betas, sorted ascending, into runs within `factor`, and those into groups within `reach` that share powers."""
+    groups: list[list[slice]] = []
+    start = 0
+    while start < beta.size:
+        stop = int(np.searchsorted(beta, beta[start] * factor, side="right"))
+        if groups and beta[stop - 1] <= beta[groups[-1][0].start] * reach:
+            groups[-1].append(slice(start, stop))
+        else:
+            groups.append([slice(start, stop)])
+        start = stop
+    return groups
 
 
 # ----------------------------------------------------------------------------------------------------------- validation

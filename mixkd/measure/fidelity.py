@@ -143,9 +143,7 @@ class CopiedErrors:
     excess: float
 
 
-def copied_errors(
-    student: Array, teacher: Array, labels: Array, independent: Sequence[Array] | Array = ()
-) -> CopiedErrors:
+def copied_errors(student: Array, teacher: Array, labels: Array, independent: Sequence[Array] | Array = ()) -> CopiedErrors:
     """P(the student gives its teacher's wrong class | both wrong), with its chance level from independent teachers.
 
     Args:
@@ -172,21 +170,15 @@ def copied_errors(
             [rate(taught, where) for where in shared],
         )
     )
-    chance_n, paired_n = (
-        torch.tensor([int(where.sum()) for where in sets], dtype=torch.int64) for sets in (alone, shared)
-    )
+    chance_n, paired_n = (torch.tensor([int(where.sum()) for where in sets], dtype=torch.int64) for sets in (alone, shared))
     excess = float((paired_rate - paired_chance).mean()) if others else math.nan
-    return CopiedErrors(
-        rate(taught, wrong), int(wrong.sum()), chance, chance_n, paired_rate, paired_chance, paired_n, excess
-    )
+    return CopiedErrors(rate(taught, wrong), int(wrong.sum()), chance, chance_n, paired_rate, paired_chance, paired_n, excess)
 
 
 def _pair(first: Array, second: Array, name: str = "logits") -> tuple[Tensor, Tensor]:
     a, b = as_logits(first, name, 2), as_logits(second, name, 2)
     if a.shape != b.shape:
-        raise ValueError(
-            f"{name} of the two models need the same inputs and classes, not {tuple(a.shape)} and {tuple(b.shape)}"
-        )
+        raise ValueError(f"{name} of the two models need the same inputs and classes, not {tuple(a.shape)} and {tuple(b.shape)}")
     return a, b
 
 

@@ -114,9 +114,7 @@ def feature_linearity(features: Array, lam: Grid) -> Tensor:
     phi = as_features(features, "features", 3)
     grid = as_tensor(lam).double()
     if grid.shape != phi.shape[:1] or len(grid) < 2 or grid[0] != 0 or grid[-1] != 1:
-        raise ValueError(
-            f"lam must run from 0 to 1 with one entry for each of the {len(phi)} rows, not {grid.tolist()}"
-        )
+        raise ValueError(f"lam must run from 0 to 1 with one entry for each of the {len(phi)} rows, not {grid.tolist()}")
     weight = grid.reshape(-1, 1, 1)
     off = (phi - weight * phi[-1] - (1 - weight) * phi[0]).norm(dim=-1)
     return _ratio(off, (phi[-1] - phi[0]).norm(dim=-1))
@@ -218,8 +216,7 @@ def matched_temperature(logits_a: Array, logits_b: Array) -> float:
     least, most = excess(-LOG_TEMPERATURE), excess(LOG_TEMPERATURE)
     if least >= 0 or most <= 0:
         raise ValueError(
-            f"no temperature gives A the mean entropy {target:.6g} nats of B: A reaches {least + target:.6g} to "
-            f"{most + target:.6g}"
+            f"no temperature gives A the mean entropy {target:.6g} nats of B: A reaches {least + target:.6g} to {most + target:.6g}"
         )
     return math.exp(brentq(excess, -LOG_TEMPERATURE, LOG_TEMPERATURE, xtol=1e-12))
 
@@ -281,9 +278,7 @@ def nonlinearity_ratio(
     if scaling not in get_args(Scaling):
         raise ValueError(f"scaling must be one of {', '.join(get_args(Scaling))}, not {scaling!r}")
     if scaling in ("clean_entropy", "nll_optimal") and (student_clean is None or teacher_clean is None):
-        raise ValueError(
-            f"scaling {scaling!r} needs student_clean and teacher_clean, logits on clean validation images"
-        )
+        raise ValueError(f"scaling {scaling!r} needs student_clean and teacher_clean, logits on clean validation images")
     temperatures = [(1.0, 1.0)]
     if student_clean is not None and teacher_clean is not None:
         if scaling == "clean_entropy":
@@ -294,9 +289,7 @@ def nonlinearity_ratio(
         elif scaling == "nll_optimal":
             if clean_labels is None:
                 raise ValueError("scaling 'nll_optimal' needs clean_labels")
-            temperatures = [
-                (fit_temperature(student_clean, clean_labels), fit_temperature(teacher_clean, clean_labels))
-            ]
+            temperatures = [(fit_temperature(student_clean, clean_labels), fit_temperature(teacher_clean, clean_labels))]
 
     def area(logits: Array, temperature: float) -> Tensor:
         if scaling == "logit":
@@ -353,9 +346,7 @@ class Displacement:
         return float(self.along[1:-1][:, chosen].sum() / scale) if scale > NEGLIGIBLE else math.nan
 
 
-def displacement(
-    student: Array, teacher: Array, lam: Grid, labels: Array, *, reference: Reference = "mixture"
-) -> Displacement:
+def displacement(student: Array, teacher: Array, lam: Grid, labels: Array, *, reference: Reference = "mixture") -> Displacement:
     """``s = <p~_S - p~_T', m_T - p~_T'> / ||m_T - p~_T'||^2``: imitation or linearity, confidence aside.
 
     p~_T' is the teacher on the same mixed input, tempered input by input to the student's entropy there: a student
@@ -373,9 +364,7 @@ def displacement(
         raise ValueError(f"reference must be one of {', '.join(get_args(Reference))}, not {reference!r}")
     s, t = read_probe(student, lam, labels), read_probe(teacher, lam, labels)
     if s.log_p.shape != t.log_p.shape:
-        raise ValueError(
-            f"student and teacher need the same probe, not {tuple(s.log_p.shape)} and {tuple(t.log_p.shape)}"
-        )
+        raise ValueError(f"student and teacher need the same probe, not {tuple(s.log_p.shape)} and {tuple(t.log_p.shape)}")
     target = entropy(s.log_p)
 
     log_flat, temperature = _at_entropy(t.log_p, target)

@@ -205,9 +205,7 @@ def _scored(confidence: Array, correct: Array) -> tuple[np.ndarray, np.ndarray]:
     if hit.dtype != torch.bool:
         raise TypeError(f"correct must be boolean, not {hit.dtype}")
     if hit.shape != value.shape:
-        raise ValueError(
-            f"correct must have one entry for each of the {len(value)} scores, not shape {tuple(hit.shape)}"
-        )
+        raise ValueError(f"correct must have one entry for each of the {len(value)} scores, not shape {tuple(hit.shape)}")
     return value, hit.numpy()
 
 

@@ -64,9 +64,7 @@ def read_probe(logits: Array, lam: Grid, labels: Array, tau: float = 1.0) -> Pro
     values = as_logits(logits, "logits", 3)
     grid = as_tensor(lam).double()
     if grid.shape != values.shape[:1] or len(grid) < 2:
-        raise ValueError(
-            f"lam must have one entry for each of the {len(values)} rows of logits, not shape {tuple(grid.shape)}"
-        )
+        raise ValueError(f"lam must have one entry for each of the {len(values)} rows of logits, not shape {tuple(grid.shape)}")
     if grid[0] != 0 or grid[-1] != 1 or not bool((grid.diff() > 0).all()):
         raise ValueError(f"lam must increase from exactly 0 to exactly 1, not {grid.tolist()}")
     classes = as_labels(labels, (values.shape[1], 2), values.shape[2])
@@ -182,9 +180,7 @@ def decompose(logits: Array, lam: Grid, labels: Array, tau: float = 1.0) -> Sign
         f_nl=_share(forward.total, js + forward.total),
         forward=forward,
         reverse=_split(log_p, log_m, inside),
-        entropy=EntropyParts(
-            uncertainty.sum(-1), leak, (conditional * inside).sum(-1), (conditional * ~inside).sum(-1)
-        ),
+        entropy=EntropyParts(uncertainty.sum(-1), leak, (conditional * inside).sum(-1), (conditional * ~inside).sum(-1)),
         kept=binary[..., 0].exp(),
         honest=_masses(log_m, inside)[0].exp(),
     )
@@ -413,9 +409,7 @@ class StructureShare:
         content = self.forward if direction == "forward" else self.reverse
         rows = slice(1, -1) if inputs == "mixed" else slice(None, None, len(self.lam) - 1)
         chosen = ~self.same_class if pairs is None else pairs
-        structure, rest, lost = (
-            part[rows][:, chosen].sum() for part in (content.structure, content.idiosyncratic, content.leak)
-        )
+        structure, rest, lost = (part[rows][:, chosen].sum() for part in (content.structure, content.idiosyncratic, content.leak))
         return float(_share(structure, structure + rest + (lost if leak else 0)))
 
 
@@ -468,9 +462,7 @@ def structure_share(
     Returns:
         Parts for every lam and pair; nan where the rest has fewer than two classes. ``pooled()`` gives the statistic.
     """
-    tails = pair_structure(
-        logits, lam, labels, profiles, tau=tau, predictor=predictor, independent=independent, permutations=0
-    )
+    tails = pair_structure(logits, lam, labels, profiles, tau=tau, predictor=predictor, independent=independent, permutations=0)
     signal = decompose(logits, lam, labels, tau)
 
     def content(parts: Parts, mass: Tensor) -> Content:
@@ -479,9 +471,7 @@ def structure_share(
 
     probe = read_probe(logits, lam, labels, tau)
     honest = _masses(probe.log_m, probe.inside)[1].exp()
-    return StructureShare(
-        signal.lam, signal.same_class, content(signal.forward, honest), content(signal.reverse, tails.mass)
-    )
+    return StructureShare(signal.lam, signal.same_class, content(signal.forward, honest), content(signal.reverse, tails.mass))
 
 
 # Identity 5: would another teacher say the same?
@@ -535,8 +525,7 @@ def reproducibility(logits_a: Array, logits_b: Array, lam: Grid, labels: Array) 
     tails = centre(a.log_p), centre(b.log_p)
     enough = count > 2
     correlation, beyond_hub = (
-        torch.where(enough, _cosine(first, second), math.nan)
-        for first, second in (tails, (beyond(tails[0]), beyond(tails[1])))
+        torch.where(enough, _cosine(first, second), math.nan) for first, second in (tails, (beyond(tails[0]), beyond(tails[1])))
     )
     return Reproducibility(a.lam, a.same_class, correlation, beyond_hub)
 
@@ -574,9 +563,7 @@ def entropy(log_p: Tensor) -> Tensor:
 
 def as_tensor(values: Grid) -> Tensor:
     """A detached tensor on the CPU; copies a NumPy array only where torch could not read it safely."""
-    return (
-        torch.as_tensor(values if isinstance(values, Tensor) else np.require(values, requirements="W")).detach().cpu()
-    )
+    return torch.as_tensor(values if isinstance(values, Tensor) else np.require(values, requirements="W")).detach().cpu()
 
 
 def as_logits(values: Array, name: str, ndim: int | None) -> Tensor:
@@ -586,9 +573,7 @@ def as_logits(values: Array, name: str, ndim: int | None) -> Tensor:
         raise TypeError(f"{name} must be floating point logits, not {tensor.dtype}")
     if (ndim is not None and tensor.ndim != ndim) or tensor.ndim == 0 or tensor.numel() == 0 or tensor.shape[-1] < 2:
         wanted = "dimensions" if ndim is None else f"{ndim} dimensions"
-        raise ValueError(
-            f"{name} must have {wanted}, no empty one and at least 2 classes last, not shape {tuple(tensor.shape)}"
-        )
+        raise ValueError(f"{name} must have {wanted}, no empty one and at least 2 classes last, not shape {tuple(tensor.shape)}")
     if not bool(tensor.isfinite().all()):
         raise ValueError(f"{name} must be finite; {int((~tensor.isfinite()).sum())} of {tensor.numel()} values are not")
     return tensor.double()
@@ -636,9 +621,7 @@ def _split(log_a: Tensor, log_b: Tensor, inside: Tensor) -> Parts:
     within = log_a - torch.where(inside, a[..., :1], a[..., 1:])
     without = log_b - torch.where(inside, b[..., :1], b[..., 1:])
     terms = _weigh(log_a, within - without)
-    return Parts(
-        kl(log_a, log_b), kl(a, b), (terms * inside).sum(-1).clamp_min(0), (terms * ~inside).sum(-1).clamp_min(0)
-    )
+    return Parts(kl(log_a, log_b), kl(a, b), (terms * inside).sum(-1).clamp_min(0), (terms * ~inside).sum(-1).clamp_min(0))
 
 
 @dataclass(frozen=True)
@@ -699,9 +682,7 @@ def _tails(probe: Probe, pairs: Tensor) -> _Tails:
     return _Tails(log_p, hub.log(), log_mass.squeeze(-1).exp(), rest)
 
 
-def _prediction(
-    probe: Probe, profiles: Tensor | None, predictor: Predictor, independent: Array | None, tau: float
-) -> Tensor:
+def _prediction(probe: Probe, profiles: Tensor | None, predictor: Predictor, independent: Array | None, tau: float) -> Tensor:
     """log q (L, P, K) before it is restricted to R and normalised; without meaning on the pair's own classes."""
     if predictor not in get_args(Predictor):
         raise ValueError(f"predictor must be one of {', '.join(get_args(Predictor))}, not {predictor!r}")

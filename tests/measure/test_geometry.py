@@ -136,10 +136,7 @@ def test_class_means_that_look_alike():
 
 def test_unrelated_class_maps_have_uniform_p_values():
     labels = np.repeat(np.arange(8), 2)
-    p = [
-        geometry.class_mean_rsa(noise(16, 4, seed=s), noise(16, 4, seed=s + 500), labels, permutations=60).p
-        for s in range(80)
-    ]
+    p = [geometry.class_mean_rsa(noise(16, 4, seed=s), noise(16, 4, seed=s + 500), labels, permutations=60).p for s in range(80)]
     assert 0.4 < np.mean(p) < 0.6
     assert np.mean(np.array(p) < 0.1) < 0.25
 
@@ -171,9 +168,7 @@ def test_feature_linearity():
     assert geometry.feature_linearity(straight, lam).abs().max() < 1e-12
     bent = straight + (lam * (1 - lam)).reshape(-1, 1, 1) * bend
     expected = bend.norm(dim=1) / (first - second).norm(dim=1)
-    torch.testing.assert_close(
-        geometry.feature_linearity(5 * bent + 1, lam)[1:3], torch.stack([3 / 16 * expected, expected / 4])
-    )
+    torch.testing.assert_close(geometry.feature_linearity(5 * bent + 1, lam)[1:3], torch.stack([3 / 16 * expected, expected / 4]))
     assert geometry.feature_linearity(torch.ones(3, 2, 5), [0, 0.5, 1]).isnan().all()
 
 

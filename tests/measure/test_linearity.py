@@ -256,9 +256,7 @@ def test_bad_input_is_named():
     with pytest.raises(ValueError, match="needs student_clean"):
         ratio(logits, logits, labels, "clean_entropy")
     with pytest.raises(ValueError, match="needs clean_labels"):
-        linearity.nonlinearity_ratio(
-            logits, logits, LAM, labels, scaling="nll_optimal", student_clean=clean()[0], teacher_clean=clean()[0]
-        )
+        linearity.nonlinearity_ratio(logits, logits, LAM, labels, scaling="nll_optimal", student_clean=clean()[0], teacher_clean=clean()[0])
     with pytest.raises(ValueError, match="same probe"):
         linearity.displacement(logits, logits[..., :9], LAM, labels % 9)
     with pytest.raises(ValueError, match="mixture, matched"):

@@ -84,9 +84,7 @@ def test_against_scipy(seed, k):
 
 
 def test_three_classes_by_hand():
-    p = np.array(
-        [[0.2, 0.7, 0.1], [0.4, 0.3, 0.3], [0.8, 0.1, 0.1]]
-    )  # second image, the mix, first image; m = .5 .4 .1
+    p = np.array([[0.2, 0.7, 0.1], [0.4, 0.3, 0.3], [0.8, 0.1, 0.1]])  # second image, the mix, first image; m = .5 .4 .1
     s = signal.decompose(np.log(p)[:, None], [0, 0.5, 1], np.array([[0, 1]]))
     log = math.log
     near(s.l_nl[1, 0], 0.5 * log(5 / 4) + 0.4 * log(4 / 3) + 0.1 * log(1 / 3))
@@ -284,12 +282,8 @@ def test_structure_share_is_a_divergence_taken_apart(predictor, scale):
     hub_term = (tails.structure + tails.idiosyncratic).unsqueeze(-1)  # KL(p~|R || hub)
     # a hub that is exactly this far: move the difference to KL's linearity in its last term
     tail = p / p_rest * rest
-    reverse = (torch.where(rest, 0, p * (p / m).log())).sum(-1) + (
-        p_rest * ((p_rest / m_rest).log() + hub_term)
-    ).squeeze(-1)
-    forward = (torch.where(rest, 0, m * (m / p).log())).sum(-1) + (
-        m_rest * ((m_rest / p_rest).log() + hub_term)
-    ).squeeze(-1)
+    reverse = (torch.where(rest, 0, p * (p / m).log())).sum(-1) + (p_rest * ((p_rest / m_rest).log() + hub_term)).squeeze(-1)
+    forward = (torch.where(rest, 0, m * (m / p).log())).sum(-1) + (m_rest * ((m_rest / p_rest).log() + hub_term)).squeeze(-1)
     assert_close(tail.sum(-1), torch.ones_like(reverse))
     for content, expected in ((share.forward, forward), (share.reverse, reverse)):
         near(content.leak + content.ratio + content.structure + content.idiosyncratic, expected)
