@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: reproduce test site serve lint bench pairs
+.PHONY: reproduce test site serve lint slow pairs
 .DEFAULT_GOAL := reproduce
 
 $(READY): requirements.txt pyproject.toml
@@ -30,8 +30,8 @@ lint: $(READY)       ## style, types, the direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(READY)      ## speed, side by side with plain formulas and other libraries
-	$(BIN)/python -m benchmarks
+slow: $(READY)       ## the long tests: kill and resume at random moments, both ways to the same pages
+	$(BIN)/python -m pytest -m slow
 
 pairs: $(READY)      ## regenerate the notebooks beside the chapters
 	$(BIN)/python -c "from mixkd.chapters import chapters, pair; [print(pair(chapter)) for chapter in chapters()]"
