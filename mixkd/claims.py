@@ -24,7 +24,7 @@ from mixkd.measure import calibration, linearity, signal, statistics
 from mixkd.measure.statistics import Interval
 from mixkd.records import Record, Records, RecordStore
 from mixkd.spec import ARMS, RunSpec, SpecError, nearest
-from mixkd.studies import TEACHER_SPREAD, Profile, load_profile, study
+from mixkd.studies import TEACHER_SPREAD, Profile, load_profile, profiles, study
 
 Outcome = Literal["supported", "not supported", "unresolved", "not run"]
 EQUIVALENCE = {"digits": 0.02, "gaussians": 0.02, "gaussians16": 0.02}
@@ -742,6 +742,14 @@ def evaluate(profile: str = "digits", store: str | Path | RecordStore = "committ
             raise SpecError(f"claim = {letter!r}: must be one of {', '.join(CLAIMS)}{nearest(letter, CLAIMS)}")
     evidence = Evidence.of(profile, store)
     return [_evaluate(CLAIMS[letter], evidence) for letter in chosen]
+
+
+def across(store: str | Path | RecordStore = "committed", letters: Iterable[str] | None = None) -> dict[str, list[Verdict]]:
+    """The verdicts of every profile that has records in a store, by profile: what a page shows beside its own."""
+    store = store if isinstance(store, RecordStore) else RecordStore(store)
+    there = set(store.ids())
+    found = [name for name in profiles() if any(spec.id in there for spec in study("all", name))]
+    return {name: evaluate(name, store, letters) for name in found}
 
 
 def _evaluate(claim: Claim, evidence: Evidence) -> Verdict:

@@ -20,12 +20,13 @@ FEATURE_ROWS_DEFAULT = 500
 FEATURE_LAMS = (0.0, 0.5, 1.0)
 
 
-def evaluate(model: Model, data: Dataset) -> dict[str, Tensor]:
+def evaluate(model: Model, data: Dataset, extras: bool = True) -> dict[str, Tensor]:
     """All answers a record keeps.
 
     Args:
         model: trained, in eval mode, on the device of the data.
         data: with splits "train", "val", "test", and "train_eval", "ood", "corrupted" where the data set has them.
+        extras: False leaves only "test" and "val", without the probe and the features.
 
     Returns:
         On the CPU: ``logits.SPLIT`` (N, K) float32 and ``labels.SPLIT`` (n,) int64 for each split but "train" (reported
@@ -35,13 +36,15 @@ def evaluate(model: Model, data: Dataset) -> dict[str, Tensor]:
     """
     tensors: dict[str, Tensor] = {}
     for name, split in data.splits.items():
-        if name == "train":
+        if name == "train" or (not extras and name not in ("test", "val")):
             continue
         recorded = "train" if name == "train_eval" else name
         tensors[f"logits.{recorded}"] = predict(model, data, split.images)
         tensors[f"labels.{recorded}"] = split.labels
     n = data.test_images  # noise draws repeat the same images, and so the labels, in blocks
     tensors["labels.test"] = tensors["labels.test"][:n]
+    if not extras:
+        return {name: tensor.cpu() for name, tensor in tensors.items()}
 
     test = data.splits["test"]
     images, labels = test.images[:n], test.labels[:n]

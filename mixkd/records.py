@@ -28,7 +28,7 @@ from mixkd.measure import calibration
 from mixkd.spec import RunSpec, nearest
 
 FORMAT = 1
-WEIGHTS_CAP = 2 * 2**20
+WEIGHTS_CAP = 2**19
 """Weights above this many bytes stay beside the records instead of in them, so that a committed record is small."""
 _FILES = ("record.json", "tensors.safetensors", "model.safetensors")
 _SUMS = "SHA256SUMS"
@@ -129,7 +129,12 @@ class Record:
 
     @property
     def probe(self) -> Probe:
-        """Answers on mixed test images."""
+        """Answers on mixed test images.
+
+        Raises:
+            KeyError: for a record of a spec without extras.
+        """
+        self._need("probe.logits")
         lam = torch.tensor(self._json["lam"], dtype=torch.float64)
         labels, pairs = (self._tensors[f"probe.{name}"].long() for name in ("labels", "pairs"))
         return Probe(_unpack(self._tensors, "probe.logits"), lam, labels, pairs)
@@ -137,11 +142,13 @@ class Record:
     @property
     def features(self) -> Tensor:
         """(M, d) float32 penultimate features of the first M test images."""
+        self._need("features.test")
         return self._tensors["features.test"].float()
 
     @property
     def probe_features(self) -> Tensor:
         """(3, Q, d) float32 penultimate features of the first Q probe pairs at lam 0, .5 and 1."""
+        self._need("features.probe")
         return self._tensors["features.probe"].float()
 
     @property
@@ -149,6 +156,10 @@ class Record:
         """(N,) float32: h(x) of each test image for a teacher with an input-dependent temperature, else None."""
         found = self._tensors.get("projection.test")
         return None if found is None else found.float()
+
+    def _need(self, tensor: str) -> None:
+        if tensor not in self._tensors:
+            raise KeyError(f"{tensor}: record {self.id} holds answers on {', '.join(self.splits)} only; its spec has extras = False")
 
     def _check(self, split: str) -> None:
         if split not in self.splits:
@@ -460,7 +471,9 @@ def _pack(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         elif tensor.is_floating_point():
             packed[name] = tensor.half()
         else:
-            packed[name] = tensor.to(torch.int32)
+            narrow = torch.iinfo(torch.int16)
+            fits = not len(tensor) or (narrow.min <= int(tensor.min()) and int(tensor.max()) <= narrow.max)
+            packed[name] = tensor.to(torch.int16 if fits else torch.int32)
     return {name: tensor.contiguous() for name, tensor in sorted(packed.items())}
 
 

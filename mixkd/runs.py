@@ -17,7 +17,6 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -280,7 +279,7 @@ def _train_locked(
             failed[spec.id] = str(student.error)
             continue
         asked = _load(spec, machine, located).to(device)
-        tensors = evaluate(student.model, asked)
+        tensors = evaluate(student.model, asked, spec.extras)
         if not all(bool(tensor.isfinite().all()) for name, tensor in tensors.items() if name.startswith("logits")):
             failed[spec.id] = f"run {spec.id}: the last step made the network answer with NaN; no record was written"
             continue
@@ -351,17 +350,31 @@ def _check(specs: Iterable[RunSpec], machine: Machine, located: dict[str, str]) 
             raise ValueError(f"{data.name}: one test image in each class; some class needs two, so that it can be mixed")
 
 
-@cache
-def _provenance() -> dict[str, Any]:
+def _checkout() -> str | None:
+    """The commit of the code that was loaded; a ``+`` behind it says that the library's files differed from that commit."""
     here = Path(__file__).resolve().parent
-    git = subprocess.run(["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, check=False).stdout.strip()
+
+    try:
+        commit = git("rev-parse", "HEAD")
+    except OSError:  # no git here
+        return None
+    return commit + ("+" if git("status", "--porcelain", "--", ".") else "") if commit else None
+
+
+_COMMIT = _checkout()  # at import: what a process loaded, whatever is committed while it trains
+
+
+def _provenance() -> dict[str, Any]:
     return {
         "mixkd": mixkd.__version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
         "system": platform.system(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "commit": git.stdout.strip() or None,
+        "commit": _COMMIT,
     }
 
 

@@ -181,6 +181,8 @@ class RunSpec(_Spec):
         schedule: "cosine" to zero, "step" or "constant", after a linear warm-up of ``warmup`` epochs.
         milestones, decay: of "step": epochs after which the rate is multiplied by decay.
         test_draws: digits only: under how many fixed noise draws each test image is evaluated, 1 to 20.
+        extras: whether the record also holds the vicinal probe, features, and the answers on training, foreign and corrupted images;
+            without them it holds the answers on test and validation data, all that a sweep needs, in a fraction of the space.
         seed: of initialisation, data order, augmentation and mixing.
 
     Raises:
@@ -214,6 +216,7 @@ class RunSpec(_Spec):
     milestones: tuple[Annotated[int, Field(ge=1)], ...] = ()
     decay: Annotated[float, Field(gt=0, lt=1)] = 0.1
     test_draws: Annotated[int, Field(ge=1, le=MAX_TEST_DRAWS)] = 2
+    extras: bool = True
     seed: Annotated[int, Field(ge=0)] = 0
 
     @model_validator(mode="after")

@@ -6,6 +6,8 @@ import torch
 from mixkd.data import load_data, normalise
 from mixkd.evaluate import evaluate
 from mixkd.models import build
+from mixkd.runs import run
+from mixkd.spec import RunSpec
 from mixkd.vicinal import LAM_GRID, mix
 
 
@@ -87,3 +89,17 @@ def test_vectors_are_evaluated_too():
     answers = evaluate(build("mlp16", 5, in_channels=2, image_size=0).eval(), load_data("gaussians"))
     assert answers["logits.test"].shape == (4000, 5)
     assert answers["features.test"].shape == (500, 16)
+
+
+def test_without_extras_only_test_and_validation_answers_are_kept(tmp_path):
+    spec = RunSpec(data="digits", arm="ce", student="cnn8", epochs=1)
+    whole, slim = run(spec, tmp_path, progress=False), run(spec.replace(extras=False), tmp_path, progress=False)
+    assert slim.id != whole.id
+    assert slim.splits == ("test", "val")
+    assert torch.equal(slim.logits(), whole.logits())
+    assert torch.equal(slim.logits("val"), whole.logits("val"))
+    size = [sum(path.stat().st_size for path in record.path.glob("tensors*")) for record in (whole, slim)]
+    assert size[1] < size[0] / 3
+    for ask in (lambda: slim.probe, lambda: slim.features, lambda: slim.probe_features):
+        with pytest.raises(KeyError, match="extras = False"):
+            ask()
