@@ -121,7 +121,9 @@ def _spec_flags(parser: argparse.ArgumentParser) -> None:
     for name, field in RunSpec.model_fields.items():
         if name == "teacher":
             continue
-        if field.annotation is bool:
+        if name == "extras":
+            fields.add_argument(_flag(name), dest=f"run.{name}", metavar="X", help="true, probe or false (default: true)")
+        elif field.annotation is bool:
             fields.add_argument(_flag(name), dest=f"run.{name}", action=argparse.BooleanOptionalAction)
         else:
             known = ", ".join(ARMS) if name == "arm" else None if field.is_required() else f"default {field.default}"
@@ -270,11 +272,14 @@ def _reproduce(options: argparse.Namespace) -> int:
     from mixkd import claims, comparison
     from mixkd.records import RecordStore
     from mixkd.runs import collect
-    from mixkd.studies import study
+    from mixkd.studies import load_profile, study
 
     specs = [spec for name in options.chapters or ["all"] for spec in study(name, options.profile)]
     if options.seeds is not None:
-        specs = [spec for spec in specs if spec.seed < options.seeds]
+        profile = load_profile(options.profile)
+        chosen = set(profile.core_seeds[: max(0, options.seeds)])
+        chosen |= {profile.teacher_seed(seed) for seed in chosen}
+        specs = [spec for spec in specs if spec.seed in chosen]
         if not specs:
             raise ValueError(f"--seeds {options.seeds}: leaves no run; at least 1")
     store, committed = RecordStore(options.store), RecordStore("committed")

@@ -28,8 +28,8 @@ from mixkd.measure import calibration
 from mixkd.spec import RunSpec, nearest
 
 FORMAT = 1
-WEIGHTS_CAP = 2**19
-"""Weights above this many bytes stay beside the records instead of in them, so that a committed record is small."""
+WEIGHTS_CAP = 2**18
+"""Weights above this many bytes, and those of runs without extras, stay beside the records instead of in them: records are small."""
 _FILES = ("record.json", "tensors.safetensors", "model.safetensors")
 _SUMS = "SHA256SUMS"
 
@@ -111,7 +111,10 @@ class Record:
         return tuple(name.removeprefix("labels.") for name in sorted(self._tensors) if name.startswith("labels."))
 
     def logits(self, split: str = "test") -> Tensor:
-        """(N, K) float32. On digits the rows of "test" come in blocks, one block of all images for each noise draw."""
+        """(N, K) float32. On digits the rows of "test" come in blocks, one block of all images for each noise draw.
+
+        A run without all extras keeps no offset: the maximum of each of its rows is 0, which no softmax can tell.
+        """
         self._check(split)
         return _unpack(self._tensors, f"logits.{split}")
 
@@ -159,7 +162,7 @@ class Record:
 
     def _need(self, tensor: str) -> None:
         if tensor not in self._tensors:
-            raise KeyError(f"{tensor}: record {self.id} holds answers on {', '.join(self.splits)} only; its spec has extras = False")
+            raise KeyError(f"{tensor}: record {self.id} was not asked for it; its spec has extras = {self.spec.extras!r}")
 
     def _check(self, split: str) -> None:
         if split not in self.splits:
@@ -231,7 +234,8 @@ class Records(Sequence[Record]):
 
 
 _COLUMNS = (
-    "data", "arm", "student", "teacher", "teacher_arm", "teacher_seed", "teacher_temperature", "teacher_spread", "tau",
+    "data", "arm", "student", "teacher", "teacher_arm", "teacher_seed", "teacher_temperature", "teacher_spread",
+    "teacher_epochs", "tau",
     "alpha", "partial", "lam_per", "smoothing", "kd_weight", "ce_weight", "epochs", "train_size", "seed",
 )  # fmt: skip
 
@@ -249,6 +253,7 @@ def _columns(spec: RunSpec) -> dict[str, Any]:
         "teacher_seed": None if teacher is None else teacher.seed,
         "teacher_temperature": teacher and teacher.temperature,
         "teacher_spread": None if teacher is None else teacher.temperature_spread,
+        "teacher_epochs": teacher and teacher.epochs,
         "epochs": spec.epochs,
         "train_size": spec.train_size,
         "seed": spec.seed,
@@ -362,8 +367,9 @@ class RecordStore:
             tensors: as :func:`mixkd.evaluate.evaluate` returns them; logits are packed, features become float16.
             weights: a state dict.
 
-        Logits are stored as float16 after subtracting the maximum of each row, beside that maximum in float32: where
-        probabilities are decided, near the maximum, the rounding error is smallest.
+        Logits are stored as float16 after subtracting the maximum of each row: where probabilities are decided, near the
+        maximum, the rounding error is smallest. The maxima lie beside them in float32 when all extras are there. Otherwise
+        nothing that is recorded depends on the offset of a row, and it is left out.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f".{spec.id}.", dir=self.path))
@@ -371,9 +377,10 @@ class RecordStore:
         beside = self.path / ".weights" / f"{spec.id}.safetensors"
         try:
             kept = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-            heavy = sum(tensor.numel() * tensor.element_size() for tensor in kept.values()) > WEIGHTS_CAP
+            size = sum(tensor.numel() * tensor.element_size() for tensor in kept.values())
+            heavy = size > WEIGHTS_CAP or spec.extras is False
             save_file(kept, folder / ("weights.tmp" if heavy else "model.safetensors"))
-            save_file(_pack(tensors), folder / "tensors.safetensors")
+            save_file(_pack(tensors, offsets=spec.extras is True), folder / "tensors.safetensors")
             record = {
                 "format": FORMAT,
                 "id": spec.id,
@@ -383,7 +390,8 @@ class RecordStore:
                 "curve": list(curve),
                 "provenance": dict(provenance),
             }
-            (folder / "record.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+            lines = ",\n".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in record.items())
+            (folder / "record.json").write_text(f"{{\n{lines}\n}}\n", encoding="utf-8")
             sums = "".join(f"{_sha256(folder / name)}  {name}\n" for name in _FILES if (folder / name).exists())
             (folder / _SUMS).write_text(sums, encoding="utf-8")
             for path in folder.iterdir():
@@ -461,13 +469,14 @@ def committed_path() -> Path:
     return path
 
 
-def _pack(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _pack(tensors: Mapping[str, Tensor], offsets: bool = True) -> dict[str, Tensor]:
     packed: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         if "logits" in name:
             peak = tensor.float().amax(-1, keepdim=True)
             packed[name] = (tensor.float() - peak).clamp_min(torch.finfo(torch.float16).min).half()
-            packed[f"{name}.max"] = peak.squeeze(-1).contiguous()
+            if offsets:
+                packed[f"{name}.max"] = peak.squeeze(-1).contiguous()
         elif tensor.is_floating_point():
             packed[name] = tensor.half()
         else:
@@ -478,7 +487,8 @@ def _pack(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _unpack(tensors: Mapping[str, Tensor], name: str) -> Tensor:
-    return tensors[name].float() + tensors[f"{name}.max"].unsqueeze(-1)
+    peak = tensors.get(f"{name}.max")
+    return tensors[name].float() + (0 if peak is None else peak.unsqueeze(-1))
 
 
 def _sha256(path: Path) -> str:

@@ -22,6 +22,7 @@ ArmName = Literal[
 Optimizer = Literal["sgd", "adamw", "adam"]
 Schedule = Literal["cosine", "step", "constant"]
 Augmentation = Literal["none", "flip", "crop_flip"]
+Extras = bool | Literal["probe"]
 MAX_TEST_DRAWS = 20
 
 _MIXING = frozenset({"alpha", "lam_per", "partial"})
@@ -128,12 +129,13 @@ class TeacherSpec(_Spec):
         arm: what it was trained with: "ce", "label_smoothing" or "mixup".
         seed: of its own training, >= 0.
         alpha, smoothing: of its own arm.
-        epochs, lr: of its training; as the student's where not given.
+        epochs, lr, milestones: of its training; as the student's where not given.
         train_size: training images, "all", or as the student's where not given.
         temperature: its logits are divided by this (> 0) before distillation. "fitted" is the temperature that minimises its NLL on
             validation data. The ranking of its classes, so its accuracy, stays.
         temperature_spread: s >= 0; makes that temperature depend on the input, proportional to exp(s h(x)) with h a fixed random
             projection of the pixels, rescaled so that the mean confidence on validation data stays. 0 switches it off.
+        extras: what the record of its own training holds, see :class:`RunSpec`; no student learns anything else for it.
     """
 
     model: str
@@ -143,9 +145,11 @@ class TeacherSpec(_Spec):
     smoothing: Annotated[float, Field(gt=0, lt=1)] = 0.1
     epochs: Annotated[int, Field(ge=1)] | None = None
     lr: Annotated[float, Field(gt=0)] | None = None
+    milestones: tuple[Annotated[int, Field(ge=1)], ...] | None = None
     train_size: Annotated[int, Field(ge=1)] | Literal["all"] | None = None
     temperature: Annotated[float, Field(gt=0)] | Literal["fitted"] = 1.0
     temperature_spread: Annotated[float, Field(ge=0)] = 0.0
+    extras: Extras = True
 
     @model_validator(mode="after")
     def _only_what_the_arm_uses(self) -> Self:
@@ -182,7 +186,8 @@ class RunSpec(_Spec):
         milestones, decay: of "step": epochs after which the rate is multiplied by decay.
         test_draws: digits only: under how many fixed noise draws each test image is evaluated, 1 to 20.
         extras: whether the record also holds the vicinal probe, features, and the answers on training, foreign and corrupted images;
-            without them it holds the answers on test and validation data, all that a sweep needs, in a fraction of the space.
+            "probe": of these only the probe. Without them it holds the answers on test and validation data, all that a sweep needs,
+            in a fraction of the space, and its weights stay beside it.
         seed: of initialisation, data order, augmentation and mixing.
 
     Raises:
@@ -216,7 +221,7 @@ class RunSpec(_Spec):
     milestones: tuple[Annotated[int, Field(ge=1)], ...] = ()
     decay: Annotated[float, Field(gt=0, lt=1)] = 0.1
     test_draws: Annotated[int, Field(ge=1, le=MAX_TEST_DRAWS)] = 2
-    extras: bool = True
+    extras: Extras = True
     seed: Annotated[int, Field(ge=0)] = 0
 
     @model_validator(mode="after")
@@ -285,7 +290,10 @@ class RunSpec(_Spec):
             "train_size",
         )
         fields = {name: getattr(self, name) for name in recipe if name in self.model_fields_set}
-        own = {name: getattr(teacher, name) for name in ("arm", "seed", "alpha", "smoothing", "epochs", "lr", "train_size")}
+        own = {
+            name: getattr(teacher, name)
+            for name in ("arm", "seed", "alpha", "smoothing", "epochs", "lr", "milestones", "train_size", "extras")
+        }
         fields |= {name: value for name, value in own.items() if value is not None} | {"student": teacher.model}
         if fields.get("train_size") == "all":
             del fields["train_size"]
