@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,11 +21,11 @@ import torch
 
 from mixkd.data import gaussian_log_posterior, load_data
 from mixkd.evaluate import FEATURE_LAMS
-from mixkd.measure import calibration, linearity, signal, statistics
+from mixkd.measure import calibration, fidelity, linearity, signal, statistics
 from mixkd.measure.statistics import Interval
 from mixkd.records import Record, Records, RecordStore
 from mixkd.spec import ARMS, RunSpec, SpecError, nearest
-from mixkd.studies import TEACHER_SPREAD, Profile, load_profile, profiles, study
+from mixkd.studies import TEACHER_SPREAD, Profile, load_profile, profiles, stopped_early, study
 
 Outcome = Literal["supported", "not supported", "unresolved", "not run"]
 EQUIVALENCE = {"digits": 0.02, "gaussians": 0.02, "gaussians16": 0.02}
@@ -63,9 +64,10 @@ class Verdict:
         as_stated, attributed: outcomes.
         stated, rivals: the comparisons behind them; the first is the primary one.
         note: what a reader must know to read the outcome, computed, one or two sentences.
-        records: ids of all records used.
+        records: ids of the records it was computed from, sorted.
         missing: how many records of the claim's studies are not there.
         title, sentence, chapter: of the claim, so that a verdict can be read alone.
+        shown: intervals that help to read the verdict and on which it does not rest.
     """
 
     claim: str
@@ -80,6 +82,7 @@ class Verdict:
     title: str = ""
     sentence: str = ""
     chapter: str = ""
+    shown: tuple[Comparison, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,7 @@ class Evidence:
 
     def __init__(self, profile: Profile, store: RecordStore) -> None:
         self.profile, self.store = profile, store
+        self.used: set[str] = set()
         self._frames: dict[str, pd.DataFrame] = {}
 
     @classmethod
@@ -112,12 +116,17 @@ class Evidence:
 
     def records(self, name: str) -> Records:
         """The records of a study that are there."""
-        return self.store.find(study(name, self.profile.name))
+        return self._note(self.store.find(study(name, self.profile.name)))
+
+    def _note(self, records: Records) -> Records:
+        """Remember what was looked at: a verdict names it."""
+        self.used |= {record.id for record in records}
+        return records
 
     def teacher_of(self, record: Record) -> Record | None:
         """The record of a student's teacher, when it is there and can be read."""
         run = record.spec.teacher_run()
-        found = self.store.find([run]) if run is not None else ()
+        found = self._note(self.store.find([run])) if run is not None else ()
         return found[0] if found else None
 
     def students(self, name: str, **fields: Any) -> dict[int, Record]:
@@ -127,13 +136,16 @@ class Evidence:
         if ARMS[fields["arm"]].distils:
             wanted = {"teacher": self.profile.default_teacher, "teacher_arm": "ce", "teacher_temperature": 1.0,
                       "teacher_spread": 0.0, "tau": plain.tau, **wanted}  # fmt: skip
-        return {record.spec.seed: record for record in self.records(name).select(**wanted)}
+        found = self.store.find(study(name, self.profile.name)).select(**wanted)
+        return {record.spec.seed: record for record in self._note(found)}
 
     def frame(self, name: str) -> pd.DataFrame:
         """A study as a table, see :meth:`Records.frame`."""
         if name not in self._frames:
             self._frames[name] = self.records(name).frame()
-        return self._frames[name]
+        frame = self._frames[name]
+        self.used |= set(frame["id"]) if len(frame) else set()
+        return frame
 
     @cached_property
     def accuracy_margin(self) -> float:
@@ -181,47 +193,80 @@ def _pick(frame: pd.DataFrame, choice: Mapping[str, Any]) -> pd.DataFrame:
 # --- (a) the teacher's signal ---------------------------------------------------------------------------------------------
 
 
-def _judge_signal(evidence: Evidence) -> Verdict:
-    teachers = [record for record in evidence.records("teachers") if record.spec.arm == "ce"]
-    stated, rivals = [], []
-    shares = [_shares(record, "class") for record in teachers]
-    for direction in ("reverse", "forward"):
-        values = [0.5 - share.pooled("mixed", direction) for share in shares]
-        stated.append(compare(f".5 - share of pair structure in the signal, {direction}", _over(values)))
-    values = [share.pooled("clean", leak=False) - share.pooled("mixed", leak=False) for share in shares]
-    stated.append(compare("share of pair structure in the tail, clean - mixed images", _over(values)))
+AGREEMENT_DROP = 0.1
+"""A correlation of two teachers that falls by less than this, from clean to mixed inputs, counts as unchanged."""
+EXCESS_MARGIN = 0.01
+"""Nats by which a teacher may be further from the exact posterior on mixed inputs, and still count as equally far."""
 
-    twins = [(one, other) for one in teachers for other in teachers if _twins(one, other)]
-    crossed = [0.5 - _shares(one, "teacher", other).pooled("mixed") for one, other in twins]
-    rivals.append(compare(".5 - share of the signal another teacher would give too", _over(crossed)))
-    drops = []
-    for one, other in twins:
-        agreed = signal.reproducibility(one.probe.logits, other.probe.logits, one.probe.lam, one.probe.labels)
-        cross = agreed.beyond_hub[:, ~agreed.same_class]
-        drops.append(float(cross[[0, -1]].nanmean() - cross[1:-1].nanmean()))
-    rivals.append(compare("agreement of two teachers about the tail, clean - mixed images", _over(drops)))
-    if evidence.profile.data.startswith("gaussians"):
-        excess = [_excess(record, evidence.profile.data) for record in teachers]
-        stated.append(compare("KL from the exact posterior to the teacher, mixed - clean inputs, nats", _over(excess)))
+
+def _judge_signal(evidence: Evidence) -> Verdict:
+    plain = _by_model(evidence.records("teachers"))
+    stated, rivals = [], []
+    for model in evidence.profile.teachers:
+        group = plain.get(model, {})
+        mixed, clean = _agreements(group)
+        stated.append(compare(f".5 - agreement of two {model} about the tail of a mixed input", _over_pairs(0.5 - mixed)))
+        what = f"agreement of two {model} about the tail, clean - mixed inputs"
+        stated.append(compare(what, _over_pairs(clean - mixed), AGREEMENT_DROP))
+        if evidence.profile.data.startswith("gaussians"):
+            excess = [_excess(record, evidence.profile.data) for record in group.values()]
+            what = f"KL from the exact posterior to {model}, mixed - clean inputs, nats"
+            stated.append(compare(what, _over(excess), EXCESS_MARGIN))
+        rivals.append(compare(f"share of what {model} says beyond the honest mixture that no other says - .5", _own_share(group)))
+    model = evidence.profile.default_teacher
+    used, met = plain.get(model, {}), _by_model(evidence.records("mixup_teachers")).get(model, {})
+    both = sorted(set(used) & set(met))
+    better = _agreements({seed: met[seed] for seed in both})[0] - _agreements({seed: used[seed] for seed in both})[0]
+    rivals.append(compare(f"agreement about the tail of a mixed input, {model} trained on mixup - plain", _over_pairs(better)))
     note = (
-        f"Intervals are over {len(teachers)} teachers of all capacities and seeds. The leak, mass on classes of neither image, counts as "
-        "confusion in the first two rows; the third leaves it out, because it is 0 on clean images by construction. The level of the "
-        "share alone says little, since a class average explains little of any single image: the comparison with clean images and the "
-        "answers of another teacher carry the verdict."
+        "Agreement is the correlation of two independent teachers' log tails, the default answer of each taken off: the part of the "
+        "tail that is about the input and not about one network. Confusion is what it lacks. Among the rivals, the share counts the leak "
+        "too, as far as other teachers put it elsewhere; the last row asks whether having met mixed inputs would have helped."
     )
     return _verdict(evidence, "a", stated, rivals, note)
 
 
-def _shares(record: Record, predictor: signal.Predictor, other: Record | None = None) -> signal.StructureShare:
-    probe = record.probe
-    profiles = signal.clean_profiles(record.logits("val"), record.labels("val")) if other is None else None
-    independent = other.probe.logits if other is not None else None
-    return signal.structure_share(probe.logits, probe.lam, probe.labels, profiles, predictor=predictor, independent=independent)
+def _by_model(records: Iterable[Record]) -> dict[str, dict[int, Record]]:
+    found: dict[str, dict[int, Record]] = {}
+    for record in records:
+        found.setdefault(record.spec.student, {})[record.spec.seed] = record
+    return found
 
 
-def _twins(one: Record, other: Record) -> bool:
-    """Teachers trained alike, one seed after the other, so that each is compared once."""
-    return one.spec.replace(seed=other.spec.seed) == other.spec and other.spec.seed == one.spec.seed + 1
+def _agreements(group: Mapping[int, Record]) -> tuple[np.ndarray, np.ndarray]:
+    """(T, T) correlations of the tails of each two teachers over cross-class pairs, on mixed inputs and on clean ones."""
+    teachers = [group[seed] for seed in sorted(group)]
+    mixed, clean = np.full((2, len(teachers), len(teachers)), math.nan)
+    for i, one in enumerate(teachers):
+        for j, other in enumerate(teachers[:i]):
+            agreed = signal.reproducibility(one.probe.logits, other.probe.logits, one.probe.lam, one.probe.labels)
+            cross = agreed.beyond_hub[:, ~agreed.same_class]
+            mixed[i, j] = mixed[j, i] = cross[1:-1].nanmean()
+            clean[i, j] = clean[j, i] = cross[[0, -1]].nanmean()
+    return mixed, clean
+
+
+def _over_pairs(values: np.ndarray) -> Interval:
+    """The interval of the mean over pairs of independent units from a symmetric table."""
+
+    def mean(units: Sequence[int]) -> float:
+        pairs = [values[i, j] for i in units for j in units if i < j]
+        return float(np.mean(pairs)) if pairs else math.nan
+
+    return statistics.jackknife(mean, len(values))
+
+
+def _own_share(group: Mapping[int, Record]) -> Interval:
+    """How far above a half the part of the departure lies that is each teacher's own."""
+    teachers = [group[seed] for seed in sorted(group)]
+
+    def share(units: Sequence[int]) -> float:
+        if len(units) < 2:
+            return math.nan
+        probe = teachers[0].probe
+        return signal.common([teachers[unit].probe.logits for unit in units], probe.lam, probe.labels).own_share() - 0.5
+
+    return statistics.jackknife(share, len(teachers))
 
 
 def _excess(record: Record, data: str) -> float:
@@ -294,30 +339,102 @@ def _agreeing(rows: Sequence[Comparison]) -> Outcome:
 # --- (c) imitation --------------------------------------------------------------------------------------------------------
 
 DISPLACEMENT_MARGIN = 0.1
+"""How much further than an independent teacher a student must have moved from its own, on the way from it (0) to linear (1)."""
+INDEPENDENT = 2
+"""With so many teachers that it never met a student's agreement and its errors are compared."""
 
 
 def _judge_imitation(evidence: Evidence) -> Verdict:
-    ours, plain = (_displacements(evidence, arm) for arm in ("kd_mixup", "kd"))
-    what = "displacement of kd_mixup from its teacher (0) towards the linear reference (1)"
-    stated = [compare(what, _over(list(ours.values())), DISPLACEMENT_MARGIN)]
-    both = sorted(set(ours) & set(plain))
-    rivals = [compare("displacement, kd_mixup - kd", _over([ours[seed] - plain[seed] for seed in both]))]
-    return _verdict(evidence, "c", stated, rivals)
+    students = {arm: evidence.students("linearity", arm=arm) for arm in ("kd_mixup", "kd", "ce")}
+    ours = students["kd_mixup"]
+    teachers = {seed: teacher for seed, record in ours.items() if (teacher := evidence.teacher_of(record)) is not None}
+    what = "displacement of kd_mixup from its teacher towards the linear reference, beyond that of an independent teacher"
+    stated = [compare(what, _beyond_independent(ours, teachers), DISPLACEMENT_MARGIN)]
+    moved = {
+        arm: {seed: _displacement(found[seed], teachers[seed]) for seed in sorted(set(found) & set(teachers))}
+        for arm, found in students.items()
+    }
+
+    def against(arm: str) -> list[float]:
+        return [moved["kd_mixup"][seed] - value for seed, value in moved[arm].items()]
+
+    rivals = [
+        compare("displacement, kd_mixup - kd", _over(against("kd"))),
+        compare("displacement, kd_mixup - ce, which never met the teacher", _over(against("ce"))),
+    ]
+    shown = [
+        compare("displacement of kd_mixup (0 imitation, 1 linear)", _over(list(moved["kd_mixup"].values()))),
+        compare("displacement of an independent teacher", _over_pairs(_between({teacher.id: teacher for teacher in teachers.values()}))),
+    ]
+    agreed, copied = [], []
+    for seed in moved["kd_mixup"]:
+        if strangers := _strangers(teachers, seed):
+            row = _followed_errors(ours[seed], teachers[seed], strangers)
+            agreed.append(row[0])
+            copied.append(row[1])
+    shown += [
+        compare("agreement on test images, own teacher - independent teachers", _over(agreed)),
+        compare("wrong answers copied, own teacher - independent teachers", _over(copied)),
+    ]
+    note = "" if len({teacher.id for teacher in teachers.values()}) > 1 else "One teacher has no independent one to be compared with."
+    return replace(_verdict(evidence, "c", stated, rivals, note if teachers else ""), shown=tuple(shown))
 
 
-def _displacements(evidence: Evidence, arm: str) -> dict[int, float]:
-    found = {}
-    for seed, record in evidence.students("linearity", arm=arm).items():
-        if (teacher := evidence.teacher_of(record)) is not None:
-            probe = record.probe
-            found[seed] = linearity.displacement(probe.logits, teacher.probe.logits, probe.lam, probe.labels).pooled()
-    return found
+def _displacement(one: Record, teacher: Record) -> float:
+    probe = teacher.probe
+    return linearity.displacement(one.probe.logits, probe.logits, probe.lam, probe.labels).pooled()
+
+
+def _between(teachers: Mapping[str, Record]) -> np.ndarray:
+    """(T, T): how far the one teacher would be displaced, were it a student of the other; symmetric mean of both ways; nan with itself."""
+    found = list(teachers.values())
+    table = np.array([[_displacement(one, other) if one.id != other.id else math.nan for other in found] for one in found])
+    return (table + table.T) / 2 if len(found) else np.empty((0, 0))
+
+
+def _beyond_independent(students: Mapping[int, Record], teachers: Mapping[int, Record]) -> Interval:
+    """Mean over seeds of the student's displacement less that of the other seeds' teachers, from the same teacher."""
+    seeds = sorted(set(students) & set(teachers))
+    own = [_displacement(students[seed], teachers[seed]) for seed in seeds]
+    known = {
+        one: {two: _displacement(teachers[two], teachers[one]) for two in seeds if teachers[two].id != teachers[one].id} for one in seeds
+    }
+
+    def excess(units: Sequence[int]) -> float:
+        values = []
+        for unit in units:
+            others = [known[seeds[unit]][seeds[two]] for two in units if seeds[two] in known[seeds[unit]]]
+            values.append(own[unit] - float(np.mean(others)) if others else math.nan)
+        return float(np.mean(values)) if values else math.nan
+
+    return statistics.jackknife(excess, len(seeds))
+
+
+def _strangers(teachers: Mapping[int, Record], seed: int) -> list[Record]:
+    """The next teachers, round the circle of seeds, that are not this seed's own."""
+    seeds = sorted(teachers)
+    turned = seeds[seeds.index(seed) + 1 :] + seeds[: seeds.index(seed)]
+    others = {teachers[other].id: teachers[other] for other in turned if teachers[other].id != teachers[seed].id}
+    return list(others.values())[:INDEPENDENT]
+
+
+def _followed_errors(student: Record, teacher: Record, strangers: Sequence[Record]) -> tuple[float, float]:
+    """On clean test images: agreement with the own teacher less that with strangers, and the same of the errors that are copied."""
+    rows = min(len(record.logits()) for record in (student, teacher, *strangers))
+    answer, labels = student.logits()[:rows], student.labels()[:rows]
+    own, *others = (fidelity.agreement(answer, record.logits()[:rows]).agreement for record in (teacher, *strangers))
+    copied = fidelity.copied_errors(answer, teacher.logits()[:rows], labels, [record.logits()[:rows] for record in strangers])
+    return own - float(np.mean(others)), copied.excess
 
 
 # --- (f) propagation ------------------------------------------------------------------------------------------------------
 
 LOG_TEMPERATURE_MARGIN = 0.1
 """Differences of log T* within this count as none: a temperature within ten per cent."""
+PASSED_MARGIN = 0.25
+"""Less than a quarter of the teacher's scale that arrives at the student counts as not passed on: the loss asks for all of it."""
+FOLLOWED_MARGIN = 0.1
+"""The same for a temperature that differs from input to input, of which a tenth is more than a scale could give."""
 
 
 def _judge_propagation(evidence: Evidence) -> Verdict:
@@ -332,31 +449,45 @@ def _judge_propagation(evidence: Evidence) -> Verdict:
         x = np.log(table.columns.to_numpy(dtype=float))
         x = x - x.mean()
         slopes = (-(table.to_numpy() @ x) / (x @ x)).round(9).tolist()  # one T* for all has slope 0, not 1e-17
-    stated = [compare("log T* of the student over - log T of its teacher (1: passed on whole)", _over(slopes))]
+    stated = [compare("log T* of the student over - log T of its teacher (1: passed on whole)", _over(slopes), PASSED_MARGIN)]
     for temperature in [float(value) for value in table.columns if float(value) != 1]:
         interval = _difference(tempered, "accuracy", {"teacher_temperature": temperature}, {"teacher_temperature": 1.0})
         stated.append(_same(f"accuracy, teacher at T = {temperature:g} - at 1", interval, evidence.accuracy_margin))
-    fitted = _pick(frame, {"teacher_arm": "ce", "teacher_temperature": "fitted"})
-    first = evidence.profile.teachers[0]
-    for other in evidence.profile.teachers[1:]:
-        interval = _difference(fitted, "log_temperature", {"teacher": other}, {"teacher": first})
-        stated.append(_same(f"log T* of the student, scaled teacher {other} - {first}", interval, LOG_TEMPERATURE_MARGIN))
+    unequal, shown, note = _scaled_teachers(evidence)
+    stated += unequal
     what = "confidence follows the teacher's input-dependent temperature (slope of log-odds over - log T(x))"
-    rivals = [compare(what, _over(_followed(evidence)))]
-    scaled = [teacher.report().accuracy for model in evidence.profile.teachers if (teacher := _first_teacher(evidence, model)) is not None]
-    note = (
-        f"The scaled teachers, one of each capacity, have accuracies {', '.join(f'{accuracy:.3f}' for accuracy in scaled)}: "
-        "how far apart they lie is how far the second condition was tested."
-        if scaled
-        else ""
-    )
-    return _verdict(evidence, "f", stated, rivals, note)
+    rivals = [compare(what, _over(_followed(evidence)), FOLLOWED_MARGIN)]
+    return replace(_verdict(evidence, "f", stated, rivals, note), shown=tuple(shown))
 
 
-def _first_teacher(evidence: Evidence, model: str) -> Record | None:
-    """The teacher of a capacity with the smallest seed that is there."""
-    found = [record for record in evidence.records("teachers") if record.spec.student == model and record.spec.arm == "ce"]
-    return min(found, key=lambda record: record.spec.seed, default=None)
+def _scaled_teachers(evidence: Evidence) -> tuple[list[Comparison], list[Comparison], str]:
+    """Students of scaled teachers: an equivalence of log T* for every two kinds of teacher whose accuracies were told apart by at
+    least the equivalence margin; the other pairs test nothing and are shown only. Without any pair the condition is unresolved."""
+    schools: dict[str, dict[int, tuple[Record, Record]]] = {}
+    for record in evidence.records("propagation").select(teacher_temperature="fitted"):
+        if record.spec.teacher is not None and (teacher := evidence.teacher_of(record)) is not None:
+            early = record.spec.teacher == stopped_early(evidence.profile, record.spec.seed)
+            name = f"{record.spec.teacher.model}{', stopped early' if early else ''}"
+            schools.setdefault(name, {})[record.spec.seed] = (record, teacher)
+    rows = min((len(teacher.logits()) for found in schools.values() for _, teacher in found.values()), default=0)
+    accuracy = {name: {seed: t.report(rows=rows).accuracy for seed, (_, t) in found.items()} for name, found in schools.items()}
+    tested: list[Comparison] = []
+    shown: list[Comparison] = []
+    for one, other in combinations(schools, 2):
+        seeds = sorted(set(schools[one]) & set(schools[other]))
+        better = _over([accuracy[one][seed] - accuracy[other][seed] for seed in seeds])
+        moved = _over([math.log(schools[one][seed][0].temperature) - math.log(schools[other][seed][0].temperature) for seed in seeds])
+        row = _same(f"log T* of the student, scaled teacher {one} - {other}", moved, LOG_TEMPERATURE_MARGIN)
+        apart = better.defined and better.excludes(0) and abs(better.estimate) >= evidence.accuracy_margin
+        shown.append(compare(f"accuracy of the teacher, {one} - {other}", better, evidence.accuracy_margin))
+        (tested if apart else shown).append(row)
+    means = ", ".join(f"{name} {np.mean(list(found.values())):.3f}" for name, found in accuracy.items())
+    note = f"Accuracies of the scaled teachers: {means}. " if means else ""
+    if tested:
+        return tested, shown, note + f"{len(tested)} pairs of them lie far enough apart to test the second condition."
+    nothing = Interval(math.nan, math.nan, math.nan, 0)
+    untested = _same("log T* of the student, scaled teachers of unequal accuracy", nothing, LOG_TEMPERATURE_MARGIN)
+    return [untested], shown, note + "No two of them are told apart by the equivalence margin, so the second condition was not tested."
 
 
 def _same(what: str, interval: Interval, margin: float) -> Comparison:
@@ -407,9 +538,19 @@ def _judge_geometry(evidence: Evidence) -> Verdict:
         return compare(f"log ratio of feature non-linearity, {rival} over kd_mixup", _over(values))
 
     frame = evidence.frame(study)
+    comparable = [_comparable(evidence, frame, arm) for arm in ("kd", "ce")]
     means = frame.groupby("arm")["accuracy"].mean()
     note = "Accuracies: " + ", ".join(f"{arm} {means[arm]:.3f}" for arm in ("kd_mixup", "kd", "ce", "mixup") if arm in means) + "."
-    return _verdict(evidence, "h", [row("kd"), row("ce")], [row("mixup")], note)
+    if any(condition.outcome != "supported" for condition in comparable):
+        note += " Where they are not shown to be equal, straighter features may be no more than what a better student has."
+    return _verdict(evidence, "h", [row("kd"), row("ce"), *comparable], [row("mixup")], note)
+
+
+def _comparable(evidence: Evidence, frame: pd.DataFrame, arm: str) -> Comparison:
+    """Equal accuracy as a condition: met, or else the comparison was not made where it was to be made, and nothing follows."""
+    interval = _difference(frame, "accuracy", {"arm": "kd_mixup"}, {"arm": arm})
+    row = _same(f"comparable accuracy, kd_mixup - {arm}", interval, evidence.accuracy_margin)
+    return row if row.outcome == "supported" else replace(row, outcome="unresolved")
 
 
 def _feature_nonlinearity(students: Mapping[int, Record]) -> dict[int, float]:
@@ -519,6 +660,10 @@ def _intraclass(residual: np.ndarray) -> float:
 # --- (g), (i) temperature -------------------------------------------------------------------------------------------------
 
 
+CALIBRATION_MARGIN = 0.01
+"""A change of NLL's calibration part (nats), or of ECE, over the whole grid of tau that counts as none."""
+
+
 def _judge_trade_off(evidence: Evidence) -> Verdict:
     frame = evidence.frame("temperature")
     stated, outcome = _trade_off(evidence, frame, "kd_mixup", "gap", "calibration_part", "")
@@ -537,19 +682,19 @@ def _judge_trade_off(evidence: Evidence) -> Verdict:
 def _trade_off(evidence: Evidence, frame: pd.DataFrame, arm: str, gap: str, badness: str, suffix: str) -> tuple[list[Comparison], Outcome]:
     """Do accuracy and calibration both move with log tau, one improving while the other worsens?"""
     span = math.log(max(evidence.profile.taus) / min(evidence.profile.taus))
-    margin = evidence.accuracy_margin / span
+    margins = {"accuracy": evidence.accuracy_margin / span, gap: evidence.accuracy_margin / span, badness: CALIBRATION_MARGIN / span}
     slopes = {column: _slopes(frame, arm, column) for column in ("accuracy", gap, badness)}
     intervals = {column: statistics.t_interval(values.to_numpy()) for column, values in slopes.items()}
     words = {"accuracy": "accuracy", gap: "confidence - accuracy", badness: "calibration error"}
     moves: dict[str, Outcome] = {}
     for column, interval in intervals.items():
+        inside = max(abs(interval.low), abs(interval.high)) < margins[column]
         if not interval.n > 1 or math.isnan(interval.low):
             moves[column] = "unresolved"
-        elif interval.low > 0 or interval.high < 0:
-            moves[column] = "supported"
+        elif inside:  # flat for all that matters, even if the interval misses 0
+            moves[column] = "not supported"
         else:
-            inside = max(abs(interval.low), abs(interval.high)) < margin and column != badness
-            moves[column] = "not supported" if inside else "unresolved"
+            moves[column] = "supported" if interval.excludes(0) else "unresolved"
     outcome = every(moves.values())
     if outcome == "supported" and intervals["accuracy"].estimate * intervals[badness].estimate < 0:
         outcome = "not supported"  # both improve, or both worsen: no trade-off (a falling error is an improvement)
@@ -567,9 +712,19 @@ def _judge_interaction(evidence: Evidence) -> Verdict:
 def _interaction(frame: pd.DataFrame, column: str, suffix: str) -> Comparison:
     mixed, clean = _slopes(frame, "kd_mixup", column), _slopes(frame, "kd", column)
     both = sorted(set(mixed.index) & set(clean.index))
-    direction = np.sign(mixed[both].mean()) if both else 1.0  # more pronounced: further from flat, the way the mixed arm goes
-    interval = statistics.t_interval(direction * (mixed[both] - clean[both]).to_numpy())
-    return compare(f"slope of confidence - accuracy over log tau, kd_mixup beyond kd{suffix}", interval)
+    steeper = _steepness(mixed[both].to_numpy()) - _steepness(clean[both].to_numpy())
+    return compare(f"steepness of confidence - accuracy over log tau, kd_mixup - kd{suffix}", statistics.t_interval(steeper))
+
+
+def _steepness(slopes: np.ndarray) -> np.ndarray:
+    """Each seed's slope, counted positive the way the *other* seeds go on average: how steep the arm is, whatever its direction.
+
+    A sign chosen from the seed itself would make the mean positive for slopes that are noise around 0.
+    """
+    if len(slopes) < 2:
+        return slopes * math.nan
+    others = (slopes.sum() - slopes) / (len(slopes) - 1)
+    return np.sign(others) * slopes
 
 
 def _slopes(frame: pd.DataFrame, arm: str, column: str) -> pd.Series:
@@ -586,6 +741,101 @@ def _slopes(frame: pd.DataFrame, arm: str, column: str) -> pd.Series:
     x = np.log(table.columns.to_numpy(dtype=float))
     x = x - x.mean()
     return pd.Series(table.to_numpy() @ x / (x @ x), index=table.index)
+
+
+# --- what other settings change -------------------------------------------------------------------------------------------
+
+CHANGED = {"accuracy": "accuracy", "nll": "NLL", "oe": "overconfidence error", "gap": "confidence - accuracy"}
+"""Columns of a study's table whose changes are reported."""
+
+
+def changes(name: Literal["duration", "mixing"], evidence: Evidence) -> pd.DataFrame:
+    """What another amount of one ingredient changes, paired by seed. No verdict rests on it, and no margin.
+
+    "duration": each arm at a multiple of the recipe's steps against itself at once, and kd_mixup against every other arm at equal
+    steps; last, kd_mixup at once against the others at their longest. "mixing": kd_mixup with another alpha, or with part of each
+    batch mixed, against the recipe's (alpha 1, all of it); "none" is kd.
+
+    Args:
+        name: of the study.
+        evidence: the records of a profile.
+
+    Returns:
+        One row for each comparison that two or more seeds can make: setting, arm, against, measure, estimate, low, high, seeds. The
+        95 % t intervals are over seeds; measures are those of :data:`CHANGED`, and for arms whose answers on mixed inputs were
+        recorded "log non-linearity of the logits".
+
+    Raises:
+        SpecError: for another study.
+    """
+    if name not in ("duration", "mixing"):
+        raise SpecError(f"changes = {name!r}: must be one of duration, mixing{nearest(name, ('duration', 'mixing'))}")
+    frame = _settings(name, evidence)
+    if frame.empty:
+        return pd.DataFrame(columns=["setting", "arm", "against", "measure", "estimate", "low", "high", "seeds"])
+    rows = []
+    for setting, one, against, other in _contrasts(name, frame):
+        for column, words in {**CHANGED, "bend": "log non-linearity of the logits"}.items():
+            a, b = paired(frame, column, one, other)
+            found = np.isfinite(a) & np.isfinite(b)
+            interval = statistics.paired_difference(a[found], b[found])
+            if interval.defined:
+                rows.append(
+                    {
+                        "setting": setting,
+                        "arm": one["arm"],
+                        "against": against,
+                        "measure": words,
+                        "estimate": interval.estimate,
+                        "low": interval.low,
+                        "high": interval.high,
+                        "seeds": interval.n,
+                    }
+                )
+    return pd.DataFrame(rows, columns=["setting", "arm", "against", "measure", "estimate", "low", "high", "seeds"])
+
+
+def _settings(name: str, evidence: Evidence) -> pd.DataFrame:
+    """The study's table, with the multiple of the recipe's steps, and how far the logits are from linear where that was recorded."""
+    frame = evidence.frame(name)
+    if frame.empty:
+        return frame
+    bends = {}
+    for record in evidence.records(name):
+        if record.spec.extras is not False:
+            probe = record.probe
+            gap = linearity.logit_linearity(probe.logits, probe.lam, probe.labels).gap_area[~probe.same_class].nanmean()
+            bends[record.id] = math.log(gap) if gap > 0 else math.nan
+    times = frame["epochs"] / evidence.profile.spec("kd", evidence.profile.first_seed).epochs
+    return frame.assign(times=times.round().astype(int), bend=frame["id"].map(bends).astype(float))
+
+
+def _contrasts(name: str, frame: pd.DataFrame) -> list[tuple[str, dict[str, Any], str, dict[str, Any]]]:
+    """Setting, which runs, against what in words, which runs."""
+    if name == "mixing":
+        usual: dict[str, Any] = {"arm": "kd_mixup", "alpha": 1.0, "partial": 1.0}
+        found: list[tuple[str, dict[str, Any]]] = [("no mixing", {"arm": "kd"})]
+        mixed = frame[frame["arm"] == "kd_mixup"]
+        found += [(f"alpha {alpha:g}", {**usual, "alpha": alpha}) for alpha in sorted(mixed["alpha"].unique()) if alpha != 1]
+        found += [(f"{part:.0%} of each batch", {**usual, "partial": part}) for part in sorted(mixed["partial"].unique()) if part != 1]
+        return [(setting, one, "the recipe's mixing", usual) for setting, one in found]
+    lengths, arms = sorted(frame["times"].unique()), list(dict.fromkeys(frame["arm"]))
+    words = {times: "the recipe's steps" if times == 1 else f"{times} times the steps" for times in lengths}
+    rows = [
+        (words[times], {"arm": arm, "times": times}, "itself at the recipe's steps", {"arm": arm, "times": 1})
+        for arm in arms
+        for times in lengths
+        if times != 1
+    ]
+    ours = {"arm": "kd_mixup"}
+    rivals = [arm for arm in arms if arm != "kd_mixup"]
+    rows += [
+        (words[times], {**ours, "times": times}, f"{arm}, equal steps", {"arm": arm, "times": times}) for times in lengths for arm in rivals
+    ]
+    longest = lengths[-1]
+    if longest != 1:
+        rows += [(words[1], {**ours, "times": 1}, f"{arm} at {words[longest]}", {"arm": arm, "times": longest}) for arm in rivals]
+    return rows
 
 
 # --- the ledger -----------------------------------------------------------------------------------------------------------
@@ -618,12 +868,13 @@ CLAIMS: Mapping[str, Claim] = {
             "a",
             "Teacher's signal",
             "On mixed inputs the teacher's signal is dominated by confusion, not by the structure between classes.",
-            "mass-weighted share of pair structure in what the teacher says beyond the endpoint classes, in both directions of KL",
-            "supported when the share is below .5 in both directions and, leak left out, below that on clean images; 95 % t intervals over "
-            "teachers. On Gaussian data also: the teacher is further from the exact posterior on mixed inputs than on clean ones",
-            "what another teacher of another seed would say too; agreement of two teachers about the tail",
+            "agreement of two independent teachers about the tail, the answer beyond the two images' classes and the default answer",
+            "supported when for every capacity the agreement on mixed inputs lies below .5, and more than .1 below that on clean inputs "
+            "(95 % jackknife t intervals over teachers). On Gaussian data also: each is further from the exact posterior on mixed inputs, "
+            "by more than .01 nat",
+            "what all teachers say alike, leak included (more than half must be each one's own); teachers trained on mixup must agree more",
             "03-teacher-off-distribution",
-            ("teachers",),
+            ("teachers", "mixup_teachers"),
             _judge_signal,
         ),
         Claim(
@@ -644,9 +895,10 @@ CLAIMS: Mapping[str, Claim] = {
             "c",
             "No mere imitation",
             "The student does not merely imitate its teacher.",
-            "displacement from the teacher, tempered to the student's entropy (0), towards the linear reference (1)",
-            "supported when its 95 % t interval over seeds lies above .1",
-            "kd: the displacement must exceed that of distillation on clean inputs",
+            "displacement from the teacher, tempered to the student's entropy (0), towards the linear reference (1), beyond what an "
+            "independent teacher would score in the student's place",
+            "supported when its 95 % interval over seeds, each with a teacher of its own, lies above .1",
+            "kd, and ce, which never met the teacher: their displacement must be smaller",
             "05-imitation",
             ("linearity",),
             _judge_imitation,
@@ -680,12 +932,15 @@ CLAIMS: Mapping[str, Claim] = {
             "Calibration propagates",
             "Calibration passes from teacher to student, independently of accuracy.",
             "slope of the student's log T* over minus the log temperature of its teacher's logits",
-            "supported when the slope's 95 % t interval lies above 0, tempering the teacher leaves the student's accuracy equivalent, and "
-            "teachers of unequal accuracy, once scaled, leave the student's log T* equivalent (margin .1)",
-            "mere confidence copying: a temperature that depends on the input must be followed input by input",
+            "supported when the slope's 95 % t interval lies above .25, tempering the teacher leaves the student's accuracy equivalent, "
+            "and scaled teachers whose accuracies differ by at least the equivalence margin leave the student's log T* equivalent "
+            "(margin .1); "
+            "where no two differ so, unresolved",
+            "mere confidence copying: a temperature that depends on the input must be followed input by input, by more than a tenth",
             "08-calibration-propagates",
             ("propagation",),
             _judge_propagation,
+            asks_teachers=True,
         ),
         Claim(
             "g",
@@ -693,7 +948,7 @@ CLAIMS: Mapping[str, Claim] = {
             "The distillation temperature trades accuracy against calibration.",
             "slopes of accuracy, of confidence minus accuracy, and of NLL's calibration part over log tau, for kd_mixup",
             "supported when all three 95 % t intervals exclude 0 and one improves while the other worsens; not supported when both "
-            "move the same way or an interval lies inside the equivalence margin",
+            "move the same way or an interval lies inside its margin (the equivalence margin of accuracy, .01 nat, over the whole grid)",
             "the same after one post-hoc temperature fitted on validation data",
             "09-temperature",
             ("temperature",),
@@ -704,7 +959,8 @@ CLAIMS: Mapping[str, Claim] = {
             "Geometry",
             "The geometry of the representation changes with it.",
             "log ratio of the non-linearity of penultimate features half-way between two images, kd and ce over kd_mixup",
-            "supported when both 95 % t intervals lie above 0",
+            "supported when both 95 % t intervals lie above 0 and the accuracies of kd_mixup, kd and ce are equivalent; where they are "
+            "not, unresolved",
             "mixup",
             "10-geometry",
             ("overconfidence",),
@@ -714,8 +970,8 @@ CLAIMS: Mapping[str, Claim] = {
             "i",
             "Stronger under mixup",
             "That trade-off is more pronounced when the student trains on mixup.",
-            "slope of confidence minus accuracy over log tau, kd_mixup beyond kd, paired by seed",
-            "supported when its 95 % t interval lies above 0",
+            "steepness of confidence minus accuracy over log tau, kd_mixup beyond kd, paired by seed",
+            "supported when its 95 % t interval lies above 0; which way an arm goes is told to each seed by the others",
             "the same after one post-hoc temperature fitted on validation data",
             "09-temperature",
             ("temperature",),
@@ -753,22 +1009,31 @@ def across(store: str | Path | RecordStore = "committed", letters: Iterable[str]
 
 
 def _evaluate(claim: Claim, evidence: Evidence) -> Verdict:
-    specs: list[RunSpec] = list(dict.fromkeys(spec for name in claim.studies for spec in study(name, evidence.profile.name)))
-    ids = tuple(record.id for record in evidence.store.find(specs))
     profile = evidence.profile
-    if ids:
+    specs: list[RunSpec] = list(dict.fromkeys(spec for name in claim.studies for spec in study(name, profile.name)))
+    found = len(evidence.store.find(specs))
+    evidence.used = set()
+    if found:
         if claim.asks_teachers:
             specs += [run for run in dict.fromkeys(spec.teacher_run() for spec in specs) if run is not None and run not in specs]
-            ids = tuple(record.id for record in evidence.store.find(specs))
+            found = len(evidence.store.find(specs))
         verdict = claim.judge(evidence)
     else:
         cost = f"`mixkd reproduce --profile {profile.name}` trains them, in about {profile.minutes:.0f} minutes where it is meant to run."
         verdict = Verdict(claim.letter, profile.name, "not run", "not run", note=f"No record of this profile is here; {cost}")
-    return replace(verdict, records=ids, missing=len(specs) - len(ids), title=claim.title, sentence=claim.sentence, chapter=claim.chapter)
+    used, missing = tuple(sorted(evidence.used)), len(specs) - found
+    return replace(verdict, records=used, missing=missing, title=claim.title, sentence=claim.sentence, chapter=claim.chapter)
 
 
 def to_json(verdicts: Sequence[Verdict]) -> str:
-    """Verdicts as JSON: a list of objects with the attributes of :class:`Verdict`; numbers that do not exist are null."""
+    """Verdicts as JSON, the same keys for every claim and profile; later versions may add keys, and take none away.
+
+    A list of objects with ``claim`` (a to i), ``profile``, ``as_stated`` and ``attributed`` ("supported", "not supported",
+    "unresolved", "not run"), ``stated``, ``rivals`` and ``shown`` (lists of comparisons), ``note``, ``records`` (ids the verdict was
+    computed from, sorted), ``missing`` (how many runs of its studies are not there), ``title``, ``sentence``, ``chapter``. A
+    comparison has ``what``, ``estimate``, ``low``, ``high`` (95 % interval), ``margin``, ``seeds`` and ``outcome``. Numbers that do
+    not exist are null.
+    """
 
     def finite(value: Any) -> Any:
         if isinstance(value, dict):

@@ -242,7 +242,7 @@ def propagation(profile: Profile) -> list[RunSpec]:
     """
     specs = []
     for seed in profile.swept_seeds:
-        tempered = [{"temperature": temperature} for temperature in TEACHER_TEMPERATURES if temperature != 1]
+        tempered: list[dict[str, Any]] = [{"temperature": temperature} for temperature in TEACHER_TEMPERATURES if temperature != 1]
         schools: list[TeacherSpec] = [profile.teacher(seed, **fields) for fields in tempered]
         schools += [
             profile.teacher(seed, temperature_spread=TEACHER_SPREAD),
@@ -260,7 +260,9 @@ def stopped_early(profile: Profile, seed: int) -> TeacherSpec:
     plain = profile.spec("kd", seed)
     epochs = max(2, round(profile.teacher_recipe.get("epochs", plain.epochs) / STOPPED_EARLY))
     milestones = profile.teacher_recipe.get("milestones", plain.milestones)
-    shorter = {"milestones": tuple(sorted({max(1, round(epoch / STOPPED_EARLY)) for epoch in milestones}))} if milestones else {}
+    shorter: dict[str, Any] = (
+        {"milestones": tuple(sorted({max(1, round(epoch / STOPPED_EARLY)) for epoch in milestones}))} if milestones else {}
+    )
     return profile.teacher(seed, epochs=epochs, temperature="fitted", **shorter, **COUNTED)
 
 

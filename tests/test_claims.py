@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -41,7 +41,14 @@ class World:
     profile: Profile = field(default=TINY)
 
     def train(self, name: str, made: Callable[[RunSpec], Tensors | None]) -> None:
-        for spec in study(name, "tiny"):
+        self.put(study(name, "tiny"), made)
+
+    def teach(self, name: str, made: Callable[[RunSpec], Tensors | None]) -> None:
+        """The teachers of a study's students."""
+        self.put(list(dict.fromkeys(run for spec in study(name, "tiny") if (run := spec.teacher_run()) is not None)), made)
+
+    def put(self, specs: list[RunSpec], made: Callable[[RunSpec], Tensors | None]) -> None:
+        for spec in specs:
             if (tensors := made(spec)) is not None:
                 self.store.put(
                     spec, tensors, lam=LAM_GRID, classes=list(map(str, range(K))), curve=[], provenance={}, weights={"w": torch.zeros(1)}
@@ -188,11 +195,12 @@ class TestLedger:
         assert len(parsed) == len(CLAIMS)
         keys = {
             "claim", "profile", "as_stated", "attributed", "stated", "rivals", "note", "records", "missing", "title", "sentence", "chapter",
+            "shown",
         }  # fmt: skip
         rows = {"what", "estimate", "low", "high", "margin", "seeds", "outcome"}
         for verdict in parsed:
             assert set(verdict) == keys
-            assert all(set(row) == rows for row in verdict["stated"] + verdict["rivals"])
+            assert all(set(row) == rows for row in verdict["stated"] + verdict["rivals"] + verdict["shown"])
         assert any(row["low"] is None for verdict in parsed for row in verdict["stated"])
         assert len(to_frame(verdicts)) == len(CLAIMS)
         assert "not run" in to_text(verdicts)
@@ -204,11 +212,15 @@ class TestLedger:
         assert set(verdict.records) == {spec.id for spec in specs if spec.seed < 2}
         assert verdict.missing == len(specs) - len(verdict.records)
 
-    def test_the_teachers_behind_a_verdict_are_named(self, world):
+    def test_only_what_a_verdict_was_computed_from_is_named(self, world):
         everything_bent(world, 0.1)
-        teachers = {run.id for spec in study("linearity", "tiny") if (run := spec.teacher_run()) is not None}
-        for letter in "bc":
-            assert set(world.judge(letter).records) & teachers == teachers & set(world.store.ids())
+        ours = [spec for spec in study("linearity", "tiny") if is_ours(spec)]
+        teachers = {run.id for spec in ours if (run := spec.teacher_run()) is not None}
+        wider = {spec.id for spec in study("linearity", "tiny") if spec.student == TINY.wider_student}
+        for letter, rivals in (("b", wider), ("c", set())):
+            named = set(world.judge(letter).records)
+            assert {spec.id for spec in ours} | teachers | rivals <= named <= set(world.store.ids())
+            assert named & wider == rivals  # claim (c) has no wider student to be compared with
 
     def test_a_damaged_record_counts_as_missing(self, world):
         everything_bent(world, 0.1)
@@ -253,55 +265,79 @@ class TestLedger:
 
 # --- (a) ------------------------------------------------------------------------------------------------------------------
 
-TAILS = torch.rand(K, K, generator=torch.Generator().manual_seed(3)).pow(4).fill_diagonal_(0)
+MANY = replace(TINY, seeds=6, sweep_seeds=6, teacher_seeds=6)
 
 
-def teacher(spec: RunSpec, *, random: float, shared: bool = False, rest: float = 0.05) -> Tensors:
-    """A teacher whose clean tails are its class's; on mixes a share `random` of the tail is drawn per pair (alike for all teachers if
-    `shared`), and `rest` is the mass it spreads over other classes there."""
-    labels, tails = pairs(), TAILS / TAILS.sum(1, keepdim=True)
-    sharp = torch.eye(K) * 0.95 + 0.05 * tails
-    generator = torch.Generator().manual_seed(0 if shared else int(spec.id[:6], 16))
+def teacher(spec: RunSpec, *, private: float = 0.0, shared: float = 0.0, leak: float = 0.1) -> Tensors:
+    """A teacher that answers clean inputs with its class and the class's own tail. On mixed ones the log tail of the honest mixture
+    moves by `private` noise of its own and `shared` noise that all teachers have, and holds the mass `leak` (.1 is honest)."""
+    labels, tails = pairs(), torch.randn(K, K, generator=torch.Generator().manual_seed(3))
+    tails = tails.fill_diagonal_(-math.inf).softmax(1)
+    sharp = torch.eye(K) * 0.9 + 0.1 * tails
     mixture = torch.stack([lam * sharp[labels[:, 0]] + (1 - lam) * sharp[labels[:, 1]] for lam in LAM_GRID])
     inside = torch.zeros(PAIRS, K).scatter_(1, labels, 1.0).bool()
-    honest = mixture.masked_fill(inside, 0)
-    drawn = torch.rand(mixture.shape, generator=generator).pow(8).masked_fill(inside, 0)
-    drawn = drawn / drawn.sum(-1, keepdim=True) * honest.sum(-1, keepdim=True)
-    tail = (1 - random) * honest + random * drawn
+    own, common = (torch.randn(PAIRS, K, generator=torch.Generator().manual_seed(seed)) for seed in (int(spec.id[:6], 16), 0))
+    tail = (mixture.log() + private * own + shared * common).masked_fill(inside, -math.inf).softmax(-1)
     within = mixture.masked_fill(~inside, 0)
-    mass = torch.full_like(tail[..., :1], rest) if rest > 0.05 else tail.sum(-1, keepdim=True)
-    answer = tail / tail.sum(-1, keepdim=True) * mass + within / within.sum(-1, keepdim=True) * (1 - mass)
+    mass = torch.full_like(mixture[..., :1], leak) if leak > 0.1 else mixture.masked_fill(inside, 0).sum(-1, keepdim=True)
+    answer = tail * mass + within / within.sum(-1, keepdim=True) * (1 - mass)
     answer[0], answer[-1] = mixture[0], mixture[-1]
     jitter = 0.05 * torch.randn(answer.shape, generator=torch.Generator().manual_seed(int(spec.id[:6], 16) + 1))
-    held_out = torch.arange(120) % K
-    val = {"logits.val": sharp[held_out].clamp_min(1e-6).log(), "labels.val": held_out}
-    return clean() | val | probe(answer.clamp_min(1e-6).log() + jitter)
+    return clean() | probe(answer.clamp_min(1e-9).log() + jitter)
 
 
 class TestSignal:
+    def fill(self, world: World, *, met: float = 0.0, **fields: float) -> None:
+        """Six teachers of each kind; those that met mixed inputs have `met` private noise left."""
+        world.profile = MANY
+        world.train("teachers", lambda spec: teacher(spec, **fields))
+        world.train("mixup_teachers", lambda spec: teacher(spec, private=met))
+
     def test_confusion(self, world):
-        world.train("teachers", lambda spec: teacher(spec, random=1, rest=0.4))
+        self.fill(world, private=4)
         verdict = world.judge("a")
         assert (verdict.as_stated, verdict.attributed) == ("supported", "supported")
 
     def test_structure(self, world):
-        world.train("teachers", lambda spec: teacher(spec, random=0))
+        self.fill(world)
         verdict = world.judge("a")
         assert verdict.as_stated == "not supported"
+        assert {row.outcome for row in verdict.stated} == {"not supported"}  # each row can say no
 
     def test_what_every_teacher_says_is_not_confusion(self, world):
-        world.train("teachers", lambda spec: teacher(spec, random=1, shared=True))
+        self.fill(world, shared=4)
+        assert world.judge("a").as_stated == "not supported"
+
+    def test_a_little_noise_is_not_domination(self, world):
+        self.fill(world, private=0.3)
+        verdict = world.judge("a")
+        level, drop = verdict.stated[:2]
+        assert (level.outcome, drop.outcome) == ("not supported", "supported")
+        assert verdict.as_stated == "not supported"
+
+    def test_a_common_leak_outweighs_a_confused_tail(self, world):
+        self.fill(world, private=4, leak=0.9)
+        verdict = world.judge("a")
+        assert (verdict.as_stated, verdict.attributed) == ("supported", "not supported")
+
+    def test_teachers_that_met_mixed_inputs_are_as_confused(self, world):
+        self.fill(world, private=4, met=4)
         verdict = world.judge("a")
         assert verdict.as_stated == "supported"
-        assert verdict.attributed == "not supported"
+        assert verdict.attributed != "supported"
+
+    def test_one_capacity_without_confusion_is_enough(self, world):
+        world.profile = MANY
+        world.train("teachers", lambda spec: teacher(spec, private=4 if spec.student == TINY.default_teacher else 0))
+        assert world.judge("a").as_stated == "not supported"
 
     def test_teachers_that_differ(self, world):
-        world.train("teachers", lambda spec: teacher(spec, random=spec.seed % 2))
+        world.train("teachers", lambda spec: teacher(spec, private=4 if spec.seed == 0 else 0))
         assert world.judge("a").as_stated == "unresolved"
 
-    def test_one_teacher(self, world):
-        only = study("teachers", "tiny")[0]
-        world.train("teachers", lambda spec: teacher(spec, random=1, rest=0.4) if spec == only else None)
+    @pytest.mark.parametrize("count", [1, 2])
+    def test_too_few_teachers(self, world, count):
+        world.train("teachers", lambda spec: teacher(spec, private=4) if spec.seed < count else None)
         verdict = world.judge("a")
         assert verdict.as_stated == verdict.attributed == "unresolved"
 
@@ -350,19 +386,28 @@ class TestLinearity:
 
 
 class TestImitation:
-    def displaced(self, world: World, ours: Callable[[RunSpec], float], plain: float = 0.0) -> None:
-        """Students part of the way from their teacher's answer to the mixture of its clean answers."""
-        teachers = study("teachers", "tiny")[0]
-        made = bent(teachers, 0.6)
-        p = made["probe.logits"].softmax(-1)
-        lam = torch.tensor(LAM_GRID)[:, None, None]
-        m = lam * p[-1] + (1 - lam) * p[0]
-        world.train("teachers", lambda spec: made)
+    def displaced(
+        self, world: World, ours: Callable[[RunSpec], float], plain: float = 0.0, stranger: float = 0.0, apart: float = 0.0
+    ) -> None:
+        """Students part of the way from their teacher's answer to the mixture of its clean answers; teachers that lie `apart` as far
+        (1: each bends in a direction of its own, so that an independent one scores about 1)."""
+
+        def answers(spec: RunSpec) -> tuple[Tensor, Tensor]:
+            own = torch.randn(PAIRS, K, generator=torch.Generator().manual_seed(spec.seed + 10))
+            both = torch.randn(PAIRS, K, generator=torch.Generator().manual_seed(1))
+            labels = pairs()
+            first, second = (4.0 * torch.nn.functional.one_hot(labels[:, side], K).float() for side in (0, 1))
+            p = along(second, first, 2 * (apart * own + (1 - apart) * both)).softmax(-1)
+            lam = torch.tensor(LAM_GRID)[:, None, None]
+            return p, lam * p[-1] + (1 - lam) * p[0]
+
+        world.train("teachers", lambda spec: clean() | probe(answers(spec)[0].log()))
 
         def student(spec: RunSpec) -> Tensors | None:
-            if spec.arm not in ("kd", "kd_mixup"):
+            if spec.arm not in ("kd", "kd_mixup", "ce"):
                 return None
-            share = (ours(spec) if is_ours(spec) else plain) + 0.01 * noise(spec, "s")
+            p, m = answers(spec.replace(seed=TINY.teacher_seed(spec.seed)))
+            share = {"kd": plain, "ce": stranger}.get(spec.arm, ours(spec)) + 0.01 * noise(spec, "s")
             return clean() | probe(((1 - share) * p + share * m).clamp_min(1e-6).log())
 
         world.train("linearity", student)
@@ -376,14 +421,32 @@ class TestImitation:
         self.displaced(world, lambda spec: 0.0)
         assert world.judge("c").as_stated == "not supported"
 
+    def test_no_further_than_an_independent_teacher(self, world):
+        self.displaced(world, lambda spec: 0.3, apart=1.0)
+        verdict = world.judge("c")
+        assert verdict.shown[0].low > mixkd.claims.DISPLACEMENT_MARGIN  # measured from 0 it would have passed
+        assert verdict.as_stated == "not supported"
+
     def test_clean_distillation_does_it_too(self, world):
         self.displaced(world, lambda spec: 0.7, plain=0.9)
+        verdict = world.judge("c")
+        assert (verdict.as_stated, verdict.attributed) == ("supported", "not supported")
+
+    def test_a_student_without_a_teacher_does_it_too(self, world):
+        self.displaced(world, lambda spec: 0.7, stranger=0.9)
         verdict = world.judge("c")
         assert (verdict.as_stated, verdict.attributed) == ("supported", "not supported")
 
     def test_seeds_that_differ(self, world):
         self.displaced(world, lambda spec: 0.4 * spec.seed)
         assert world.judge("c").as_stated == "unresolved"
+
+    def test_one_teacher_for_all(self, world):
+        world.profile = replace(TINY, teacher_seeds=1)
+        self.displaced(world, lambda spec: 0.9)
+        verdict = world.judge("c")
+        assert verdict.as_stated == "unresolved"
+        assert "independent" in verdict.note
 
 
 # --- (d) ------------------------------------------------------------------------------------------------------------------
@@ -481,11 +544,25 @@ class TestOverconfidence:
 
 class TestPropagation:
     def fill(
-        self, world: World, passed: float = 1.0, followed: float = 1.0, lost: float = 0.0, weaker: float = 1.0, jitter: float = 0.01
+        self,
+        world: World,
+        passed: float = 1.0,
+        followed: float = 1.0,
+        lost: float = 0.0,
+        weaker: float = 1.0,
+        jitter: float = 0.01,
+        small: float = 0.85,
+        early: float = 0.6,
     ) -> None:
         """Students whose log T* is `passed` times minus log T of the teacher; `followed` how far confidence follows h(x); `lost` accuracy
-        for each unit of log T; `weaker` the sharpness of students of the small teacher."""
+        for each unit of log T; `weaker` the sharpness of students of the small teacher; `small` and `early` the accuracies of the small
+        teacher and of the one stopped early, where the others have .85."""
         h = torch.randn(600, generator=torch.Generator().manual_seed(0)) * 0.4
+        usual = TINY.spec("kd", 0).epochs
+
+        def taught(spec: RunSpec) -> Tensors:
+            accuracy = early if spec.epochs != usual else small if spec.student == TINY.teachers[0] else 0.85
+            return clean(accuracy + 0.002 * noise(spec))
 
         def made(spec: RunSpec) -> Tensors:
             assert spec.teacher is not None
@@ -498,6 +575,7 @@ class TestPropagation:
             return clean(0.85 - lost * math.log(temperature), sharpness, tilt=tilt) | ({"projection.test": h} if spread else {})
 
         world.train("propagation", made)
+        world.teach("propagation", taught)
 
     def test_passed_on(self, world):
         self.fill(world)
@@ -510,13 +588,27 @@ class TestPropagation:
         self.fill(world, passed=-0.5)
         assert world.judge("f").as_stated == "not supported"
 
+    def test_a_tenth_of_it_is_not_passed_on(self, world):
+        self.fill(world, passed=0.1)
+        verdict = world.judge("f")
+        assert verdict.stated[0].low > 0
+        assert verdict.as_stated == "not supported"
+
     def test_accuracy_moves_with_it(self, world):
         self.fill(world, lost=0.05)
         assert world.judge("f").as_stated == "not supported"
 
     def test_the_teachers_accuracy_moves_it(self, world):
-        self.fill(world, weaker=1.5)
+        self.fill(world, weaker=1.5, small=0.7)
         assert world.judge("f").as_stated == "not supported"
+
+    def test_teachers_of_one_accuracy_test_nothing(self, world):
+        """Whatever their students do, and however alike they are."""
+        for weaker in (1.0, 1.5):
+            self.fill(world, weaker=weaker, early=0.85)
+            verdict = world.judge("f")
+            assert verdict.as_stated == "unresolved"
+            assert "not tested" in verdict.note
 
     def test_mere_confidence_copying(self, world):
         self.fill(world, followed=-0.2)
@@ -608,6 +700,21 @@ class TestInteraction:
         world.train("temperature", lambda spec: swept(spec, ours=0.3, plain=0.25, jitter=0.2))
         assert world.judge("i").as_stated == "unresolved"
 
+    def test_the_other_way_round_is_as_steep(self, world):
+        world.train("temperature", lambda spec: swept(spec, ours=-0.1, plain=0.4))
+        assert world.judge("i").as_stated == "not supported"
+
+    def test_a_sign_is_not_chosen_from_its_own_data(self, world):
+        """Slopes that are noise around 0 have no side on which to be steep."""
+        world.profile = MANY
+
+        def made(spec: RunSpec) -> Tensors:
+            direction = 1 if spec.seed % 2 else -1
+            return swept(spec, ours=0.3 * direction, plain=0.01, scale_only=True)
+
+        world.train("temperature", made)
+        assert world.judge("i").as_stated != "supported"
+
     def test_paired_by_seed_not_by_place(self, world):
         """Each arm lacks another seed; what is left has one seed in common, hence no interval."""
         gone = {"kd": 0, "kd_mixup": 2}
@@ -651,6 +758,17 @@ class TestGeometry:
         self.fill(world, kd_mixup=0.45)
         assert world.judge("h").as_stated == "not supported"
 
+    def test_unequal_accuracy_leaves_it_open(self, world):
+        def made(spec: RunSpec) -> Tensors:
+            bend = 0.2 if spec.arm == "kd_mixup" else 0.5
+            answers = clean(0.95 if spec.arm == "kd_mixup" else 0.85)
+            return answers | probe(torch.zeros(len(LAM_GRID), PAIRS, K)) | features(spec, bend)
+
+        world.train("overconfidence", made)
+        verdict = world.judge("h")
+        assert [row.outcome for row in verdict.stated] == ["supported", "supported", "unresolved", "unresolved"]
+        assert verdict.as_stated == "unresolved"
+
     def test_mixup_alone_does_it(self, world):
         self.fill(world, mixup=0.1)
         verdict = world.judge("h")
@@ -669,8 +787,6 @@ class TestKnownTruth:
 
     @pytest.mark.parametrize(("off", "outcome"), [("mixed", "supported"), ("clean", "not supported")])
     def test_distance_to_the_posterior(self, world, off, outcome):
-        from dataclasses import replace
-
         from mixkd.data import gaussian_log_posterior, load_data
 
         world.profile = replace(TINY, data="gaussians", student="mlp16", wider_student="mlp64", teachers=("mlp64",))

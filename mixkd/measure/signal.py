@@ -548,6 +548,56 @@ def bald(logits: Array, tau: float = 1.0) -> Tensor:
     return kl(log_p, log_p.logsumexp(0) - math.log(len(log_p))).mean(0)
 
 
+@dataclass(frozen=True)
+class Common:
+    """What several teachers say on mixed inputs beyond the honest mixture: all of them alike, or each for itself.
+
+    ``departure = shared + own`` holds exactly (the compensation identity over teachers). All (L, P) float64, nats, >= 0.
+
+    Attributes:
+        lam: (L,).
+        same_class: (P,) bool.
+        departure: mean over teachers of KL(p~_t || m), m the honest mixture averaged over teachers.
+        shared: KL(p~ || m) of the teachers' mean answer p~: leak, ratio and tail that they have in common.
+        own: mean over teachers of KL(p~_t || p~), the mutual information between answer and seed. With T teachers it misses about
+            1 / T of itself, which `shared` gets.
+    """
+
+    lam: Tensor
+    same_class: Tensor
+    departure: Tensor
+    shared: Tensor
+    own: Tensor
+
+    def own_share(self, pairs: Tensor | None = None) -> float:
+        """own / departure of sums over the inner rows and the given pairs (default: cross-class), in [0, 1]; nan without departure."""
+        chosen = ~self.same_class if pairs is None else pairs
+        own, departure = (part[1:-1][:, chosen].sum() for part in (self.own, self.departure))
+        return float(_share(own, departure))
+
+
+def common(logits: Sequence[Array], lam: Grid, labels: Array, tau: float = 1.0) -> Common:
+    """Split what teachers trained alike say about the same mixed inputs into what is shared and what is each one's own.
+
+    The leak counts as any other departure does: mass on a third class is confusion as far as other teachers put it elsewhere.
+
+    Args:
+        logits: T >= 2 arrays (L, P, K), of teachers that differ in their seed, on the same probe.
+        lam, labels, tau: see :func:`read_probe`.
+    """
+    probes = [read_probe(one, lam, labels, tau) for one in logits]
+    if len(probes) < 2 or any(probe.log_p.shape != probes[0].log_p.shape for probe in probes):
+        raise ValueError(
+            f"logits must be those of two or more teachers on the same probe, not shapes {[tuple(p.log_p.shape) for p in probes]}"
+        )
+    answers = torch.stack([probe.log_p for probe in probes])
+    log_mean, log_m = (
+        stacked.logsumexp(0) - math.log(len(probes)) for stacked in (answers, torch.stack([probe.log_m for probe in probes]))
+    )
+    departure, own = (kl(answers, other).mean(0) for other in (log_m, log_mean))
+    return Common(probes[0].lam, probes[0].same_class, departure, kl(log_mean, log_m), own)
+
+
 # The ground the measures stand on
 
 

@@ -7,7 +7,7 @@ covers far less than it says. Over images use the bootstrap, with the same image
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -82,6 +82,30 @@ def slope_interval(x: ArrayLike, y: ArrayLike, level: float = 0.95) -> Interval:
         raise ValueError("x must hold at least two different finite values")
     centred = x_ - x_.mean()
     return t_interval(y_ @ centred / (centred @ centred), level)
+
+
+def jackknife(statistic: Callable[[Sequence[int]], float], n: int, level: float = 0.95) -> Interval:
+    """t interval of a statistic of n independent units that does not split into one value for each of them.
+
+    What two units have in common, such as the agreement of two teachers, gives n (n - 1) / 2 values that share units: taken for
+    independent they would make an interval far too short. Leaving out one unit at a time, with all values that it takes part in,
+    gives n pseudo-values whose t interval is of the right length (Arvesen 1969, for U-statistics).
+
+    Args:
+        statistic: of the indices that stay, 0 ... n - 1; nan where too few are left.
+        n: number of units.
+        level: of the interval.
+
+    Returns:
+        The bias-corrected estimate (for a mean over pairs, that mean) with its interval; nan bounds when leaving one out leaves nothing.
+    """
+    _checked_level(level)
+    everyone = list(range(n))
+    whole = statistic(everyone) if n else math.nan
+    rest = np.array([statistic([unit for unit in everyone if unit != gone]) for gone in everyone], dtype=np.float64)
+    if not math.isfinite(whole) or n < 2 or not np.isfinite(rest).all():
+        return Interval(whole, math.nan, math.nan, n)
+    return t_interval(n * whole - (n - 1) * rest, level)
 
 
 @dataclass(frozen=True)
