@@ -434,7 +434,7 @@ LOG_TEMPERATURE_MARGIN = 0.1
 PASSED_MARGIN = 0.25
 """Less than a quarter of the teacher's scale that arrives at the student counts as not passed on: the loss asks for all of it."""
 FOLLOWED_MARGIN = 0.1
-"""The same for a temperature that differs from input to input, of which a tenth is more than a scale could give."""
+"""A slope of the student's log-odds over minus the teacher's log T(x) below this counts as not following it from input to input."""
 
 
 def _judge_propagation(evidence: Evidence) -> Verdict:
@@ -936,7 +936,7 @@ CLAIMS: Mapping[str, Claim] = {
             "and scaled teachers whose accuracies differ by at least the equivalence margin leave the student's log T* equivalent "
             "(margin .1); "
             "where no two differ so, unresolved",
-            "mere confidence copying: a temperature that depends on the input must be followed input by input, by more than a tenth",
+            "mere confidence copying: a temperature that depends on the input must be followed input by input (a slope above .1)",
             "08-calibration-propagates",
             ("propagation",),
             _judge_propagation,

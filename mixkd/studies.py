@@ -186,11 +186,20 @@ def linearity(profile: Profile) -> list[RunSpec]:
         spec
         for seed in profile.swept_seeds
         for spec in (
-            profile.spec("kd_mixup", seed, teacher=profile.teacher(seed, profile.student, **COUNTED), **EXAMINED),
+            profile.spec("kd_mixup", seed, teacher=_equal(profile, seed), **EXAMINED),
             profile.spec("kd", seed, student=profile.wider_student, **EXAMINED),
             _longer(profile, "kd", seed, 2),
         )
     ]
+
+
+def _equal(profile: Profile, seed: int) -> TeacherSpec:
+    """A teacher of the student's own size: one that other studies have too, or else one of which nothing more is read."""
+    if profile.student in profile.teachers:
+        return profile.teacher(seed, profile.student)
+    whole = profile.teacher(seed, profile.student, extras=True)
+    run = profile.spec("kd_mixup", seed, teacher=whole).teacher_run()
+    return whole if run in overconfidence(profile) else profile.teacher(seed, profile.student, **COUNTED)
 
 
 LENGTHS = (2, 4)

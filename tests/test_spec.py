@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from mixkd.spec import ARMS, RunSpec, SpecError, TeacherSpec, build_spec
-from mixkd.studies import STUDIES, load_profile, profiles, study
+from mixkd.studies import load_profile
 
 KD = {"data": "digits", "arm": "kd_mixup", "student": "cnn8", "teacher": TeacherSpec(model="cnn32")}
 
@@ -142,24 +142,3 @@ def test_defaults_yield_but_given_fields_do_not():
     assert build_spec({"tau": 4, "data": "digits", "student": "cnn8"}, {"arm": "ce"}).arm == "ce"
     with pytest.raises(SpecError, match="tau = 4"):
         build_spec({"data": "digits", "student": "cnn8"}, {"arm": "ce", "tau": 4})
-
-
-@pytest.mark.parametrize("profile", profiles())
-@pytest.mark.parametrize("name", STUDIES)
-def test_every_study_of_every_profile_is_a_plan(profile, name):
-    specs = study(name, profile)
-    assert specs
-    assert len({spec.id for spec in specs}) == len(specs)
-
-
-def test_students_of_a_seed_learn_from_the_teacher_of_that_seed():
-    for spec in study("accuracy", "digits"):
-        if spec.teacher:
-            assert spec.teacher.seed == spec.seed % 3
-
-
-def test_unknown_profile_and_study_name_the_nearest():
-    with pytest.raises(SpecError, match="did you mean 'digits'"):
-        load_profile("digit")
-    with pytest.raises(SpecError, match="did you mean 'temperature'"):
-        study("temperatur")

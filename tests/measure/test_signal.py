@@ -399,6 +399,33 @@ def test_hubs_alone_reproduce_without_being_about_the_pair():
     assert (tail_of_two.correlation.isnan() == ~tail_of_two.same_class).all()
 
 
+@pytest.mark.parametrize("k", [2, 10, 1000])
+@pytest.mark.parametrize("scale", [0.1, 3.0, 80.0])
+def test_what_teachers_share_and_what_is_their_own_is_all_there_is(k, scale):
+    generator = torch.Generator().manual_seed(k)
+    labels = torch.randint(k, (4, 2), generator=generator)
+    teachers = scale * torch.randn(3, 3, 4, k, generator=generator, dtype=torch.float64)
+    found = signal.common(list(teachers), (0, 0.5, 1), labels)
+    assert torch.allclose(found.departure, found.shared + found.own, atol=1e-10, rtol=1e-10)
+    assert torch.allclose(found.own, signal.bald(teachers), atol=1e-10, rtol=1e-10)
+    p = teachers.softmax(-1)
+    m = ((p[:, 0] + p[:, 2]) / 2).mean(0)
+    wanted = [sum(rel_entr(one[1].numpy(), m.numpy()).sum(-1) for one in p) / 3, rel_entr(p[:, 1].mean(0).numpy(), m.numpy()).sum(-1)]
+    if scale < 10:  # beyond, the logarithm of a probability is what the oracle cannot do
+        assert np.allclose([found.departure[1].numpy(), found.shared[1].numpy()], wanted, atol=1e-10)
+    assert 0 <= found.own_share(torch.ones(4, dtype=torch.bool)) <= 1
+
+
+def test_teachers_that_agree_have_nothing_of_their_own():
+    logits = torch.randn(3, 5, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    labels = torch.tensor([[0, 1]] * 5)
+    assert signal.common([logits, logits + 7], (0, 0.5, 1), labels).own_share() == pytest.approx(0, abs=1e-12)
+    line = torch.stack([logits[0], torch.logaddexp(logits[0].log_softmax(-1), logits[2].log_softmax(-1)), logits[2]])
+    assert math.isnan(signal.common([line, line], (0, 0.5, 1), labels).own_share())  # the honest mixture: nothing to share
+    with pytest.raises(ValueError, match="two or more teachers"):
+        signal.common([logits], (0, 0.5, 1), labels)
+
+
 def test_bald_is_the_information_in_the_seed():
     logits = np.random.default_rng(0).normal(size=(4, 3, 5, 10)) * 3
     p = probabilities(logits)

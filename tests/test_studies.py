@@ -1,0 +1,100 @@
+"""The plan: what is trained for whom, that equal runs are trained once, that ids of records that lie on disk do not move."""
+
+from dataclasses import replace
+
+import pytest
+
+import mixkd.studies
+from mixkd.spec import SpecError
+from mixkd.studies import LENGTHS, STUDIES, load_profile, profiles, stopped_early, study
+
+RECORDED = """
+6329691eef0f25d8 364334a0d2f24436 8bd4590023fe4754 58e05ec92161e698 5fedd99d28a43335 b43a86fa8d79275c b5c53d3429ced6cd 26efd3fa2eb3e074
+7527982c23dd9f14 9ca65fc533f80d4f feac0f390cba630c 1247279bebca7c22 4117906f069677ae b1d4be5091dfdda7 71f754a013ece6b1
+"""
+
+
+@pytest.mark.parametrize("profile", profiles())
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_study_of_every_profile_is_a_plan(profile, name):
+    specs = study(name, profile)
+    assert bool(specs) == (name not in load_profile(profile).without)
+    assert len({spec.id for spec in specs}) == len(specs)
+
+
+def test_ids_of_recorded_images_do_not_move():
+    """A record is found by its id: a changed field or default must not orphan hours of training."""
+    assert [spec.id for spec in study("overconfidence", "cifar10-jpeg")] == RECORDED.split()
+    assert [spec.id for spec in study("teachers", "cifar10-jpeg")] == ["0adb2bba123e9ec5"]
+
+
+def test_each_student_of_digits_and_gaussians_has_a_teacher_of_its_own():
+    for profile in ("digits", "gaussians"):
+        taught = {spec.seed: spec.teacher.seed for spec in study("overconfidence", profile) if spec.teacher}
+        assert len(set(taught.values())) == len(taught) == 6
+        assert not set(taught) & set(taught.values())  # no network starts from the weights its teacher started from
+
+
+def test_a_shared_teacher_is_that_of_the_seed_modulo_their_number():
+    profile = load_profile("cifar10")
+    for spec in study("accuracy", "cifar10"):
+        if spec.teacher:
+            assert spec.teacher.seed == spec.seed % profile.teacher_seeds
+
+
+def runs(profile):
+    specs = {spec.id: spec for spec in study("all", profile)}
+    return specs | {run.id: run for spec in specs.values() if (run := spec.teacher_run())}
+
+
+def test_the_digits_fit_their_budget():
+    assert len(runs("digits")) <= 300
+
+
+@pytest.mark.parametrize("profile", profiles())
+def test_nothing_is_trained_twice_to_keep_more_of_it(profile):
+    """A run that one study examines and another only counts would be two runs."""
+    seen = {}
+    for spec in runs(profile).values():
+        bare = spec.replace(extras=True).canonical()
+        assert seen.setdefault(bare, spec.id) == spec.id, bare
+
+
+@pytest.mark.parametrize("profile", profiles())
+def test_whoever_is_asked_about_mixed_inputs_keeps_the_answers(profile):
+    for name in ("overconfidence", "linearity", "teachers", "mixup_teachers"):
+        assert all(spec.extras is not False for spec in study(name, profile)), name
+
+
+@pytest.mark.parametrize("profile", ["digits", "cifar10", "cifar10-jpeg"])
+def test_a_longer_student_keeps_its_teacher_and_the_shape_of_its_schedule(profile):
+    plan, [plain] = load_profile(profile), study("overconfidence", profile)[3:4]
+    longer = [spec for spec in study("duration", profile) if spec.arm == "kd" and spec.seed == plain.seed]
+    assert sorted(spec.epochs // plain.epochs for spec in longer) == [1, *LENGTHS]
+    for spec in longer:
+        assert spec.teacher_run().id == plain.teacher_run().id
+        times = spec.epochs // plain.epochs
+        assert spec.milestones == tuple(times * epoch for epoch in plain.milestones)
+    assert plan.spec("kd", plain.seed) in longer
+
+
+def test_a_longer_student_of_a_teacher_with_a_schedule_of_its_own(monkeypatch):
+    own = replace(load_profile("cifar10"), teacher_recipe={"epochs": 100, "milestones": (60, 80)})
+    longer = mixkd.studies._longer(own, "kd_mixup", 0, 4)
+    assert longer.milestones == (600, 720, 840)
+    assert (longer.teacher_run().epochs, longer.teacher_run().milestones) == (100, (60, 80))
+    early = stopped_early(own, 0)
+    assert (early.epochs, early.milestones) == (12, (8, 10))
+    assert own.spec("kd_mixup", 0, teacher=early).teacher_run().epochs == 12
+
+
+def test_a_profile_can_leave_a_study_out():
+    assert study("mixing", "gaussians") == []
+    assert not {spec.arm for spec in study("all", "gaussians")} & {"kd_noise", "kd_shuffled_tail"}
+
+
+def test_unknown_profile_and_study_name_the_nearest():
+    with pytest.raises(SpecError, match="did you mean 'digits'"):
+        load_profile("digit")
+    with pytest.raises(SpecError, match="did you mean 'temperature'"):
+        study("temperatur")
