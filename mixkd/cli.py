@@ -22,6 +22,7 @@ EPILOG = """examples:
   mixkd reproduce                                 every experiment at small scale, then the site
   mixkd run --arm kd_mixup --tau 4 --seed 1       one run on the embedded digits
   mixkd run --data folder:images.zip --image-size 32 --student resnet8 --teacher resnet20 --arm kd_mixup
+  torchrun --nproc_per_node=2 -m mixkd run --data cifar10 ...     one run on two GPUs
   mixkd site --serve                              the book from the committed records
   mixkd claims --json                             what reproduced, as data
 """
@@ -199,11 +200,13 @@ def _make_machine(options: argparse.Namespace) -> Machine:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from mixkd.ranks import joined
     from mixkd.runs import run
 
-    spec = _spec(options)
-    record = run(spec, options.store, _make_machine(options))
-    _show(record)
+    with joined(options.device) as ranks:  # torchrun's, or this process alone
+        record = run(_spec(options), options.store, _make_machine(options), progress=ranks.first)
+        if ranks.first:
+            _show(record)
     return 0
 
 

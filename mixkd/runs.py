@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from loky import ProcessPoolExecutor, cpu_count
 from safetensors import SafetensorError
 from tqdm.auto import tqdm
@@ -31,6 +31,7 @@ from mixkd.data import Dataset, augment, data_identity, load_data, normalise
 from mixkd.evaluate import evaluate
 from mixkd.models import build
 from mixkd.objectives import Teacher
+from mixkd.ranks import here
 from mixkd.records import DamagedRecord, Record, Records, RecordStore
 from mixkd.spec import RunSpec
 from mixkd.teachers import UnreachableControl, freeze, matched_sigma, projection, temper
@@ -121,9 +122,12 @@ def collect(
     device = machine.torch_device()
     resolve_precision(machine.precision, device, "")
     if workers is None:
-        workers = 0 if device.type == "cuda" else cpu_count()
+        workers = 0 if device.type == "cuda" or here().size > 1 else cpu_count()
     if workers < 0:
         raise ValueError(f"workers = {workers}: must be 0 (this process) or more")
+    ranks = here()
+    if ranks.size > 1 and (workers or executor):
+        raise ValueError("torchrun trains one run on several ranks; many runs go to --workers or --scheduler, without torchrun")
     specs = list(dict.fromkeys(specs))
     wanted = [_resolve(spec, machine) for spec in specs]
     located = {spec.data: given.data for spec, given in zip(wanted, specs, strict=True)}
@@ -136,7 +140,7 @@ def collect(
     }
     missing = {id: spec for id, spec in missing.items() if id not in teachers}
     _check([*teachers.values(), *missing.values()], machine, located)
-    jobs = [*_cohorts(teachers.values()), *_cohorts(missing.values())]
+    jobs = ranks.share([*_cohorts(teachers.values()), *_cohorts(missing.values())])  # rank 0 has looked into the store
     failed: dict[str, str] = {}
     if jobs:
         own = None
@@ -214,27 +218,38 @@ def _cohorts(specs: Iterable[RunSpec]) -> list[list[RunSpec]]:
     return sorted(cohorts, key=len, reverse=True)
 
 
+CHECKPOINTS = ".checkpoints"
 _TEACHING = ("ce", "label_smoothing", "mixup")
 
 
 def _train(job: Sequence[RunSpec], store_path: str, machine: Machine, located: dict[str, str], progress: bool = False) -> dict[str, str]:
     """Train one cohort and write its records; returns what failed, by id."""
-    store, device = RecordStore(store_path), machine.torch_device()
-    locks, checkpoints = store.path / ".locks", store.path / ".checkpoints"
-    locks.mkdir(parents=True, exist_ok=True)
+    store, device, ranks = RecordStore(store_path), machine.torch_device(), here()
     with ExitStack() as stack:
-        for id in sorted(spec.id for spec in job):
-            stack.enter_context(FileLock(locks / f"{id}.lock"))
-            store.sweep(id)
-            for rest in checkpoints.glob(f"{id}.*.tmp"):  # of a writer that was killed
-                rest.unlink(missing_ok=True)
+        if ranks.first:
+            _lock(job, store, stack, wait=ranks.size == 1)
         # another process may have finished some of it while this one waited
         bare = [spec for spec in job if spec.arm in _TEACHING and store.weights(spec.id) is None]
-        todo = [spec for spec in job if spec.id not in store or spec in bare]
+        todo = ranks.share([spec for spec in job if spec.id not in store or spec in bare])
         if not todo:
             return {}
         with _one_thread(device):
-            return _train_locked(todo, store, device, machine, located, checkpoints, progress)
+            # the other ranks go on only when rank 0 has written
+            return ranks.share(_train_locked(todo, store, device, machine, located, progress))
+
+
+def _lock(job: Sequence[RunSpec], store: RecordStore, stack: ExitStack, wait: bool) -> None:
+    """Hold the lock of every run of a job until the stack closes, and clear what a killed writer left."""
+    locks = store.path / ".locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    for id in sorted(spec.id for spec in job):
+        try:
+            stack.enter_context(FileLock(locks / f"{id}.lock", timeout=-1 if wait else 0))
+        except Timeout:
+            raise RuntimeError(f"run {id}: another process is training it into {store.path}; start again when it has ended") from None
+        store.sweep(id)
+        for rest in (store.path / CHECKPOINTS).glob(f"{id}.*.tmp"):
+            rest.unlink(missing_ok=True)
 
 
 def _train_locked(
@@ -243,10 +258,10 @@ def _train_locked(
     device: torch.device,
     machine: Machine,
     located: dict[str, str],
-    checkpoints: Path,
     progress: bool,
 ) -> dict[str, str]:
     failed: dict[str, str] = {}
+    checkpoints, ranks = store.path / CHECKPOINTS, here()
     data = _load(todo[0], machine, located).to(device)
     teacher, record = None, None
     sigma: dict[str, float] = {}
@@ -273,7 +288,7 @@ def _train_locked(
         checkpoints=checkpoints, checkpoint_seconds=machine.checkpoint_seconds, progress=progress,
     )  # fmt: skip
     seconds = time.perf_counter() - began
-    for student in tqdm(students, disable=not progress, unit="record", desc="evaluating", leave=False):
+    for student in tqdm(students if ranks.first else [], disable=not progress, unit="record", desc="evaluating", leave=False):
         spec = student.spec
         if student.error is not None:
             failed[spec.id] = str(student.error)
@@ -300,6 +315,7 @@ def _train_locked(
                 "cohort": len(students),
                 "cohort_seconds": round(seconds, 3),
                 "cohort_images_per_second": round(images * len(students) / seconds, 1),
+                **({"ranks": ranks.size} if ranks.size > 1 else {}),
                 **({"sigma": sigma[spec.id]} if spec.id in sigma else {}),
                 **({"teacher": record.id} if record is not None and spec.teacher is not None else {}),
             },
