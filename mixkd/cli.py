@@ -224,11 +224,11 @@ def _records(options: argparse.Namespace) -> int:
     from mixkd.records import RecordStore
 
     store = RecordStore(options.store)
-    if not store.path.is_dir():
+    if store.remote is None and not store.path.is_dir():
         raise FileNotFoundError(f"store = {options.store!r}: no folder {store.path.absolute()}")
     if options.action == "verify":
         problems = store.verify()
-        print("\n".join(problems) or f"{len(store.ids())} records in {store.path}, all whole")
+        print("\n".join(problems) or f"{len(store.ids())} records in {store.address if store.remote else store.path}, all whole")
         return 1 if problems else 0
     if options.action == "show":
         if options.id is None:
@@ -288,7 +288,7 @@ def _reproduce(options: argparse.Namespace) -> int:
     if not options.no_site:
         from mixkd import site
 
-        index = site.build(profile=options.profile, store=str(store.path.resolve()))
+        index = site.build(profile=options.profile, store=store.address)
     print(claims.to_text(claims.evaluate(profile=options.profile, store=store)))
     print()
     print(comparison.summary(comparison.compare(store, committed)))

@@ -126,8 +126,8 @@ def joined(device: str = "auto") -> Iterator[Ranks]:
         if local >= torch.cuda.device_count():
             raise ValueError(f"rank {rank}: there are {torch.cuda.device_count()} GPUs here; start torchrun with --nproc_per_node that many")
         torch.cuda.set_device(local)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if gpu else "gloo", timeout=PATIENCE)
     try:
+        dist.init_process_group("cpu:gloo,cuda:nccl" if gpu else "gloo", timeout=PATIENCE)
         yield here()
     except (dist.DistError, RuntimeError) as error:
         if isinstance(error, dist.DistError) or "gloo" in str(error).lower() or "nccl" in str(error).lower():
@@ -138,4 +138,5 @@ def joined(device: str = "auto") -> Iterator[Ranks]:
             ) from error
         raise
     finally:
-        dist.destroy_process_group()
+        if dist.is_initialized():
+            dist.destroy_process_group()

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 from loky import ProcessPoolExecutor, cpu_count
 from safetensors import SafetensorError
 from tqdm.auto import tqdm
@@ -78,7 +77,7 @@ def run(spec: RunSpec, store: str | Path | RecordStore = "runs", machine: Machin
 
     Args:
         spec: what to train.
-        store: a folder or a RecordStore.
+        store: a folder, a URL or a RecordStore.
         machine: where and how; by default this one, on its GPU if it has one.
         progress: show bars with an ETA.
 
@@ -104,11 +103,11 @@ def collect(
 
     Args:
         specs: duplicates are trained once.
-        store: a folder or a RecordStore.
+        store: a folder, a URL or a RecordStore.
         workers: one-thread processes side by side; 0 trains in this process; None is one for each CPU, or 0 on a GPU.
         machine: see :class:`Machine`.
         progress: show a bar over runs with an ETA.
-        executor: anything with ``submit``, instead of local processes.
+        executor: anything with ``submit``, instead of local processes; see `mixkd.scheduler`.
 
     Returns:
         Records. Runs that diverged, controls that cannot be built, students of a teacher that failed and damaged
@@ -173,7 +172,7 @@ def _work(
     running: dict[Future[dict[str, str]], Sequence[RunSpec]] = {}
     unfinished = {spec.id for job in jobs for spec in job}
     teacher = {spec.id: run.id for job in jobs for spec in job if (run := spec.teacher_run())}
-    arguments = (str(store.path), machine, located)
+    arguments = (store.address, machine, located)
     total = len(unfinished)
     with tqdm(total=total, disable=not progress, unit="run", desc="training", smoothing=0.1) as bar:
         while pending or running:
@@ -219,13 +218,16 @@ def _cohorts(specs: Iterable[RunSpec]) -> list[list[RunSpec]]:
 
 
 CHECKPOINTS = ".checkpoints"
+_ONE_AT_A_TIME = threading.Lock()
+"""The number of threads belongs to the process, and a worker of a scheduler may be given several jobs at once."""
 _TEACHING = ("ce", "label_smoothing", "mixup")
 
 
-def _train(job: Sequence[RunSpec], store_path: str, machine: Machine, located: dict[str, str], progress: bool = False) -> dict[str, str]:
+def _train(job: Sequence[RunSpec], address: str, machine: Machine, located: dict[str, str], progress: bool = False) -> dict[str, str]:
     """Train one cohort and write its records; returns what failed, by id."""
-    store, device, ranks = RecordStore(store_path), machine.torch_device(), here()
+    store, device, ranks = RecordStore(address), machine.torch_device(), here()
     with ExitStack() as stack:
+        stack.enter_context(_ONE_AT_A_TIME)
         if ranks.first:
             _lock(job, store, stack, wait=ranks.size == 1)
         # another process may have finished some of it while this one waited
@@ -240,13 +242,11 @@ def _train(job: Sequence[RunSpec], store_path: str, machine: Machine, located: d
 
 def _lock(job: Sequence[RunSpec], store: RecordStore, stack: ExitStack, wait: bool) -> None:
     """Hold the lock of every run of a job until the stack closes, and clear what a killed writer left."""
-    locks = store.path / ".locks"
-    locks.mkdir(parents=True, exist_ok=True)
     for id in sorted(spec.id for spec in job):
         try:
-            stack.enter_context(FileLock(locks / f"{id}.lock", timeout=-1 if wait else 0))
-        except Timeout:
-            raise RuntimeError(f"run {id}: another process is training it into {store.path}; start again when it has ended") from None
+            stack.enter_context(store.lock(id, wait))
+        except TimeoutError:
+            raise RuntimeError(f"run {id}: another process is training it into {store.address}; start again when it has ended") from None
         store.sweep(id)
         for rest in (store.path / CHECKPOINTS).glob(f"{id}.*.tmp"):
             rest.unlink(missing_ok=True)
@@ -329,9 +329,9 @@ def _teacher(spec: RunSpec, store: RecordStore, data: Dataset, device: torch.dev
     """The teacher of a spec, not tempered yet, and the record of its own training."""
     run = spec.teacher_run()
     assert run is not None
-    record, weights = Record(store.path / run.id), store.weights(run.id)
+    weights, record = store.weights(run.id), Record(store.path / run.id)
     if weights is None:
-        raise DamagedRecord(f"teacher {run.id}: its record is in {store.path}, its weights are not")
+        raise DamagedRecord(f"teacher {run.id}: its record is in {store.address}, its weights are not")
     try:
         return freeze(record, weights, data, device=device, precision=machine.precision), record
     except (OSError, SafetensorError) as error:
@@ -364,6 +364,11 @@ def _check(specs: Iterable[RunSpec], machine: Machine, located: dict[str, str]) 
             raise ValueError(f"batch_size = {spec.batch_size}: larger than the {n} training images of {data.name}")
         if int(test.labels[: data.test_images].bincount().max()) < 2:
             raise ValueError(f"{data.name}: one test image in each class; some class needs two, so that it can be mixed")
+
+
+def checkout() -> str | None:
+    """The commit of the code that this process loaded; None outside a repository."""
+    return _COMMIT
 
 
 def _checkout() -> str | None:

@@ -24,14 +24,14 @@ from mixkd.vicinal import Mixing, draw_mixing
 SPEC = short("kd_mixup", epochs=6, teacher=TeacherSpec(model="cnn16", epochs=2))
 
 SCRIPT = """
-import os, pathlib, sys
+import json, os, pathlib, sys
 from mixkd.ranks import joined
 from mixkd.runs import Machine, run
 from mixkd.spec import RunSpec
 store, folder = sys.argv[1:]
 pathlib.Path(folder, "pid" + os.environ["RANK"]).write_text(str(os.getpid()))
 with joined("cpu"):
-    run(RunSpec.model_validate_json({spec!r}), store, Machine(device="cpu", checkpoint_seconds=0), progress=False)
+    run(RunSpec(**json.loads({spec!r})), store, Machine(device="cpu", checkpoint_seconds=0), progress=False)
 """
 
 
@@ -47,7 +47,7 @@ def job(tmp_path_factory):
     """A function that starts two ranks on SPEC, into a store."""
     folder = tmp_path_factory.mktemp("job")
     script = folder / "job.py"
-    script.write_text(SCRIPT.format(spec=SPEC.model_dump_json()))
+    script.write_text(SCRIPT.format(spec=SPEC.canonical()))
 
     def begin(store):
         for pid in folder.glob("pid*"):
