@@ -131,11 +131,12 @@ def collect(
     wanted = [_resolve(spec, machine) for spec in specs]
     located = {spec.data: given.data for spec, given in zip(wanted, specs, strict=True)}
 
-    missing = {spec.id: spec for spec in wanted if spec.id not in store}
+    there = store if store.remote is None else set(store.ids())  # one listing, not a question for each
+    missing = {spec.id: spec for spec in wanted if spec.id not in there}
     teachers = {
         teacher.id: teacher
         for spec in missing.values()
-        if (teacher := spec.teacher_run()) and (teacher.id not in store or store.weights(teacher.id) is None)
+        if (teacher := spec.teacher_run()) and (teacher.id not in there or store.weights(teacher.id) is None)
     }
     missing = {id: spec for id, spec in missing.items() if id not in teachers}
     _check([*teachers.values(), *missing.values()], machine, located)
