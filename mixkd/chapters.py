@@ -30,17 +30,29 @@ ROOT = LIBRARY.parent
 CELL_TIMEOUT = 1800
 _SHOWN_LINES = 12
 _COLAB = """\
-# Colab only: fetches the project and installs it. Elsewhere this cell does nothing.
+# Colab only: fetches the project, installs what Colab lacks, settles scale and store. Elsewhere this cell does nothing.
+import os
 import sys
 
-if "google.colab" in sys.modules:
-    import os
+REPOSITORY = {repository}  # where this notebook lies: "https://github.com/OWNER/NAME"
+TRAIN = False  # True: first train every run of the scale chosen below; False: show the committed records
+MINUTES = 240  # how long that may take; with the memory of the GPU it decides the scale
+DRIVE = False  # True: records go to your Drive, so that a disconnected run resumes
 
-    repository = {repository}
-    !git clone -q --depth 1 {{repository}} /content/mixkd
-    %pip install -q -e /content/mixkd "plotly>=6.1"
+if "google.colab" in sys.modules:
+    if not REPOSITORY:
+        raise ValueError("set REPOSITORY in this cell to the address this notebook was opened from, https://github.com/OWNER/NAME")
+    if not os.path.isdir("/content/mixkd"):
+        !git clone -q --depth 1 {{REPOSITORY}} /content/mixkd
+    %pip install -q -e "/content/mixkd[notebook]"
     sys.path.insert(0, "/content/mixkd")
-    os.chdir("/content/mixkd/book")"""
+    os.chdir("/content/mixkd/book")
+    from mixkd import colab
+
+    scale = colab.start(train=TRAIN, minutes=MINUTES, drive=DRIVE)"""
+_COLAB_SCALE = """\
+if "google.colab" in sys.modules:
+    profile, store = scale"""
 
 
 class ChapterError(RuntimeError):
@@ -238,27 +250,41 @@ def execute_each(jobs: Sequence[Job], workers: int = 2, executor: Executor | Non
             yield running[done], error
 
 
-def pair(chapter: str | Path) -> Path:
+def pair(chapter: str | Path, repository: str | None = None) -> Path:
     """Write the notebook of a chapter beside it, without outputs: what the Colab button opens.
 
     The same text gives the same bytes. A first cell installs the project on Colab; roles that only a book knows become
     plain words.
+
+    Args:
+        chapter: path, or name in this book.
+        repository: its address, which the first cell fetches; None keeps what the notebook had, "" makes the cell ask for it.
     """
     path = find(chapter)
     out = path.with_suffix(".ipynb")
-    out.write_text(paired(path), encoding="utf-8")
+    out.write_text(paired(path, stamped(out) if repository is None else repository), encoding="utf-8")
     return out
 
 
-def paired(chapter: str | Path) -> str:
+def stamped(notebook: Path) -> str:
+    """The repository's address in the first cell of a paired notebook; "" where there is none."""
+    match = re.search(r'REPOSITORY = \\"(.*?)\\"', notebook.read_text(encoding="utf-8")) if notebook.is_file() else None
+    return match[1] if match else ""
+
+
+def paired(chapter: str | Path, repository: str = "") -> str:
     """The text of the notebook that `pair` writes."""
     import nbformat
     from nbformat import v4
 
     path = find(chapter)
     notebook = _read(path)
-    colab = v4.new_code_cell(_COLAB.format(repository=_repository(path)), metadata={"tags": ["remove-cell"]})
-    cells = [colab, *notebook.cells]
+    hidden = {"tags": ["remove-cell"]}
+    cells = [v4.new_code_cell(_COLAB.format(repository=json.dumps(repository)), metadata=hidden)]
+    for cell in notebook.cells:
+        cells.append(cell)
+        if "parameters" in cell.metadata.get("tags", []) and {"profile", "store"} <= set(parameters(path)):
+            cells.append(v4.new_code_cell(_COLAB_SCALE, metadata=hidden))
     for number, cell in enumerate(cells):
         cell.id = f"c{number:03d}"
         if cell.cell_type == "markdown":
@@ -351,14 +377,3 @@ def _plain_role(match: re.Match[str]) -> str:
     if role == "cite":
         return f"[{words}]"
     return f"`{words.split('::')[-1]}`" if role == "glue" else match[0]
-
-
-def _repository(path: Path) -> str:
-    """Python source of the repository's address: from ``pyproject.toml``, or a question where that names none."""
-    for folder in path.resolve().parents:
-        if (folder / "pyproject.toml").is_file():
-            project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8")).get("project", {})
-            if address := project.get("urls", {}).get("Repository"):
-                return json.dumps(address)
-            break
-    return 'input("Address of the repository: ")'
