@@ -94,9 +94,7 @@ def grid(path: str | Path, out: str | Path, root: Path = ROOT) -> list[Job]:
     return jobs
 
 
-def run(
-    jobs: Sequence[Job], out: str | Path, *, workers: int = 2, force: bool = False, executor: Executor | None = None
-) -> list[Outcome]:
+def run(jobs: Sequence[Job], out: str | Path, *, workers: int = 2, force: bool = False, executor: Executor | None = None) -> list[Outcome]:
     """Execute a batch, and write ``index.html``, ``results.csv`` and ``results.json`` into its folder, anew after each notebook.
 
     Args:
@@ -249,7 +247,11 @@ def _page(name: str, rows: Sequence[Mapping[str, Any]], names: Sequence[str], va
 
     body = []
     for row in rows:
-        link = f'<a href="{html.escape(row["notebook"])}">{html.escape(row["chapter"])}</a>' if row["notebook"] else html.escape(row["chapter"])
+        link = (
+            f'<a href="{html.escape(row["notebook"])}">{html.escape(row["chapter"])}</a>'
+            if row["notebook"]
+            else html.escape(row["chapter"])
+        )
         given = "".join(cell(row["parameters"].get(column, "")) for column in names)
         made = "".join(cell(row["results"].get(column, "")) for column in values)
         body.append(f"<tr><td>{link}</td>{given}{cell(row['state'], row['state'].replace(' ', ''))}{made}</tr>")
@@ -259,7 +261,8 @@ def _page(name: str, rows: Sequence[Mapping[str, Any]], names: Sequence[str], va
         for column in columns
     }
     head = "".join(
-        f'<th scope="col" class="{"n" * numeric.get(column, False)}">{html.escape(column)}</th>' for column in ("chapter", *names, "state", *values)
+        f'<th scope="col" class="{"n" * numeric.get(column, False)}">{html.escape(column)}</th>'
+        for column in ("chapter", *names, "state", *values)
     )
     failures = "\n".join(
         f"<details><summary>{html.escape(row['error'].partition(chr(10))[0])}</summary><pre>{html.escape(row['error'])}</pre></details>"
@@ -269,6 +272,4 @@ def _page(name: str, rows: Sequence[Mapping[str, Any]], names: Sequence[str], va
     count = {state: sum(row["state"] == state for row in rows) for state in ("done", "kept", "failed", "to do")}
     summary = ", ".join(f"{number} {state}" for state, number in count.items() if number)
     now = time.strftime("%Y-%m-%d %H:%M")
-    return _PAGE.format(
-        title=f"Batch {html.escape(name)}", summary=summary, time=now, head=head, body="\n".join(body), failures=failures
-    )
+    return _PAGE.format(title=f"Batch {html.escape(name)}", summary=summary, time=now, head=head, body="\n".join(body), failures=failures)

@@ -71,7 +71,10 @@ def start(*, train: bool, minutes: float, drive: bool) -> tuple[str, str]:
         store = DRIVE / "MyDrive" / "mixkd-runs"
     plan = load_profile(profile)
     print(f"Scale {profile}: {plan.title}. About {plan.minutes:g} minutes or less; records in {store}.")
-    print("Disconnected? The same cell goes on where it was" + ("." if drive else ", while this machine lives; DRIVE = True keeps records longer."))
+    print(
+        "Disconnected? The same cell goes on where it was"
+        + ("." if drive else ", while this machine lives; DRIVE = True keeps records longer.")
+    )
     records = collect(study("all", profile), store, machine=Machine())
     if records.failed:
         raise RuntimeError("\n".join(records.failed.values()))

@@ -124,7 +124,9 @@ def joined(device: str = "auto") -> Iterator[Ranks]:
         raise ValueError(f"device = {device!r}: under torchrun each rank takes the GPU of its own number; use cuda")
     if gpu:
         if local >= torch.cuda.device_count():
-            raise ValueError(f"rank {rank}: there are {torch.cuda.device_count()} GPUs here; start torchrun with --nproc_per_node that many")
+            raise ValueError(
+                f"rank {rank}: there are {torch.cuda.device_count()} GPUs here; start torchrun with --nproc_per_node that many"
+            )
         torch.cuda.set_device(local)
     try:
         dist.init_process_group("cpu:gloo,cuda:nccl" if gpu else "gloo", timeout=PATIENCE)

@@ -15,7 +15,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -149,10 +149,8 @@ class Remote:
     def _take(self, path: str, mine: str, wait: bool) -> None:
         seen, since = "", time.monotonic()
         while True:
-            try:
+            with suppress(OSError, NotImplementedError):  # most protocols say that it exists; the next line looks
                 self._fs.pipe_file(path, f"{mine} 0".encode(), mode="create")
-            except (OSError, NotImplementedError):  # most protocols say that it exists; the next line says whether it does
-                pass
             holder = self._read(path)
             if holder.startswith(mine):
                 return

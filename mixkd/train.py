@@ -1,8 +1,9 @@
 """The training loop, over a cohort: students that share data, data order, length and teacher, trained in one pass.
 
-No trainer class, no callbacks, no files but checkpoints. Several ranks (`mixkd.ranks`) may share a run: each takes its rows of every batch,
-with batch norm statistics, partners and draws of its own, and gradients are averaged (DDP). What a student becomes does not depend on who else is in its cohort: each
-draw comes from a generator seeded by (seed, purpose, step), so arms are paired, and resuming needs no random state.
+No trainer class, no callbacks, no files but checkpoints. What a student becomes does not depend on who else is in its cohort: each
+draw comes from a generator seeded by (seed, purpose, step), so arms are paired, and resuming needs no random state. Several ranks
+(`mixkd.ranks`) may share a run: each takes its rows of every batch, with batch norm statistics, partners and draws of its own, and
+gradients are averaged (DDP).
 """
 
 from __future__ import annotations

@@ -152,7 +152,11 @@ def test_on_colab_the_cells_install_settle_and_override_the_parameters(tmp_path,
     for code in (first, parameters, second):
         exec(compile(code, "colab", "exec"), names)
     assert (names["profile"], names["store"]) == ("cifar10-cpu", "/content/mixkd-runs")
-    assert ran[1:] == ['%pip install -q -e "/content/mixkd[notebook]"', "cd /content/mixkd/book", {"train": False, "minutes": 240, "drive": False}]
+    assert ran[1:] == [
+        '%pip install -q -e "/content/mixkd[notebook]"',
+        "cd /content/mixkd/book",
+        {"train": False, "minutes": 240, "drive": False},
+    ]
     assert "git clone" in ran[0]
     bare = _colab_cells(_chapter(tmp_path, "n = 1"))[0]
     with pytest.raises(ValueError, match="set REPOSITORY in this cell"):

@@ -1,4 +1,4 @@
-"""Several ranks on one run: the result of one process that computes their parts, one writer, an end when a rank is killed, a resume to the bit."""
+"""Several ranks on one run: what one process gives that computes their parts; one writer; a killed rank ends the job, which resumes."""
 
 import os
 import signal

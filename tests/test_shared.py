@@ -47,7 +47,7 @@ def test_what_goes_in_comes_out_on_another_machine(url, home, monkeypatch):
     store = RecordStore(url)
     assert store.ids() == []
     assert store.address == url
-    record, tensors = written(store, short("ce"))
+    record, _ = written(store, short("ce"))
     monkeypatch.setenv("HOME", str(home) + "-other")
     other = RecordStore(url)
     assert other.path != store.path
