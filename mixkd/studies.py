@@ -13,7 +13,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from mixkd.spec import RunSpec, SpecError, TeacherSpec, build_spec, nearest
+from mixkd.spec import ARMS, RunSpec, SpecError, TeacherSpec, build_spec, nearest
 
 CORE_ARMS = ("ce", "label_smoothing", "mixup", "kd", "kd_mixup")
 
@@ -118,7 +118,8 @@ def one(profile: str, *, arm: str, seed: int = 0, teacher: str | None = None, **
     changed = {name.removeprefix("teacher_"): value for name, value in asked.items()}
     if given.get("data") == loaded.data:
         del given["data"]
-    return loaded.spec(arm, seed, teacher=loaded.teacher(seed, teacher, **changed), **given)
+    distils = arm in ARMS and ARMS[arm].distils  # an unknown arm is named by the spec
+    return loaded.spec(arm, seed, teacher=loaded.teacher(seed, teacher, **changed) if distils else None, **given)
 
 
 Study = Callable[[Profile], list[RunSpec]]
