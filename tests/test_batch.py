@@ -43,6 +43,14 @@ for name, value in {"half": half, "word": word * 2, "list": [n]}.items():
 """
 
 
+@pytest.fixture(autouse=True)
+def library(tmp_path, monkeypatch):
+    """For these tests the library is one file that does not change."""
+    (tmp_path / "library").mkdir()
+    (tmp_path / "library" / "a.py").write_text("1")
+    monkeypatch.setattr(batch, "LIBRARY", tmp_path / "library")
+
+
 @pytest.fixture
 def book(tmp_path):
     root = tmp_path / "root"
@@ -161,7 +169,6 @@ def test_a_failure_stops_no_other_and_the_next_call_does_only_what_is_missing(tm
     assert [row["state"] for row in json.loads((out / "results.json").read_text())] == ["failed", "done", "done"]
 
     stamp = jobs[1].out.stat().st_mtime_ns
-    (book / "book" / "page.md").read_text()
     again = batch.run(batch.grid(tmp_path / "grid.toml", out, book), out)
     assert [outcome.state for outcome in again] == ["failed", "kept", "kept"]
     assert again[1].results == first[1].results
@@ -173,6 +180,8 @@ def test_a_failure_stops_no_other_and_the_next_call_does_only_what_is_missing(tm
     assert [outcome.state for outcome in mended] == ["done"] * 3
     assert [outcome.results["half"] for outcome in mended] == [20.0, 4.0, 20 / 6]
     assert not failed.exists()
+    (tmp_path / "library" / "a.py").write_text("2")  # another library too
+    assert [o.state for o in batch.run(jobs[1:2], out)] == ["done"]
     assert [o.state for o in batch.run(jobs[1:2], out, force=True)] == ["done"]
 
 
