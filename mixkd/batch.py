@@ -245,6 +245,10 @@ def _page(name: str, rows: Sequence[Mapping[str, Any]], names: Sequence[str], va
         text = f"{value:.4g}" if isinstance(value, float) else str(value)
         return f'<td class="{kind or "n" * number}">{html.escape(text)}</td>'
 
+    # what all have in common is said once
+    common = {name: rows[0]["parameters"].get(name) for name in names if len({repr(row["parameters"].get(name)) for row in rows}) == 1}
+    common = common if len(rows) > 1 else {}
+    names = [name for name in names if name not in common]
     body = []
     for row in rows:
         link = (
@@ -271,5 +275,7 @@ def _page(name: str, rows: Sequence[Mapping[str, Any]], names: Sequence[str], va
     )
     count = {state: sum(row["state"] == state for row in rows) for state in ("done", "kept", "failed", "to do")}
     summary = ", ".join(f"{number} {state}" for state, number in count.items() if number)
+    if common:
+        summary += " &middot; all with " + ", ".join(f"{name} = {html.escape(str(value))}" for name, value in common.items())
     now = time.strftime("%Y-%m-%d %H:%M")
     return _PAGE.format(title=f"Batch {html.escape(name)}", summary=summary, time=now, head=head, body="\n".join(body), failures=failures)
