@@ -55,7 +55,7 @@ class Ranks:
         Raises:
             ValueError: when the batch cannot be cut into equal parts of at least two (batch norm needs two).
         """
-        if batch_size % self.size or batch_size // self.size < 2:
+        if self.size > 1 and (batch_size % self.size or batch_size // self.size < 2):
             raise ValueError(f"batch_size = {batch_size}: must be a multiple of the {self.size} ranks, with 2 images for each or more")
         own = batch_size // self.size
         return slice(self.rank * own, (self.rank + 1) * own)

@@ -159,7 +159,7 @@ def test_a_killed_rank_ends_the_job_which_then_resumes_to_the_same_bits(job, fin
 def test_parts_cover_the_batch_once_and_uneven_ones_are_refused():
     rows = list(range(96))
     assert [row for rank in range(3) for row in rows[Ranks(rank, 3).part(96)]] == rows
-    assert Ranks().part(7) == slice(0, 7)
+    assert Ranks().part(1) == slice(0, 1)
     with pytest.raises(ValueError, match=r"batch_size = 96: must be a multiple of the 5 ranks"):
         Ranks(0, 5).part(96)
     with pytest.raises(ValueError, match="2 images"):
