@@ -177,7 +177,7 @@ def _read(path: Path) -> Any:
 
 
 def _write(out: Path, jobs: Sequence[Job], outcomes: Mapping[Path, Outcome]) -> None:
-    rows = []
+    rows: list[dict[str, Any]] = []
     for job in jobs:
         outcome = outcomes.get(job.out)
         state = outcome.state if outcome else "to do"

@@ -244,9 +244,10 @@ def execute_each(jobs: Sequence[Job], workers: int = 2, executor: Executor | Non
         for done in as_completed(running):
             bar.update()
             error = done.exception()
-            if error and not isinstance(error, ChapterError):
+            if error is None or isinstance(error, ChapterError):
+                yield running[done], error
+            else:
                 raise error
-            yield running[done], error
 
 
 def pair(chapter: str | Path, repository: str | None = None) -> Path:
