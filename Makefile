@@ -34,4 +34,4 @@ slow: $(READY)       ## the long tests: kill and resume at random moments, both 
 	$(BIN)/python -m pytest -m slow
 
 pairs: $(READY)      ## regenerate the notebooks beside the chapters
-	$(BIN)/python -c "from mixkd.chapters import chapters, pair; [print(pair(chapter)) for chapter in chapters()]"
+	$(BIN)/python -c "from mixkd import chapters as c, site; w = site.repository(); [print(c.pair(p, w and w[0])) for p in c.chapters()]"

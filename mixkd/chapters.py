@@ -1,4 +1,4 @@
-"""Chapters as programs: their parameters, execution by papermill, grids of executions, paired notebooks for Colab.
+"""Chapters as programs: their parameters, execution by papermill, paired notebooks for Colab.
 
 The MyST text is the only source. This executes it and refuses to build pages (`mixkd.site`).
 """
@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import itertools
 import json
 import multiprocessing
 import os
 import re
-import tomllib
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -30,17 +29,29 @@ ROOT = LIBRARY.parent
 CELL_TIMEOUT = 1800
 _SHOWN_LINES = 12
 _COLAB = """\
-# Colab only: fetches the project and installs it. Elsewhere this cell does nothing.
+# Colab only: fetches the project, installs what Colab lacks, settles scale and store. Elsewhere this cell does nothing.
+import os
 import sys
 
-if "google.colab" in sys.modules:
-    import os
+REPOSITORY = {repository}  # where this notebook lies: "https://github.com/OWNER/NAME"
+TRAIN = False  # True: first train every run of the scale chosen below; False: show the committed records
+MINUTES = 240  # how long that may take; with the memory of the GPU it decides the scale
+DRIVE = False  # True: records go to your Drive, so that a disconnected run resumes
 
-    repository = {repository}
-    !git clone -q --depth 1 {{repository}} /content/mixkd
-    %pip install -q -e /content/mixkd "plotly>=6.1"
+if "google.colab" in sys.modules:
+    if not REPOSITORY:
+        raise ValueError("set REPOSITORY in this cell to the address this notebook was opened from, https://github.com/OWNER/NAME")
+    if not os.path.isdir("/content/mixkd"):
+        !git clone -q --depth 1 {{REPOSITORY}} /content/mixkd
+    %pip install -q -e "/content/mixkd[notebook]"
     sys.path.insert(0, "/content/mixkd")
-    os.chdir("/content/mixkd/book")"""
+    os.chdir("/content/mixkd/book")
+    from mixkd import colab
+
+    scale = colab.start(train=TRAIN, minutes=MINUTES, drive=DRIVE)"""
+_COLAB_SCALE = """\
+if "google.colab" in sys.modules:
+    profile, store = scale"""
 
 
 class ChapterError(RuntimeError):
@@ -130,7 +141,7 @@ def check(chapter: str | Path, given: Mapping[str, Any]) -> None:
         load_profile(profile)
 
 
-def execute(chapter: str | Path, out: str | Path, **given: Any) -> Path:
+def execute(chapter: str | Path, out: str | Path, /, note: Mapping[str, Any] | None = None, **given: Any) -> Path:
     """Run a chapter with parameters, and write the executed notebook.
 
     It runs in the folder of the chapter, as in a plain build. The notebook appears whole or not at all; of a chapter
@@ -139,6 +150,7 @@ def execute(chapter: str | Path, out: str | Path, **given: Any) -> Path:
     Args:
         chapter: path, or name in this book.
         out: the ``.ipynb`` to write.
+        note: kept in the metadata of the notebook, under ``mixkd``.
         given: parameters by name; the others keep their defaults.
 
     Raises:
@@ -176,18 +188,22 @@ def execute(chapter: str | Path, out: str | Path, **given: Any) -> Path:
         raise ChapterError(f"chapter {path.stem}: {str(error).strip().splitlines()[0]}\n  what ran: {partial}") from None
     partial.unlink()
     temporary = out.with_suffix(".tmp")
-    nbformat.write(_tidy(done), temporary)
+    done = _tidy(done)
+    if note:
+        done.metadata["mixkd"] = dict(note)
+    nbformat.write(done, temporary)
     os.replace(temporary, out)
     return out
 
 
 @dataclass(frozen=True)
 class Job:
-    """One execution: a chapter, the notebook to write, its parameters."""
+    """One execution: a chapter, the notebook to write, its parameters, and what is noted in the notebook about it."""
 
     chapter: Path
     out: Path
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    note: Mapping[str, Any] = field(default_factory=dict)
 
 
 def execute_all(jobs: Sequence[Job], workers: int = 2) -> None:
@@ -201,82 +217,74 @@ def execute_all(jobs: Sequence[Job], workers: int = 2) -> None:
         ValueError, TypeError: from `check`.
         ChapterError: after the others are done, naming every chapter that stopped.
     """
-    for job in jobs:
-        check(job.chapter, job.parameters)
-    failed = []
-    with (
-        ProcessPoolExecutor(max(1, min(workers, len(jobs))), multiprocessing.get_context("spawn"), _one_thread) as pool,
-        tqdm(total=len(jobs), desc="chapters", unit="chapter", disable=None) as bar,
-    ):
-        running = [pool.submit(_run, job) for job in jobs]
-        for done in as_completed(running):
-            bar.update()
-            if isinstance(error := done.exception(), ChapterError):
-                failed.append(str(error))
-            elif error:
-                raise error
+    failed = [str(error) for _, error in execute_each(jobs, workers) if error]
     if failed:
         raise ChapterError(f"{len(failed)} of {len(jobs)} chapters failed\n" + "\n".join(sorted(failed)))
 
 
-def grid(path: str | Path, out: str | Path, root: Path = ROOT) -> list[Job]:
-    """Read a batch: chapters, and lists of values for their parameters; every combination is one job.
-
-    .. code-block:: toml
-
-        chapters = ["07-overconfidence"]
-        [parameters]
-        profile = ["digits", "gaussians"]
+def execute_each(jobs: Sequence[Job], workers: int = 2, executor: Executor | None = None) -> Iterator[tuple[Job, ChapterError | None]]:
+    """Run jobs side by side, with progress, and yield each as it ends, with what stopped it if anything did.
 
     Args:
-        path: the TOML file.
-        out: folder of the executed notebooks, ``<chapter>-<n>.ipynb``.
-        root: the book.
+        jobs: all are checked before the first runs.
+        workers: processes, each with a kernel of one thread.
+        executor: anything with ``submit``, instead of processes here; its workers must see the chapters and the folder of the outputs.
 
     Raises:
-        ValueError: for other keys, values that are not lists, or anything `check` refuses.
+        ValueError, TypeError: from `check`.
     """
-    given = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    if unknown := set(given) - {"chapters", "parameters"}:
-        raise ValueError(f"{path}: no key {sorted(unknown)[0]!r}; there are chapters, parameters")
-    names, lists = given.get("chapters", []), given.get("parameters", {})
-    if not names or not isinstance(names, list):
-        raise ValueError(f"{path}: chapters must list at least one chapter")
-    for name, values in lists.items():
-        if not isinstance(values, list) or not values:
-            raise ValueError(f"{path}: parameter {name!r} must be a list of values, not {values!r}")
-    combinations = [dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values())]
-    jobs = [
-        Job(find(name, root), Path(out) / f"{name}-{number}.ipynb", combination)
-        for name in names
-        for number, combination in enumerate(combinations)
-    ]
     for job in jobs:
         check(job.chapter, job.parameters)
-    return jobs
+    with ExitStack() as stack:
+        if executor is None:
+            pool = ProcessPoolExecutor(max(1, min(workers, len(jobs))), multiprocessing.get_context("spawn"), _one_thread)
+            executor = stack.enter_context(pool)
+        bar = stack.enter_context(tqdm(total=len(jobs), desc="chapters", unit="chapter", disable=None))
+        running = {executor.submit(_run, job): job for job in jobs}
+        for done in as_completed(running):
+            bar.update()
+            error = done.exception()
+            if error is None or isinstance(error, ChapterError):
+                yield running[done], error
+            else:
+                raise error
 
 
-def pair(chapter: str | Path) -> Path:
+def pair(chapter: str | Path, repository: str | None = None) -> Path:
     """Write the notebook of a chapter beside it, without outputs: what the Colab button opens.
 
     The same text gives the same bytes. A first cell installs the project on Colab; roles that only a book knows become
     plain words.
+
+    Args:
+        chapter: path, or name in this book.
+        repository: its address, which the first cell fetches; None keeps what the notebook had, "" makes the cell ask for it.
     """
     path = find(chapter)
     out = path.with_suffix(".ipynb")
-    out.write_text(paired(path), encoding="utf-8")
+    out.write_text(paired(path, stamped(out) if repository is None else repository), encoding="utf-8")
     return out
 
 
-def paired(chapter: str | Path) -> str:
+def stamped(notebook: Path) -> str:
+    """The repository's address in the first cell of a paired notebook; "" where there is none."""
+    match = re.search(r'REPOSITORY = \\"(.*?)\\"', notebook.read_text(encoding="utf-8")) if notebook.is_file() else None
+    return match[1] if match else ""
+
+
+def paired(chapter: str | Path, repository: str = "") -> str:
     """The text of the notebook that `pair` writes."""
     import nbformat
     from nbformat import v4
 
     path = find(chapter)
     notebook = _read(path)
-    colab = v4.new_code_cell(_COLAB.format(repository=_repository(path)), metadata={"tags": ["remove-cell"]})
-    cells = [colab, *notebook.cells]
+    hidden = {"tags": ["remove-cell"]}
+    cells = [v4.new_code_cell(_COLAB.format(repository=json.dumps(repository)), metadata=hidden)]
+    for cell in notebook.cells:
+        cells.append(cell)
+        if "parameters" in cell.metadata.get("tags", []) and {"profile", "store"} <= set(parameters(path)):
+            cells.append(v4.new_code_cell(_COLAB_SCALE, metadata=hidden))
     for number, cell in enumerate(cells):
         cell.id = f"c{number:03d}"
         if cell.cell_type == "markdown":
@@ -353,7 +361,7 @@ def _tidy(notebook: Any) -> Any:
 
 
 def _run(job: Job) -> None:
-    execute(job.chapter, job.out, **job.parameters)
+    execute(job.chapter, job.out, note=job.note, **job.parameters)
 
 
 def _one_thread() -> None:
@@ -369,14 +377,3 @@ def _plain_role(match: re.Match[str]) -> str:
     if role == "cite":
         return f"[{words}]"
     return f"`{words.split('::')[-1]}`" if role == "glue" else match[0]
-
-
-def _repository(path: Path) -> str:
-    """Python source of the repository's address: from ``pyproject.toml``, or a question where that names none."""
-    for folder in path.resolve().parents:
-        if (folder / "pyproject.toml").is_file():
-            project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8")).get("project", {})
-            if address := project.get("urls", {}).get("Repository"):
-                return json.dumps(address)
-            break
-    return 'input("Address of the repository: ")'

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from mixkd.records import Record
     from mixkd.runs import Machine
     from mixkd.spec import RunSpec
@@ -22,6 +24,8 @@ EPILOG = """examples:
   mixkd reproduce                                 every experiment at small scale, then the site
   mixkd run --arm kd_mixup --tau 4 --seed 1       one run on the embedded digits
   mixkd run --data folder:images.zip --image-size 32 --student resnet8 --teacher resnet20 --arm kd_mixup
+  torchrun --nproc_per_node=2 -m mixkd run --data cifar10 ...     one run on two GPUs
+  mixkd batch grids/temperature.toml              a notebook for each point of a grid, and a page about them all
   mixkd site --serve                              the book from the committed records
   mixkd claims --json                             what reproduced, as data
 """
@@ -70,13 +74,21 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     reproduce.add_argument("--profile", default="digits", help="scale (default: digits)")
     reproduce.add_argument("--chapters", nargs="+", metavar="NAME", help="only what these studies need (default: all)")
     reproduce.add_argument("--seeds", type=int, metavar="N", help="only seeds below N: a reduced grid")
-    reproduce.add_argument("--store", default="runs", help="folder of the fresh records (default: runs)")
+    reproduce.add_argument("--store", default="runs", help="folder or URL of the fresh records (default: runs)")
     reproduce.add_argument("--no-site", action="store_true", help="train and compare only")
     reproduce.add_argument("--workers", type=int, metavar="N", help="processes side by side (default: one for each CPU)")
+    _scheduler(reproduce)
     _machine(reproduce)
 
+    batch = command("batch", _batch, "execute chapters over a grid of parameters: a notebook each, and a page about them all")
+    batch.add_argument("grid", metavar="GRID.toml", help="chapters, and lists of values for their parameters")
+    batch.add_argument("--out", metavar="DIR", help="folder of the notebooks (default: batch/NAME of the grid)")
+    batch.add_argument("--workers", type=int, default=2, metavar="N", help="notebooks side by side (default: 2)")
+    batch.add_argument("--force", action="store_true", help="do finished notebooks again")
+    _scheduler(batch)
+
     run = command("run", _run, "train one spec and its teacher, or find its record")
-    run.add_argument("--store", default="runs", help="folder of records (default: runs)")
+    run.add_argument("--store", default="runs", help="folder or URL of records (default: runs)")
     _machine(run)
     run.usage = "mixkd run [--data D] [--arm A] [--student S] [--teacher T] [--seed N] [--OTHER-FIELD X ...]"
     if arguments[:1] == ["run"]:  # the fields come from the spec, which is imported only for this command
@@ -111,6 +123,10 @@ def _machine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument("--precision", default="auto", help="auto, fp32, bf16 or fp16 (default: auto)")
     parser.add_argument("--data-root", metavar="DIR", help="where data sets lie")
+
+
+def _scheduler(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--scheduler", metavar="ADDRESS", help="a Dask scheduler whose workers do it, such as tcp://head-node:8786")
 
 
 def _spec_flags(parser: argparse.ArgumentParser) -> None:
@@ -201,11 +217,13 @@ def _make_machine(options: argparse.Namespace) -> Machine:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from mixkd.ranks import joined
     from mixkd.runs import run
 
-    spec = _spec(options)
-    record = run(spec, options.store, _make_machine(options))
-    _show(record)
+    with joined(options.device) as ranks:  # torchrun's, or this process alone
+        record = run(_spec(options), options.store, _make_machine(options), progress=ranks.first)
+        if ranks.first:
+            _show(record)
     return 0
 
 
@@ -223,11 +241,11 @@ def _records(options: argparse.Namespace) -> int:
     from mixkd.records import RecordStore
 
     store = RecordStore(options.store)
-    if not store.path.is_dir():
+    if store.remote is None and not store.path.is_dir():
         raise FileNotFoundError(f"store = {options.store!r}: no folder {store.path.absolute()}")
     if options.action == "verify":
         problems = store.verify()
-        print("\n".join(problems) or f"{len(store.ids())} records in {store.path}, all whole")
+        print("\n".join(problems) or f"{len(store.ids())} records in {store.address if store.remote else store.path}, all whole")
         return 1 if problems else 0
     if options.action == "show":
         if options.id is None:
@@ -268,6 +286,34 @@ def _site(options: argparse.Namespace) -> int:
     return 0
 
 
+@contextmanager
+def _executor(scheduler: str | None) -> Iterator[Executor | None]:
+    if scheduler is None:
+        yield None
+        return
+    from mixkd.scheduler import connected
+
+    with connected(scheduler) as executor:
+        yield executor
+
+
+def _batch(options: argparse.Namespace) -> int:
+    from mixkd import batch
+
+    out = Path(options.out or Path("batch") / Path(options.grid).stem).resolve()
+    if options.workers < 1:
+        raise ValueError(f"--workers {options.workers}: at least 1")
+    jobs = batch.grid(options.grid, out)
+    with _executor(options.scheduler) as executor:
+        outcomes = batch.run(jobs, out, workers=options.workers, force=options.force, executor=executor)
+    failed = [outcome for outcome in outcomes if outcome.state == "failed"]
+    for outcome in failed:
+        print(f"mixkd: failed: {outcome.error}", file=sys.stderr)
+    count = {state: sum(outcome.state == state for outcome in outcomes) for state in ("done", "kept", "failed")}
+    print(f"{', '.join(f'{number} {state}' for state, number in count.items())}\n{out / 'index.html'}")
+    return 1 if failed else 0
+
+
 def _reproduce(options: argparse.Namespace) -> int:
     from mixkd import claims, comparison
     from mixkd.records import RecordStore
@@ -283,14 +329,15 @@ def _reproduce(options: argparse.Namespace) -> int:
         if not specs:
             raise ValueError(f"--seeds {options.seeds}: leaves no run; at least 1")
     store, committed = RecordStore(options.store), RecordStore("committed")
-    records = collect(specs, store, options.workers, _make_machine(options))
+    with _executor(options.scheduler) as executor:
+        records = collect(specs, store, options.workers, _make_machine(options), executor=executor)
     for reason in records.failed.values():
         print(f"mixkd: not made: {reason}", file=sys.stderr)
     index: Path | None = None
     if not options.no_site:
         from mixkd import site
 
-        index = site.build(profile=options.profile, store=str(store.path.resolve()))
+        index = site.build(profile=options.profile, store=store.address)
     print(claims.to_text(claims.evaluate(profile=options.profile, store=store)))
     print()
     print(comparison.summary(comparison.compare(store, committed)))

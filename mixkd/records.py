@@ -13,6 +13,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,11 +21,13 @@ from typing import Any, overload
 
 import pandas as pd
 import torch
+from filelock import FileLock
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mixkd.measure import calibration
+from mixkd.shared import Remote
 from mixkd.spec import RunSpec, nearest
 
 FORMAT = 1
@@ -279,14 +282,44 @@ class RecordStore:
     """A folder of records, one folder each, named by id.
 
     Args:
-        path: the folder; made when the first record is written. "committed" is the repository's own ``book/records``.
+        path: the folder; made when the first record is written. "committed" is the repository's own ``book/records``. A URL of
+            another protocol than ``file://`` is a store that machines share (`mixkd.shared`).
+
+    Attributes:
+        path: the folder, or the mirror of what lies behind the URL.
+        remote: what lies behind the URL; None for a folder.
+
+    Raises:
+        ValueError: for a URL of an unknown protocol.
     """
 
     def __init__(self, path: str | Path = "runs") -> None:
-        self.path = committed_path() if str(path) == "committed" else Path(path)
+        place = str(path).removeprefix("file://")
+        self.remote = Remote(place) if "://" in place else None
+        if self.remote is not None:
+            self.path = self.remote.mirror
+        else:
+            self.path = committed_path() if place == "committed" else Path(place)
+
+    @property
+    def address(self) -> str:
+        """What names this store to another process, wherever it runs."""
+        return self.remote.url if self.remote is not None else str(self.path.resolve())
+
+    def here(self) -> Path:
+        """The folder of all records on this machine; of a store behind a URL, brought up to date."""
+        if self.remote is not None:
+            ids = self.remote.ids()
+            self.remote.fetch(ids)
+            for folder in self.path.glob("[0-9a-f]" * 16):
+                if folder.name not in ids:
+                    shutil.rmtree(folder, ignore_errors=True)
+        return self.path
 
     def ids(self) -> list[str]:
         """The ids of all records, sorted. A record that is being written has no id yet."""
+        if self.remote is not None:
+            return self.remote.ids()
         if not self.path.is_dir():
             return []
         folders = (entry for entry in self.path.iterdir() if not entry.name.startswith("."))
@@ -294,6 +327,9 @@ class RecordStore:
 
     def verify(self) -> list[str]:
         """Check every file of every record against its checksum; a line for each that is not as it was written."""
+        if self.remote is not None:
+            self.remote.fetch(self.remote.ids(), again=True)
+            return [problem for id in self.remote.ids() for problem in _problems(self.path / id)]
         folders = self.path.iterdir() if self.path.is_dir() else ()
         ids = (folder for folder in folders if re.fullmatch("[0-9a-f]{16}", folder.name))
         return [problem for folder in sorted(ids) for problem in _problems(folder)]
@@ -301,7 +337,7 @@ class RecordStore:
     def list(self) -> Records:
         """All records that can be read; damaged ones are skipped, :meth:`verify` names them."""
         found = []
-        for id in self.ids():
+        for id in self._fetched(self.ids()):
             try:
                 found.append(Record(self.path / id))
             except DamagedRecord:
@@ -310,7 +346,9 @@ class RecordStore:
 
     def __contains__(self, id: object) -> bool:
         """Whether that run was made, its record damaged or not."""
-        return isinstance(id, str) and id != "" and (self.path / id).is_dir()
+        if not isinstance(id, str) or id == "":
+            return False
+        return self.remote.has(id) if self.remote is not None else (self.path / id).is_dir()
 
     def __iter__(self) -> Iterator[Record]:
         return iter(self.list())
@@ -326,15 +364,24 @@ class RecordStore:
         matches = [id] if id in ids else [known for known in ids if known.startswith(id)]
         if len(matches) != 1:
             found = f"{len(matches)} begin so" if matches else "none"
-            raise KeyError(f"record {id!r}: {found} in {self.path} ({len(ids)} records)")
-        return Record(self.path / matches[0])
+            raise KeyError(f"record {id!r}: {found} in {self.address} ({len(ids)} records)")
+        return Record(self.path / self._fetched(matches)[0])
+
+    def _fetched(self, ids: Sequence[str]) -> Sequence[str]:
+        """The ids, once their records lie on this machine."""
+        if self.remote is not None:
+            self.remote.fetch(ids)
+        return ids
 
     def find(self, specs: Iterable[RunSpec]) -> Records:
         """The records of these specs, in their order; the others are in ``.failed``: missing, or what is damaged."""
         found: list[Record] = []
         failed: dict[str, str] = {}
-        for id in dict.fromkeys(spec.id for spec in specs):
-            if id not in self:
+        ids = list(dict.fromkeys(spec.id for spec in specs))
+        there = set(self.ids()) if self.remote is not None else None  # one listing, not a question for each
+        self._fetched([id for id in ids if there and id in there])
+        for id in ids:
+            if id not in (self if there is None else there):
                 failed[id] = "missing"
                 continue
             try:
@@ -345,6 +392,10 @@ class RecordStore:
 
     def weights(self, id: str) -> Path | None:
         """Where the weights of a run lie, or None when they were not kept."""
+        if self.remote is not None:
+            self.remote.fetch([id])
+            if not (self.path / id / "model.safetensors").is_file():
+                return self.remote.fetch_beside(f".weights/{id}.safetensors")
         for path in (self.path / id / "model.safetensors", self.path / ".weights" / f"{id}.safetensors"):
             if path.is_file():
                 return path
@@ -411,7 +462,23 @@ class RecordStore:
                 os.rename(old, target)
             raise
         shutil.rmtree(old, ignore_errors=True)
+        if self.remote is not None:
+            if heavy:
+                self.remote.send_beside(f".weights/{spec.id}.safetensors")
+            self.remote.send(spec.id)
         return Record(target)
+
+    def lock(self, id: str, wait: bool = True) -> AbstractContextManager[object]:
+        """To be held while a run is trained, so that two processes on one store do not train the same one.
+
+        Raises:
+            TimeoutError: on entry, when somebody holds it and ``wait`` is False.
+        """
+        if self.remote is not None:
+            return self.remote.lock(id, wait)
+        locks = self.path / ".locks"
+        locks.mkdir(parents=True, exist_ok=True)
+        return FileLock(locks / f"{id}.lock", timeout=-1 if wait else 0)
 
     def sweep(self, id: str) -> None:
         """Remove what a killed writer of this id left behind. Call it only while nobody else writes that id."""

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock
 from loky import ProcessPoolExecutor, cpu_count
 from safetensors import SafetensorError
 from tqdm.auto import tqdm
@@ -31,6 +30,7 @@ from mixkd.data import Dataset, augment, data_identity, load_data, normalise
 from mixkd.evaluate import evaluate
 from mixkd.models import build
 from mixkd.objectives import Teacher
+from mixkd.ranks import here
 from mixkd.records import DamagedRecord, Record, Records, RecordStore
 from mixkd.spec import RunSpec
 from mixkd.teachers import UnreachableControl, freeze, matched_sigma, projection, temper
@@ -77,7 +77,7 @@ def run(spec: RunSpec, store: str | Path | RecordStore = "runs", machine: Machin
 
     Args:
         spec: what to train.
-        store: a folder or a RecordStore.
+        store: a folder, a URL or a RecordStore.
         machine: where and how; by default this one, on its GPU if it has one.
         progress: show bars with an ETA.
 
@@ -103,11 +103,11 @@ def collect(
 
     Args:
         specs: duplicates are trained once.
-        store: a folder or a RecordStore.
+        store: a folder, a URL or a RecordStore.
         workers: one-thread processes side by side; 0 trains in this process; None is one for each CPU, or 0 on a GPU.
         machine: see :class:`Machine`.
         progress: show a bar over runs with an ETA.
-        executor: anything with ``submit``, instead of local processes.
+        executor: anything with ``submit``, instead of local processes; see `mixkd.scheduler`.
 
     Returns:
         Records. Runs that diverged, controls that cannot be built, students of a teacher that failed and damaged
@@ -121,22 +121,26 @@ def collect(
     device = machine.torch_device()
     resolve_precision(machine.precision, device, "")
     if workers is None:
-        workers = 0 if device.type == "cuda" else cpu_count()
+        workers = 0 if device.type == "cuda" or here().size > 1 else cpu_count()
     if workers < 0:
         raise ValueError(f"workers = {workers}: must be 0 (this process) or more")
+    ranks = here()
+    if ranks.size > 1 and (workers or executor):
+        raise ValueError("torchrun trains one run on several ranks; many runs go to --workers or --scheduler, without torchrun")
     specs = list(dict.fromkeys(specs))
     wanted = [_resolve(spec, machine) for spec in specs]
     located = {spec.data: given.data for spec, given in zip(wanted, specs, strict=True)}
 
-    missing = {spec.id: spec for spec in wanted if spec.id not in store}
+    there = store if store.remote is None else set(store.ids())  # one listing, not a question for each
+    missing = {spec.id: spec for spec in wanted if spec.id not in there}
     teachers = {
         teacher.id: teacher
         for spec in missing.values()
-        if (teacher := spec.teacher_run()) and (teacher.id not in store or store.weights(teacher.id) is None)
+        if (teacher := spec.teacher_run()) and (teacher.id not in there or store.weights(teacher.id) is None)
     }
     missing = {id: spec for id, spec in missing.items() if id not in teachers}
     _check([*teachers.values(), *missing.values()], machine, located)
-    jobs = [*_cohorts(teachers.values()), *_cohorts(missing.values())]
+    jobs = ranks.share([*_cohorts(teachers.values()), *_cohorts(missing.values())])  # rank 0 has looked into the store
     failed: dict[str, str] = {}
     if jobs:
         own = None
@@ -169,7 +173,7 @@ def _work(
     running: dict[Future[dict[str, str]], Sequence[RunSpec]] = {}
     unfinished = {spec.id for job in jobs for spec in job}
     teacher = {spec.id: run.id for job in jobs for spec in job if (run := spec.teacher_run())}
-    arguments = (str(store.path), machine, located)
+    arguments = (store.address, machine, located)
     total = len(unfinished)
     with tqdm(total=total, disable=not progress, unit="run", desc="training", smoothing=0.1) as bar:
         while pending or running:
@@ -214,27 +218,39 @@ def _cohorts(specs: Iterable[RunSpec]) -> list[list[RunSpec]]:
     return sorted(cohorts, key=len, reverse=True)
 
 
+CHECKPOINTS = ".checkpoints"
+_ONE_AT_A_TIME = threading.Lock()
+"""The number of threads belongs to the process, and a worker of a scheduler may be given several jobs at once."""
 _TEACHING = ("ce", "label_smoothing", "mixup")
 
 
-def _train(job: Sequence[RunSpec], store_path: str, machine: Machine, located: dict[str, str], progress: bool = False) -> dict[str, str]:
+def _train(job: Sequence[RunSpec], address: str, machine: Machine, located: dict[str, str], progress: bool = False) -> dict[str, str]:
     """Train one cohort and write its records; returns what failed, by id."""
-    store, device = RecordStore(store_path), machine.torch_device()
-    locks, checkpoints = store.path / ".locks", store.path / ".checkpoints"
-    locks.mkdir(parents=True, exist_ok=True)
+    store, device, ranks = RecordStore(address), machine.torch_device(), here()
     with ExitStack() as stack:
-        for id in sorted(spec.id for spec in job):
-            stack.enter_context(FileLock(locks / f"{id}.lock"))
-            store.sweep(id)
-            for rest in checkpoints.glob(f"{id}.*.tmp"):  # of a writer that was killed
-                rest.unlink(missing_ok=True)
+        stack.enter_context(_ONE_AT_A_TIME)
+        if ranks.first:
+            _lock(job, store, stack, wait=ranks.size == 1)
         # another process may have finished some of it while this one waited
         bare = [spec for spec in job if spec.arm in _TEACHING and store.weights(spec.id) is None]
-        todo = [spec for spec in job if spec.id not in store or spec in bare]
+        todo = ranks.share([spec for spec in job if spec.id not in store or spec in bare])
         if not todo:
             return {}
         with _one_thread(device):
-            return _train_locked(todo, store, device, machine, located, checkpoints, progress)
+            # the other ranks go on only when rank 0 has written
+            return ranks.share(_train_locked(todo, store, device, machine, located, progress))
+
+
+def _lock(job: Sequence[RunSpec], store: RecordStore, stack: ExitStack, wait: bool) -> None:
+    """Hold the lock of every run of a job until the stack closes, and clear what a killed writer left."""
+    for id in sorted(spec.id for spec in job):
+        try:
+            stack.enter_context(store.lock(id, wait))
+        except TimeoutError:
+            raise RuntimeError(f"run {id}: another process is training it into {store.address}; start again when it has ended") from None
+        store.sweep(id)
+        for rest in (store.path / CHECKPOINTS).glob(f"{id}.*.tmp"):
+            rest.unlink(missing_ok=True)
 
 
 def _train_locked(
@@ -243,10 +259,10 @@ def _train_locked(
     device: torch.device,
     machine: Machine,
     located: dict[str, str],
-    checkpoints: Path,
     progress: bool,
 ) -> dict[str, str]:
     failed: dict[str, str] = {}
+    checkpoints, ranks = store.path / CHECKPOINTS, here()
     data = _load(todo[0], machine, located).to(device)
     teacher, record = None, None
     sigma: dict[str, float] = {}
@@ -273,7 +289,7 @@ def _train_locked(
         checkpoints=checkpoints, checkpoint_seconds=machine.checkpoint_seconds, progress=progress,
     )  # fmt: skip
     seconds = time.perf_counter() - began
-    for student in tqdm(students, disable=not progress, unit="record", desc="evaluating", leave=False):
+    for student in tqdm(students if ranks.first else [], disable=not progress, unit="record", desc="evaluating", leave=False):
         spec = student.spec
         if student.error is not None:
             failed[spec.id] = str(student.error)
@@ -300,6 +316,7 @@ def _train_locked(
                 "cohort": len(students),
                 "cohort_seconds": round(seconds, 3),
                 "cohort_images_per_second": round(images * len(students) / seconds, 1),
+                **({"ranks": ranks.size} if ranks.size > 1 else {}),
                 **({"sigma": sigma[spec.id]} if spec.id in sigma else {}),
                 **({"teacher": record.id} if record is not None and spec.teacher is not None else {}),
             },
@@ -313,9 +330,9 @@ def _teacher(spec: RunSpec, store: RecordStore, data: Dataset, device: torch.dev
     """The teacher of a spec, not tempered yet, and the record of its own training."""
     run = spec.teacher_run()
     assert run is not None
-    record, weights = Record(store.path / run.id), store.weights(run.id)
+    weights, record = store.weights(run.id), Record(store.path / run.id)
     if weights is None:
-        raise DamagedRecord(f"teacher {run.id}: its record is in {store.path}, its weights are not")
+        raise DamagedRecord(f"teacher {run.id}: its record is in {store.address}, its weights are not")
     try:
         return freeze(record, weights, data, device=device, precision=machine.precision), record
     except (OSError, SafetensorError) as error:
@@ -348,6 +365,11 @@ def _check(specs: Iterable[RunSpec], machine: Machine, located: dict[str, str]) 
             raise ValueError(f"batch_size = {spec.batch_size}: larger than the {n} training images of {data.name}")
         if int(test.labels[: data.test_images].bincount().max()) < 2:
             raise ValueError(f"{data.name}: one test image in each class; some class needs two, so that it can be mixed")
+
+
+def checkout() -> str | None:
+    """The commit of the code that this process loaded; None outside a repository."""
+    return _COMMIT
 
 
 def _checkout() -> str | None:

@@ -21,6 +21,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from mixkd.chapters import LIBRARY, ROOT, Job, chapters, execute_all, fingerprint, parameters
+from mixkd.records import RecordStore
 from mixkd.studies import load_profile
 
 _KEPT = 3  # executed notebooks kept for each chapter, so that going back to a profile costs nothing
@@ -63,7 +64,7 @@ def build(
     """
     load_profile(profile)
     root = Path(root).resolve()
-    folder = None if str(store) == "committed" else Path(store).resolve()
+    folder = None if str(store) == "committed" else RecordStore(store).here().resolve()
     if folder is not None and not folder.is_dir():
         raise FileNotFoundError(f"store {str(store)!r}: no folder {folder}; `mixkd reproduce` fills one, 'committed' ships with the book")
     work = root / "_build"

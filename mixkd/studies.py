@@ -13,7 +13,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from mixkd.spec import RunSpec, SpecError, TeacherSpec, build_spec, nearest
+from mixkd.spec import ARMS, RunSpec, SpecError, TeacherSpec, build_spec, nearest
 
 CORE_ARMS = ("ce", "label_smoothing", "mixup", "kd", "kd_mixup")
 
@@ -120,6 +120,28 @@ def profile_for(data: str) -> str | None:
         if load_profile(name).data == data:
             return name
     return "cifar10-cpu" if data.startswith("folder:") else None
+
+
+def one(profile: str, *, arm: str, seed: int = 0, teacher: str | None = None, **fields: Any) -> RunSpec:
+    """One run of a profile with some fields changed.
+
+    Args:
+        profile: its name.
+        arm, seed: of the student.
+        teacher: model name; None for the profile's own. It is left out where the arm does not distil.
+        fields: of the RunSpec, or of its teacher with ``teacher_`` in front; None means as in the profile.
+
+    Raises:
+        SpecError: for an unknown profile, or a field that the arm does not use.
+    """
+    loaded = load_profile(profile)
+    given = {name: value for name, value in fields.items() if value is not None}
+    asked = {name: given.pop(name) for name in list(given) if name.startswith("teacher_")}
+    changed = {name.removeprefix("teacher_"): value for name, value in asked.items()}
+    if given.get("data") == loaded.data:
+        del given["data"]
+    distils = arm in ARMS and ARMS[arm].distils  # an unknown arm is named by the spec
+    return loaded.spec(arm, seed, teacher=loaded.teacher(seed, teacher, **changed) if distils else None, **given)
 
 
 Study = Callable[[Profile], list[RunSpec]]

@@ -1,7 +1,9 @@
 """The training loop, over a cohort: students that share data, data order, length and teacher, trained in one pass.
 
 No trainer class, no callbacks, no files but checkpoints. What a student becomes does not depend on who else is in its cohort: each
-draw comes from a generator seeded by (seed, purpose, step), so arms are paired, and resuming needs no random state.
+draw comes from a generator seeded by (seed, purpose, step), so arms are paired, and resuming needs no random state. Several ranks
+(`mixkd.ranks`) may share a run: each takes its rows of every batch, with batch norm statistics, partners and draws of its own, and
+gradients are averaged (DDP).
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from tqdm.auto import tqdm
 from mixkd.data import Dataset, augment, normalise
 from mixkd.models import Model, build
 from mixkd.objectives import Teacher, Views, loss
+from mixkd.ranks import here
 from mixkd.spec import RunSpec
 from mixkd.vicinal import Mixing, draw_mixing
 
@@ -43,6 +46,7 @@ class Student:
         losses: (steps,) float32 on the device; written each step, read once an epoch.
         curve: one row per curve point: epoch, train_loss, lr, val_accuracy, val_nll, val_confidence.
         step: how many steps it has done.
+        network: the model as training calls it: itself, or wrapped so that ranks average their gradients.
         error: why it was dropped from the cohort, or None.
     """
 
@@ -53,6 +57,7 @@ class Student:
     scaler: torch.amp.GradScaler
     curve: list[dict[str, float]] = field(default_factory=list)
     step: int = 0
+    network: torch.nn.Module | None = None
     error: TrainingDiverged | None = None
 
 
@@ -156,6 +161,11 @@ def train_cohort(
     if checkpoints is not None:
         for student in students:
             _load(student, checkpoints)
+    ranks = here()
+    mine = ranks.part(lead.batch_size)
+    ranks.agree([student.step for student in students], "steps done, by the checkpoints")
+    for student in students:
+        student.network = ranks.wrap(student.model)
 
     train = data.splits["train"]
     batch, per_epoch = lead.batch_size, len(train.labels) // lead.batch_size
@@ -166,22 +176,22 @@ def train_cohort(
     saved = time.monotonic()
 
     def draw(spec: RunSpec, generator: torch.Generator) -> Mixing:
-        mixing = draw_mixing(batch, spec.alpha, generator, per=spec.lam_per, partial=spec.partial)
+        mixing = draw_mixing(batch // ranks.size, spec.alpha, generator, per=spec.lam_per, partial=spec.partial)
         return Mixing(mixing.lam.to(device), mixing.partner.to(device))
 
-    for step in tqdm(range(first, total), initial=first, total=total, disable=not progress, unit="step", desc=lead.arm):
+    for step in tqdm(range(first, total), initial=first, total=total, disable=not (progress and ranks.first), unit="step", desc=lead.arm):
         epoch, position = divmod(step, per_epoch)
         if epoch != order_epoch:
             order = torch.randperm(len(train.labels), generator=stream(lead.seed, "order", epoch)).to(device)
             order_epoch = epoch
-        index = order[position * batch : (position + 1) * batch]
+        index = order[position * batch : (position + 1) * batch][mine]
         images = normalise(train.images[index], data)
-        images = augment(images, stream(lead.seed, "augment", step), lead.augment)
+        images = augment(images, stream(lead.seed, "augment" + ranks.purpose, step), lead.augment)
         views = Views(
             clean=images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images,
             labels=train.labels[index],
             teacher=teacher,
-            stream=lambda purpose, step=step: stream(lead.seed, purpose, step),  # type: ignore[misc]
+            stream=lambda purpose, step=step: stream(lead.seed, purpose + ranks.purpose, step),  # type: ignore[misc]
             draw=draw,
             sigma=sigma or {},
         )
@@ -191,7 +201,7 @@ def train_cohort(
             _step(student, views, learning_rate(student.spec, step, per_epoch), precision)
             if position == per_epoch - 1:
                 _end_epoch(student, data, epoch + 1, per_epoch, epoch + 1 in curve_epochs, checkpoints)
-        if checkpoints is not None and time.monotonic() - saved > checkpoint_seconds:
+        if checkpoints is not None and ranks.first and time.monotonic() - saved > checkpoint_seconds:
             for student in students:
                 if not student.error and bool(student.losses[: student.step].isfinite().all()):
                     _save(student, checkpoints)
@@ -204,11 +214,11 @@ def train_cohort(
 
 def _step(student: Student, views: Views, lr: float, precision: str) -> None:
     """One optimiser step; no value leaves the device."""
-    model, optimizer = student.model, student.optimizer
+    model, network, optimizer = student.model, student.network or student.model, student.optimizer
 
     def logits(images: Tensor) -> Tensor:
         with autocast(precision, images.device):
-            out: Tensor = model(images)
+            out: Tensor = network(images)
         return out
 
     model.train()
@@ -219,7 +229,7 @@ def _step(student: Student, views: Views, lr: float, precision: str) -> None:
     student.scaler.scale(value).backward()
     student.scaler.step(optimizer)
     student.scaler.update()
-    student.losses[student.step] = value.detach()
+    student.losses[student.step] = here().mean(value.detach())
     student.step += 1
 
 
@@ -234,7 +244,7 @@ def _end_epoch(student: Student, data: Dataset, epoch: int, per_epoch: int, curv
             f"run {student.spec.id} ({student.spec.arm}, seed {student.spec.seed}): the loss is {float(losses[bad[0]])} at step "
             f"{step} (epoch {epoch}); no record was written, {last}. A smaller lr than {student.spec.lr} is the usual cure."
         )
-    elif curve_point:
+    elif curve_point and here().first:
         val = data.splits["val"]
         student.model.eval()
         logits = predict(student.model, data, val.images[:CURVE_IMAGES]).double()

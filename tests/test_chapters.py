@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 import textwrap
 
 import nbformat
@@ -90,26 +92,6 @@ def test_a_failing_cell_is_named(tmp_path):
     assert (tmp_path / "done.failed.ipynb").is_file()
 
 
-def test_a_batch_is_every_combination_checked_first(tmp_path):
-    book = write(tmp_path / "book")
-    grid = tmp_path / "grid.toml"
-    grid.write_text('chapters = ["index"]\n[parameters]\nprofile = ["digits", "gaussians"]\npoints = [1, 2, 3]\n')
-    jobs = chapters.grid(grid, tmp_path / "out", book)
-    assert len({job.out for job in jobs}) == 6
-    assert {(job.parameters["profile"], job.parameters["points"]) for job in jobs} == {
-        (p, n) for p in ("digits", "gaussians") for n in (1, 2, 3)
-    }
-    for text, words in (
-        ('chapters = ["indx"]', "did you mean 'index'"),
-        ('chapters = ["index"]\n[parameters]\nprofile = "digits"', "must be a list"),
-        ('chapters = ["index"]\n[parameters]\npoint = [1]', "did you mean 'points'"),
-        ('chapter = ["index"]', "no key 'chapter'"),
-    ):
-        grid.write_text(text)
-        with pytest.raises(ValueError, match=words):
-            chapters.grid(grid, tmp_path / "out", book)
-
-
 def test_chapters_come_in_the_order_of_the_toc_and_hold_code(tmp_path):
     book = write(tmp_path)
     assert [path.stem for path in chapters.chapters(book)] == ["index", "lab"]
@@ -133,12 +115,60 @@ def test_a_pair_is_the_same_every_time_and_has_no_outputs(tmp_path):
     assert notebook.cells[-1].source.endswith("See the lab, ECE, [guo2017calibration], `n:d`, {math}`x`.")
 
 
-def test_the_colab_cell_compiles_and_does_nothing_here(tmp_path):
+def _colab_cells(path, repository=""):
     from IPython.core.inputtransformer2 import TransformerManager
 
-    cell = nbformat.reads(chapters.paired(_chapter(tmp_path, "n = 1")), as_version=4).cells[0]
-    code = TransformerManager().transform_cell(cell.source)
-    exec(compile(code, "colab", "exec"), {})  # get_ipython does not exist here: anything it did would fail
+    notebook = nbformat.reads(chapters.paired(path, repository), as_version=4)
+    return [TransformerManager().transform_cell(cell.source) for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def test_the_colab_cells_do_nothing_here(tmp_path):
+    first, parameters, second, _ = _colab_cells(_chapter(tmp_path, 'profile = "digits"\nstore = "committed"', "n = 1"))
+    names = {}
+    for code in (first, parameters, second):  # get_ipython does not exist here: anything they did would fail
+        exec(compile(code, "colab", "exec"), names)
+    assert (names["profile"], names["store"]) == ("digits", "committed")
+
+
+def test_on_colab_the_cells_install_settle_and_override_the_parameters(tmp_path, monkeypatch):
+    import mixkd.colab
+
+    ran = []
+
+    class Shell:
+        def system(self, command):
+            ran.append(command)
+
+        def run_line_magic(self, name, line):
+            ran.append(f"%{name} {line}")
+
+    where = "https://github.com/someone/something"
+    first, parameters, second, _ = _colab_cells(_chapter(tmp_path, 'profile = "digits"\nstore = "committed"', "n = 1"), where)
+    names = {"get_ipython": Shell}
+    monkeypatch.setitem(sys.modules, "google.colab", object())
+    monkeypatch.setattr(os, "chdir", lambda folder: ran.append(f"cd {folder}"))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(mixkd.colab, "start", lambda **asked: ran.append(asked) or ("cifar10-cpu", "/content/mixkd-runs"))
+    for code in (first, parameters, second):
+        exec(compile(code, "colab", "exec"), names)
+    assert (names["profile"], names["store"]) == ("cifar10-cpu", "/content/mixkd-runs")
+    assert ran[1:] == [
+        '%pip install -q -e "/content/mixkd[notebook]"',
+        "cd /content/mixkd/book",
+        {"train": False, "minutes": 240, "drive": False},
+    ]
+    assert "git clone" in ran[0]
+    bare = _colab_cells(_chapter(tmp_path, "n = 1"))[0]
+    with pytest.raises(ValueError, match="set REPOSITORY in this cell"):
+        exec(compile(bare, "colab", "exec"), {"get_ipython": Shell})
+
+
+def test_a_pair_keeps_the_address_it_has(tmp_path):
+    path = _chapter(tmp_path, "n = 1")
+    out = chapters.pair(path, "https://github.com/someone/something")
+    assert chapters.stamped(out) == "https://github.com/someone/something"
+    assert chapters.stamped(chapters.pair(path)) == "https://github.com/someone/something"
+    assert chapters.stamped(chapters.pair(path, "")) == ""
 
 
 @pytest.mark.parametrize("chapter", chapters.chapters() if (chapters.ROOT / "_toc.yml").is_file() else [], ids=lambda path: path.stem)
@@ -149,7 +179,8 @@ class TestTheBook:
     def test_pair_is_up_to_date(self, chapter):
         paired = chapter.with_suffix(".ipynb")
         assert paired.is_file(), f"{paired.name} is missing: mixkd.chapters.pair('{chapter.stem}') writes it"
-        assert paired.read_text(encoding="utf-8") == chapters.paired(chapter), f"mixkd.chapters.pair('{chapter.stem}') renews it"
+        fresh = chapters.paired(chapter, chapters.stamped(paired))
+        assert paired.read_text(encoding="utf-8") == fresh, f"mixkd.chapters.pair('{chapter.stem}') renews it"
 
 
 def test_fingerprint_follows_content_only(tmp_path):

@@ -287,7 +287,7 @@ def test_an_empty_store_lists_nothing(capsys, tmp_path):
     assert "no records" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", [[], ["reproduce"], ["run"], ["records"], ["claims"], ["site"]])
+@pytest.mark.parametrize("command", [[], ["reproduce"], ["run"], ["batch"], ["records"], ["claims"], ["site"]])
 def test_every_command_explains_itself(capsys, command):
     with pytest.raises(SystemExit) as stop:
         main([*command, "--help"])

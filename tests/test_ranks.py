@@ -1,0 +1,175 @@
+"""Several ranks on one run: what one process gives that computes their parts; one writer; a killed rank ends the job, which resumes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from handmade import CPU, short
+
+from mixkd.data import load_data, normalise
+from mixkd.objectives import Teacher, Views, loss
+from mixkd.ranks import Ranks, here
+from mixkd.records import RecordStore
+from mixkd.runs import collect
+from mixkd.spec import RunSpec, TeacherSpec
+from mixkd.teachers import freeze
+from mixkd.train import learning_rate, predict, start, stream
+from mixkd.vicinal import Mixing, draw_mixing
+
+SPEC = short("kd_mixup", epochs=6, teacher=TeacherSpec(model="cnn16", epochs=2))
+
+SCRIPT = """
+import json, os, pathlib, sys
+from mixkd.ranks import joined
+from mixkd.runs import Machine, run
+from mixkd.spec import RunSpec
+store, folder = sys.argv[1:]
+pathlib.Path(folder, "pid" + os.environ["RANK"]).write_text(str(os.getpid()))
+with joined("cpu"):
+    run(RunSpec(**json.loads({spec!r})), store, Machine(device="cpu", checkpoint_seconds=0), progress=False)
+"""
+
+
+def torchrun(*arguments):
+    """A job of two CPU ranks; its output is one stream."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", *map(str, arguments)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory):
+    """A function that starts two ranks on SPEC, into a store."""
+    folder = tmp_path_factory.mktemp("job")
+    script = folder / "job.py"
+    script.write_text(SCRIPT.format(spec=SPEC.canonical()))
+
+    def begin(store):
+        for pid in folder.glob("pid*"):
+            pid.unlink()
+        return torchrun(script, store, folder), folder
+
+    return begin
+
+
+@pytest.fixture(scope="module")
+def finished(job, tmp_path_factory):
+    store = RecordStore(tmp_path_factory.mktemp("finished"))
+    collect([SPEC.teacher_run()], store, workers=0, machine=CPU, progress=False)
+    process, _ = job(store.path)
+    output, _ = process.communicate(timeout=400)
+    assert process.returncode == 0, output
+    return store
+
+
+def both_parts_in_one_process(spec: RunSpec, store: RecordStore):
+    """What two ranks compute, written out: two halves of each batch, each with batch norm, partners and draws of its own."""
+    data, device = load_data("digits", test_draws=1), torch.device("cpu")
+    teacher_id = spec.teacher_run().id
+    teacher: Teacher = freeze(store.load(teacher_id), store.weights(teacher_id), data, device=device, precision="fp32")
+    student = start(spec, data, device, "fp32")
+    train, half = data.splits["train"], spec.batch_size // 2
+    per_epoch = len(train.labels) // spec.batch_size
+    student.model.train()
+    for step in range(per_epoch * spec.epochs):
+        epoch, position = divmod(step, per_epoch)
+        order = torch.randperm(len(train.labels), generator=stream(spec.seed, "order", epoch))
+        rows = order[position * spec.batch_size : (position + 1) * spec.batch_size]
+        student.optimizer.zero_grad()
+        for rank in (0, 1):
+            index = rows[:half] if rank == 0 else rows[half:]
+            views = Views(
+                clean=normalise(train.images[index], data),
+                labels=train.labels[index],
+                teacher=teacher,
+                stream=lambda purpose, step=step, rank=rank: stream(spec.seed, f"{purpose}/{rank} of 2", step),
+                draw=lambda spec, generator: Mixing(*vars(draw_mixing(half, spec.alpha, generator)).values()),
+            )
+            averages = {name: buffer.clone() for name, buffer in student.model.named_buffers()}
+            (loss(spec, student.model, views) / 2).backward()
+            if rank == 1:  # the running averages of rank 0 are the ones that are kept
+                for name, buffer in student.model.named_buffers():
+                    buffer.copy_(averages[name])
+        for group in student.optimizer.param_groups:
+            group["lr"] = learning_rate(spec, step, per_epoch)
+        student.optimizer.step()
+    model = student.model.eval()
+    return model, predict(model, data, data.splits["test"].images)
+
+
+def test_two_ranks_give_what_one_process_gives_that_computes_both_parts(finished):
+    model, logits = both_parts_in_one_process(SPEC, finished)
+    record = finished.load(SPEC.id)
+    torch.testing.assert_close(record.logits("test"), logits, rtol=2e-3, atol=2e-2)  # stored as float16
+    from safetensors.torch import load_file
+
+    weights = load_file(finished.weights(SPEC.id))
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(weights[name], value, rtol=1e-3, atol=1e-4)
+    assert record.provenance["ranks"] == 2
+    assert len(record.curve) == SPEC.epochs
+
+
+def test_a_part_has_statistics_of_its_own(finished, tmp_path):
+    """The reference is not what one process gives on whole batches: the test above can fail."""
+    alone = RecordStore(tmp_path)
+    collect([SPEC], alone, workers=0, machine=CPU, progress=False)
+    assert (alone.load(SPEC.id).logits("test") - finished.load(SPEC.id).logits("test")).abs().max() > 0.1
+
+
+def test_one_rank_writes(finished):
+    assert finished.ids() == sorted([SPEC.id, SPEC.teacher_run().id])
+    assert finished.verify() == []
+    assert not list((finished.path / ".checkpoints").glob("*"))
+
+
+def test_a_killed_rank_ends_the_job_which_then_resumes_to_the_same_bits(job, finished, tmp_path):
+    store = RecordStore(tmp_path)
+    collect([SPEC.teacher_run()], store, workers=0, machine=CPU, progress=False)
+    process, folder = job(store.path)
+    checkpoint = store.path / ".checkpoints" / f"{SPEC.id}.pt"
+    deadline = time.monotonic() + 300
+    while not checkpoint.exists():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    os.kill(int((folder / "pid1").read_text()), signal.SIGKILL)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert "another rank ended" in output or "Signal 9 (SIGKILL)" in output, output
+    assert "rank      : 1" in output or "local_rank: 1" in output, output
+    assert SPEC.id not in store
+    assert checkpoint.exists()
+    for name in ("pid0", "pid1"):
+        assert not Path("/proc", (folder / name).read_text()).exists()
+
+    process, _ = job(store.path)
+    output, _ = process.communicate(timeout=400)
+    assert process.returncode == 0, output
+    for id in (SPEC.id,):
+        name = "tensors.safetensors"
+        assert (store.path / id / name).read_bytes() == (finished.path / id / name).read_bytes()
+
+
+def test_parts_cover_the_batch_once_and_uneven_ones_are_refused():
+    rows = list(range(96))
+    assert [row for rank in range(3) for row in rows[Ranks(rank, 3).part(96)]] == rows
+    assert Ranks().part(1) == slice(0, 1)
+    with pytest.raises(ValueError, match=r"batch_size = 96: must be a multiple of the 5 ranks"):
+        Ranks(0, 5).part(96)
+    with pytest.raises(ValueError, match="2 images"):
+        Ranks(0, 96).part(96)
+
+
+def test_alone_there_is_nothing_to_share():
+    assert here() == Ranks()
+    assert here().purpose == ""
+    value, model = torch.ones(2), torch.nn.Linear(2, 2)
+    assert here().mean(value) is value
+    assert here().share(value) is value
+    assert here().wrap(model) is model

@@ -1,0 +1,128 @@
+"""A cluster of two workers, one of which is killed in the middle: what it was doing is done by the other, nothing is lost or doubled."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from handmade import short
+
+import mixkd.scheduler as scheduler
+from mixkd.cli import main
+from mixkd.records import RecordStore
+from mixkd.runs import Machine, collect
+from mixkd.spec import TeacherSpec
+
+pytest.importorskip("distributed", reason="Dask is not installed: pip install 'mixkd[dask]'")
+
+# A worker as `dask worker` starts it, but a lock whose holder is gone is taken over after two seconds instead of a minute.
+WORKER = "import mixkd.shared; mixkd.shared.LEASE = 2.0; from distributed.cli.dask_worker import main; main()"
+OPTIONS = ["--no-nanny", "--nthreads", "1", "--no-dashboard", "--host", "127.0.0.1"]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """Address of a scheduler, and two worker processes by their homes: like two machines, they share nothing but the store."""
+    folder = tmp_path_factory.mktemp("cluster")
+    file = folder / "scheduler.json"
+    command = [sys.executable, "-c", "from distributed.cli.dask_scheduler import main; main()"]
+    command += ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(file)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    processes = [subprocess.Popen(command, env=environment, cwd=folder, stderr=subprocess.DEVNULL)]
+    try:
+        deadline = time.monotonic() + 120
+        while not (file.exists() and file.read_text().strip().endswith("}")):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        import json
+
+        address = json.loads(file.read_text())["address"]
+        workers = {}
+        for name in ("one", "two"):
+            (folder / name).mkdir()
+            command = [sys.executable, "-c", WORKER, address, *OPTIONS, "--local-directory", str(folder / name)]
+            process = subprocess.Popen(
+                command, env={**environment, "HOME": str(folder / name)}, cwd=folder / name, stderr=subprocess.DEVNULL
+            )
+            processes.append(process)
+            workers[folder / name] = process
+        yield address, workers
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait(30)
+
+
+def test_a_killed_worker_loses_no_run_and_doubles_none(cluster, tmp_path, monkeypatch):
+    address, workers = cluster
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    url = f"local://{tmp_path}/store"
+    specs = [short("ce", epochs=20, seed=seed) for seed in range(3)]
+    specs += [short("kd", epochs=2, seed=3, teacher=TeacherSpec(model="cnn16", epochs=2))]
+    result = {}
+
+    def work():
+        with scheduler.connected(address) as executor:
+            result["records"] = collect(specs, url, machine=Machine(device="cpu", checkpoint_seconds=0), progress=False, executor=executor)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+
+    def working():
+        """A worker in the middle of a run, and that run: it has written a checkpoint."""
+        for home, process in workers.items():
+            for checkpoint in home.glob(".cache/mixkd/stores/*/.checkpoints/*.pt"):
+                return process, checkpoint.stem
+        return None
+
+    deadline = time.monotonic() + 300
+    while not (found := working()):
+        assert thread.is_alive()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    victim, interrupted = found
+    assert interrupted not in RecordStore(url)
+    os.kill(victim.pid, signal.SIGKILL)
+    thread.join(400)
+    assert not thread.is_alive()
+
+    records = result["records"]
+    assert not records.failed
+    assert [record.spec for record in records] == specs
+    store = RecordStore(url)
+    assert store.ids() == sorted([*(spec.id for spec in specs), specs[-1].teacher_run().id])
+    assert interrupted in store.ids()
+    assert store.verify() == []
+    assert not list(Path(tmp_path, "store", ".locks").glob("*"))
+    # done again by the other worker, from the start: to the bits of a run that nobody disturbed
+    spec = next(spec for spec in [*specs, specs[-1].teacher_run()] if spec.id == interrupted)
+    alone = RecordStore(tmp_path / "alone")
+    collect([spec], alone, workers=0, machine=Machine(device="cpu"), progress=False)
+    name = f"{interrupted}/tensors.safetensors"
+    assert (tmp_path / "store" / name).read_bytes() == (alone.path / name).read_bytes()
+
+
+def test_a_worker_with_another_version_is_refused(cluster, monkeypatch):
+    address, _ = cluster
+    monkeypatch.setattr("mixkd.__version__", "0.0.0")
+    with pytest.raises(ValueError, match=r"worker tcp://.*: has mixkd .*, here it is 0\.0\.0"), scheduler.connected(address):
+        pass
+
+
+def test_a_batch_goes_to_the_scheduler_too(cluster, tmp_path, capsys):
+    address, _ = cluster
+    grid = tmp_path / "grid.toml"
+    grid.write_text('chapters = ["14-authors-logs"]\n')
+    assert main(["batch", str(grid), "--out", str(tmp_path / "out"), "--scheduler", address]) == 0
+    assert "1 done, 0 kept, 0 failed" in capsys.readouterr().out
+    assert (tmp_path / "out" / "14-authors-logs.ipynb").is_file()
+
+
+def test_no_scheduler_there_says_how_to_start_one(monkeypatch, capsys):
+    monkeypatch.setattr(scheduler, "PATIENCE", 1)
+    assert main(["reproduce", "--scheduler", "tcp://127.0.0.1:9", "--no-site"]) == 1
+    assert "scheduler tcp://127.0.0.1:9: no answer" in capsys.readouterr().err
