@@ -92,3 +92,10 @@ def test_one_seed_is_no_interval_and_no_seed_is_no_number():
         assert figures.versus(empty, "oe", {"arm": "kd_mixup"}, {"arm": "ce"}, more="more", less="less") == "not run here"
         assert figures.average(empty, "oe", arm="ce") == "not run here"
     assert figures.average(frame, "oe", arm="ce", scale=100, digits=1, unit=" %") == "200.0 %"
+
+
+def test_the_slowest_arm_is_the_lowest_at_the_first_epoch():
+    curves = pd.DataFrame(
+        [("ce", 1, 0.5), ("ce", 2, 0.6), ("kd_mixup", 1, 0.4), ("kd_mixup", 2, 0.9)], columns=["arm", "epoch", "val_accuracy"]
+    )
+    assert figures.slowest(curves) == figures.theme.look("kd_mixup").label

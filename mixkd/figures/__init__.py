@@ -23,12 +23,12 @@ from mixkd.figures.sweep import sweep
 from mixkd.figures.table import table
 from mixkd.figures.tradeoff import tradeoff
 from mixkd.figures.truth import against_truth, truth_along
-from mixkd.figures.words import across, average, finding, versus
+from mixkd.figures.words import across, average, finding, slowest, versus
 
 __all__ = [
     "LabModel", "Plot", "absent", "across", "against_truth", "along", "average", "blend", "capacity", "class_map", "comparisons",
     "curves", "effects", "finding", "followed", "imitation", "imitation_rates", "intervals", "intervals_if", "lab_of",
     "labelled_points", "ledger", "over_images", "paths", "propagation", "published", "reliability",
-    "risk_coverage", "rows", "shape", "signal_parts", "stack", "sweep", "table", "table_if", "teacher_table",
+    "risk_coverage", "rows", "shape", "signal_parts", "slowest", "stack", "sweep", "table", "table_if", "teacher_table",
     "temperature_lab", "tradeoff", "truth_along", "usefulness", "verdict", "versus", "with_teachers",
 ]  # fmt: skip

@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from mixkd.figures import theme
 from mixkd.figures.intervals import t_interval
 from mixkd.figures.ledger import Html, Judged, badge
 
@@ -114,6 +115,18 @@ def versus(
         near, far = sorted((abs(low), abs(high)))
         return f"{more if low > 0 else less} by {abs(mean):.{digits}f}{unit} (95 % interval {near:.{digits}f} to {far:.{digits}f})"
     return f"not told apart: the difference is {mean:+.{digits}f}{unit} (95 % interval {low:+.{digits}f} to {high:+.{digits}f})"
+
+
+def slowest(curves: pd.DataFrame, column: str = "val_accuracy") -> str:
+    """The arm whose mean is lowest after the first recorded epoch.
+
+    Args:
+        curves: what :func:`mixkd.figures.stack` returns.
+        column: a measure of it.
+    """
+    first = curves[curves["epoch"] == curves["epoch"].min()]
+    means = first.groupby("arm")[column].mean().dropna()
+    return NOT_HERE if means.empty else theme.look(str(means.idxmin())).label
 
 
 def _group(frame: pd.DataFrame, column: str, rows: Mapping[str, Any]) -> pd.Series:
