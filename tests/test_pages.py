@@ -21,7 +21,7 @@ QUESTIONS = [name for name in PAGES if re.match(r"\d\d-", name)]
 JUDGED = sorted({claim.chapter for claim in claims.CLAIMS.values()})
 PROSE = [*PAGES, "glossary"]
 # A measured value; "95 %" and "95th" are the level of every interval.
-TYPED = re.compile(r"\d+\.\d+ ?%|(?!95 %)\b\d+ ?%|\d+ (?:points|percent|per cent)\b|\b0?\.\d\d")
+TYPED = re.compile(r"\d+\.\d+ ?%|(?!95 %)\b\d+ ?%|\d+ (?:points|percent|per cent)\b|(?<!\d)0?\.\d\d")
 
 
 def _text(name: str) -> str:
@@ -80,7 +80,7 @@ def test_a_judged_page_answers_first_and_ends_with_verdicts_and_other_scales(nam
     for call in ("figures.verdict(", "figures.comparisons(", "figures.across("):
         assert call in text
     for letter in (claim.letter for claim in claims.CLAIMS.values() if claim.chapter == name):
-        assert re.search(rf'figures\.across\([^)]*"{letter}"\)', text)
+        assert f'figures.across(claims.across(store, letters=["{letter}"]), "{letter}")' in text
     assert text.rindex("figures.verdict(") < text.index("## Change it yourself")
 
 

@@ -99,3 +99,15 @@ def test_the_slowest_arm_is_the_lowest_at_the_first_epoch():
         [("ce", 1, 0.5), ("ce", 2, 0.6), ("kd_mixup", 1, 0.4), ("kd_mixup", 2, 0.9)], columns=["arm", "epoch", "val_accuracy"]
     )
     assert figures.slowest(curves) == figures.theme.look("kd_mixup").label
+
+
+def test_agreement_beyond_strangers_is_a_difference_within_each_seed():
+    rows = [
+        {"arm": "kd", "seed": seed, "inputs": inputs, "measure": measure, "own": own, "other": own - 0.01 * gain}
+        for seed, own in enumerate((0.9, 0.8, 0.7))
+        for inputs, gain in (("clean", 2 + seed), ("mixed", 0))
+        for measure in ("agreement", "copied errors")
+    ]
+    # gains of 2, 3, 4 points: mean 3, half-width 4.303 / sqrt 3 = 2.48
+    assert figures.beyond_strangers(pd.DataFrame(rows)).startswith(f"{figures.theme.look('kd').label}: +3.0 (+0.5 to +5.5) on clean images, ")
+    assert figures.beyond_strangers(pd.DataFrame()) == "not run here"

@@ -23,10 +23,10 @@ from mixkd.figures.sweep import sweep
 from mixkd.figures.table import table
 from mixkd.figures.tradeoff import tradeoff
 from mixkd.figures.truth import against_truth, truth_along
-from mixkd.figures.words import across, average, finding, slowest, versus
+from mixkd.figures.words import across, average, beyond_strangers, finding, slowest, versus
 
 __all__ = [
-    "LabModel", "Plot", "absent", "across", "against_truth", "along", "average", "blend", "capacity", "class_map", "comparisons",
+    "LabModel", "Plot", "absent", "across", "against_truth", "along", "average", "beyond_strangers", "blend", "capacity", "class_map", "comparisons",
     "curves", "effects", "finding", "followed", "imitation", "imitation_rates", "intervals", "intervals_if", "lab_of",
     "labelled_points", "ledger", "over_images", "paths", "propagation", "published", "reliability",
     "risk_coverage", "rows", "shape", "signal_parts", "slowest", "stack", "sweep", "table", "table_if", "teacher_table",

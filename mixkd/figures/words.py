@@ -129,6 +129,29 @@ def slowest(curves: pd.DataFrame, column: str = "val_accuracy") -> str:
     return NOT_HERE if means.empty else theme.look(str(means.idxmin())).label
 
 
+def beyond_strangers(rates: pd.DataFrame) -> str:
+    """For each arm and kind of input, by how many points a student agrees more with its own teacher than with strangers.
+
+    Args:
+        rates: rows of :func:`mixkd.figures.imitation_rates`; may be empty.
+    """
+    if rates.empty:
+        return NOT_HERE
+    agreed = rates[rates["measure"] == "agreement"].assign(beyond=lambda found: 100 * (found["own"] - found["other"]))
+    said = []
+    for arm in theme.order(list(agreed["arm"])):
+        parts = []
+        for inputs, name in (("clean", "on clean images"), ("mixed", "on blends")):
+            sample = agreed[(agreed["arm"] == arm) & (agreed["inputs"] == inputs)]["beyond"].dropna()
+            if sample.empty:
+                parts.append(f"no stranger to compare with {name}")
+                continue
+            mean, low, high = t_interval(sample)
+            parts.append(f"{mean:+.1f}{f' ({low:+.1f} to {high:+.1f})' if _known(low) else ''} {name}")
+        said.append(f"{theme.look(arm).label}: {', '.join(parts)}")
+    return "; ".join(said)
+
+
 def _group(frame: pd.DataFrame, column: str, rows: Mapping[str, Any]) -> pd.Series:
     """A column by seed, of the rows with these values; several rows of one seed count as their mean."""
     if column not in frame or any(name not in frame for name in (*rows, "seed")):
