@@ -109,5 +109,15 @@ def test_agreement_beyond_strangers_is_a_difference_within_each_seed():
         for measure in ("agreement", "copied errors")
     ]
     # gains of 2, 3, 4 points: mean 3, half-width 4.303 / sqrt 3 = 2.48
-    assert figures.beyond_strangers(pd.DataFrame(rows)).startswith(f"{figures.theme.look('kd').label}: +3.0 (+0.5 to +5.5) on clean images, ")
+    assert figures.beyond_strangers(pd.DataFrame(rows)).startswith(
+        f"{figures.theme.look('kd').label}: +3.0 (+0.5 to +5.5) on clean images, "
+    )
     assert figures.beyond_strangers(pd.DataFrame()) == "not run here"
+
+
+def test_the_tally_counts_every_verdict_once():
+    verdicts = [_verdict(), _verdict("supported", "unresolved"), _verdict("unresolved", "not supported")]
+    assert figures.tally(verdicts) == (
+        "As stated: 2 (e, e) supported, none not, 1 (e) unresolved; attributed: 1 (e) supported, 1 (e) not, 1 (e) unresolved"
+    )
+    assert figures.tally([]) == "not run here"

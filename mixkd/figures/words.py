@@ -76,6 +76,23 @@ def across(verdicts: Mapping[str, Sequence[Judged]], letter: str) -> Html:
     return Html(markup, "\n".join([caption, *text]))
 
 
+def tally(verdicts: Sequence[Judged]) -> str:
+    """How many claims hold as stated and how many of those when attributed, by letter."""
+    ran = [found for found in verdicts if found.as_stated != "not run"]
+    if not ran:
+        return NOT_HERE
+
+    def letters(which: str, outcome: str) -> str:
+        found = [row.claim for row in ran if getattr(row, which) == outcome]
+        return f"{len(found)} ({', '.join(found)})" if found else "none"
+
+    said = []
+    for which, words in (("as_stated", "As stated"), ("attributed", "attributed")):
+        yes, no, open_ = (letters(which, outcome) for outcome in ("supported", "not supported", "unresolved"))
+        said.append(f"{words}: {yes} supported, {no} not, {open_} unresolved")
+    return "; ".join(said)
+
+
 def average(frame: pd.DataFrame, column: str, *, scale: float = 1.0, digits: int = 3, unit: str = "", **rows: Any) -> str:
     """The mean of a column over the rows of a group, or "not run here".
 
