@@ -88,7 +88,7 @@
       return [low - room, high + room];
     }
 
-    let parts = null, scale = null;
+    let parts = null, scale = null, below = new Set();
     function frame() {
       const W = Math.min(Math.max(plot.clientWidth, 260), 748), H = Math.round(Math.min(Math.max(W * 0.62, 300), 430));
       const left = 52, right = 14, top = 10, bottom = 46, signed = state.cost === "gap";
@@ -128,6 +128,7 @@
         if (!lines.has(key)) lines.set(key, []);
         lines.get(key).push(group);
       }
+      below = new Set(Object.keys(meta.looks).filter((_, i, looks) => (looks.length - i) % 2 === 0)); // so that numbers of neighbours part
       parts = { lines: [], dots: [], means: [], rings: [] };
       for (const groups of lines.values()) {
         const look = meta.looks[groups[0].label.arm];
@@ -178,7 +179,7 @@
         const own = meta.groups[group], [a, b] = meanAt(own), low = meanAt(own, 1), high = meanAt(own, 2);
         node.setAttribute("transform", at([a, b]));
         bars.setAttribute("d", low[0] === null ? "" : `M${x(low[0])} ${y(b)}H${x(high[0])}M${x(a)} ${y(low[1])}V${y(high[1])}`);
-        if (text) { text.setAttribute("x", x(a) + 10); text.setAttribute("y", y(b) - 9); }
+        if (text) { text.setAttribute("x", x(a) + 10); text.setAttribute("y", y(b) + (below.has(own.label.arm) ? 17 : -9)); }
       }
       mark(parts.ring, state.at);
       mark(parts.open, state.opened);
