@@ -30,7 +30,7 @@ def lab_of(records: Iterable[Any], *, name: str = "lab", first: str = "ce", seco
     labels = [_label(record.spec) for record in found]
     always = ("arm", "tau", "seed")
     shown = [field for field in labels[0] if field in always or len({label[field] for label in labels} - {None}) > 1]
-    rows = _rows(found)
+    rows = shared_rows(found)
     models = []
     for record, label in zip(found, labels, strict=True):
         n = rows[record.spec.data]
@@ -62,7 +62,7 @@ def _divisor(teacher: Any) -> Any:
     return "one for each image" if teacher.temperature_spread else teacher.temperature
 
 
-def _rows(records: list[Any]) -> dict[str, int]:
+def shared_rows(records: Iterable[Any]) -> dict[str, int]:
     """How many test rows are shown, by data set: rows that all its records have, so that models compare."""
     rows: dict[str, int] = {}
     for record in records:
