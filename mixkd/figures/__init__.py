@@ -7,6 +7,8 @@ from mixkd.figures.absent import absent, intervals_if, table_if
 from mixkd.figures.blend import blend
 from mixkd.figures.curves import curves, stack
 from mixkd.figures.explorer import LabModel, temperature_lab
+from mixkd.figures.explorer.propagation import propagation_lab
+from mixkd.figures.explorer.tradeoff import tradeoff_lab
 from mixkd.figures.geometry import class_map, shape
 from mixkd.figures.imitation import imitation, imitation_rates
 from mixkd.figures.intervals import effects, intervals
@@ -26,9 +28,10 @@ from mixkd.figures.truth import against_truth, truth_along
 from mixkd.figures.words import across, average, finding, versus
 
 __all__ = [
-    "LabModel", "Plot", "absent", "across", "against_truth", "along", "average", "blend", "capacity", "class_map", "comparisons",
-    "curves", "effects", "finding", "followed", "imitation", "imitation_rates", "intervals", "intervals_if", "lab_of",
-    "labelled_points", "ledger", "over_images", "paths", "propagation", "published", "reliability",
-    "risk_coverage", "rows", "shape", "signal_parts", "stack", "sweep", "table", "table_if", "teacher_table",
-    "temperature_lab", "tradeoff", "truth_along", "usefulness", "verdict", "versus", "with_teachers",
+    "LabModel", "Plot", "absent", "across", "against_truth", "along", "average", "blend", "capacity",
+    "class_map", "comparisons", "curves", "effects", "finding", "followed", "imitation", "imitation_rates",
+    "intervals", "intervals_if", "lab_of", "labelled_points", "ledger", "over_images", "paths", "propagation",
+    "propagation_lab", "published", "reliability", "risk_coverage", "rows", "shape", "signal_parts", "stack",
+    "sweep", "table", "table_if", "teacher_table", "temperature_lab", "tradeoff", "tradeoff_lab",
+    "truth_along", "usefulness", "verdict", "versus", "with_teachers",
 ]  # fmt: skip

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from mixkd.figures.absent import absent
 from mixkd.figures.explorer import LabModel, TemperatureLab, temperature_lab
+from mixkd.figures.ledger import Html
 
 ROWS = 4000
 """Test rows of one model in a lab: whole noise draws, as many as fit, at least one."""
@@ -13,20 +15,23 @@ VALUES = 200_000
 """Logits of one model in a lab: with many classes, fewer rows."""
 
 
-def lab_of(records: Iterable[Any], *, name: str = "lab", first: str = "ce", second: str = "kd_mixup") -> TemperatureLab:
+def lab_of(records: Iterable[Any], *, name: str = "lab", first: str = "ce", second: str = "kd_mixup") -> TemperatureLab | Html:
     """The temperature lab over records: choose arm, tau and seed, and what else differs between them.
 
     Args:
-        records: at least one, see :class:`mixkd.records.Record`; of one data set or of several.
+        records: see :class:`mixkd.records.Record`; of one data set or of several.
         name: as in :func:`temperature_lab`.
         first, second: the arms that are shown, and compared with, at first (if they are there).
 
+    Returns:
+        The lab, or a sentence when there is no record.
+
     Raises:
-        ValueError: without records, or when two of them differ in nothing a reader could choose by.
+        ValueError: when two records differ in nothing a reader could choose by.
     """
     found = sorted(records, key=lambda record: (_rank(record.spec.arm, first, second), record.spec.seed))
     if not found:
-        raise ValueError("no records: a lab needs at least one model")
+        return absent("No lab: no record of these models is in this store.")
     labels = [_label(record.spec) for record in found]
     always = ("arm", "tau", "seed")
     shown = [field for field in labels[0] if field in always or len({label[field] for label in labels} - {None}) > 1]

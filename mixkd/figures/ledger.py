@@ -108,8 +108,8 @@ def _opener(judged: Judged) -> str:
     """A cell: both outcomes as the summary of what stands in the row below."""
     name = f"evidence-{judged.claim}-{judged.profile}"
     return (
-        f'<td data-profile="{html.escape(judged.profile)}"><details class="mixkd-cell"><summary><span class="mixkd-which">as stated</span> {badge(judged.as_stated)}'
-        f' <span class="mixkd-which">attributed</span> {badge(judged.attributed)}</summary>'
+        f'<td data-profile="{html.escape(judged.profile)}"><details class="mixkd-cell"><summary>'
+        f'<span class="mixkd-which">as stated</span> {badge(judged.as_stated)} <span class="mixkd-which">attributed</span> {badge(judged.attributed)}</summary>'
         f'<a class="mixkd-to" href="#{html.escape(name)}">to the evidence<span aria-hidden="true"> ↓</span></a></details></td>'
     )
 
@@ -173,7 +173,8 @@ def forest(row: Any, width: int = 220, height: int = 24) -> str:
     kind = row.outcome.replace(" ", "-")
     return (
         f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" aria-hidden="true">{lines}'
-        f'<g class="mixkd-{kind}" stroke="var(--badge)" fill="var(--badge)">{bar}<circle cx="{x(row.estimate)}" cy="{middle}" r="5"/></g></svg>'
+        f'<g class="mixkd-{kind}" stroke="var(--badge)" fill="var(--badge)">{bar}'
+        f'<circle cx="{x(row.estimate)}" cy="{middle}" r="5"/></g></svg>'
     )
 
 

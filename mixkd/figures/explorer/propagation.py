@@ -27,21 +27,32 @@ BINS = 15
 
 
 @dataclass(frozen=True, eq=False)
+class Control:
+    """A student whose teacher had a temperature of its own for each image.
+
+    Attributes:
+        student: its answers.
+        steeper: (N,) by how much the teacher was made steeper on each test image, -s h(x).
+    """
+
+    student: LabModel
+    steeper: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
 class Pupil:
     """One seed: its teacher, its students by what the teacher's logits were divided by, and the control.
 
     Attributes:
         teacher: its answers as trained, and the temperature it needs.
         students: divisor -> student; 1 is among them.
-        control: the student of the same teacher with a temperature of its own for each image, or None.
-        steeper: (N,) by how much that teacher was made steeper on each test image, -s h(x); None without a control.
+        control: the student of the same teacher with a temperature of its own for each image, where there is one.
     """
 
     seed: int
     teacher: LabModel
     students: Mapping[float, LabModel]
-    control: LabModel | None = None
-    steeper: np.ndarray | None = None
+    control: Control | None = None
 
 
 class PropagationLab:
@@ -57,7 +68,7 @@ class PropagationLab:
         self.pupils, self.name, self.margin, self.fallback = tuple(pupils), name, margin, fallback
         self.divisors = sorted({divisor for pupil in pupils for divisor in pupil.students})
         self.slope = statistics.t_interval(np.array([slope for pupil in pupils if (slope := self._slope(pupil)) is not None]))
-        self.follows = statistics.t_interval(np.array([_lean(pupil) for pupil in pupils if pupil.control is not None]))
+        self.follows = statistics.t_interval(np.array([_lean(p.control, p.students[1.0]) for p in pupils if p.control is not None]))
 
     def _slope(self, pupil: Pupil) -> float | None:
         if len(self.divisors) < 2 or set(pupil.students) != set(self.divisors):
@@ -68,20 +79,17 @@ class PropagationLab:
 
     def _repr_html_(self) -> str:
         store: dict[str, str] = {}
-        now: set[str] = set()
         entries = []
         for pupil in self.pupils:
-            first = pupil is self.pupils[0]
             entry: dict[str, Any] = {"seed": str(pupil.seed), "teacher": _model(store, pupil.teacher), "students": {}}
             for divisor, student in sorted(pupil.students.items()):
                 entry["students"][f"{divisor:g}"] = _model(store, student)
-            if pupil.control is not None and pupil.steeper is not None:
-                steeper = np.asarray(pupil.steeper, dtype=np.float64)
-                entry["control"] = {**_model(store, pupil.control), "steeper": keep(store, steeper.astype("<f2").tobytes())}
-            if first:
-                now = {entry[who][what] for who in ("teacher",) for what in ("logits", "labels")}
-                now |= {entry["students"]["1"]["logits"]}
+            if pupil.control is not None:
+                steeper = keep(store, pupil.control.steeper.astype("<f2").tobytes())
+                entry["control"] = {**_model(store, pupil.control.student), "steeper": steeper}
             entries.append(entry)
+        shown = (entries[0]["teacher"], entries[0]["students"]["1"])
+        now = {model[part] for model in shown for part in ("logits", "labels")}
         meta = {
             "name": self.name,
             "bins": BINS,
@@ -125,24 +133,15 @@ def propagation_lab(
         students = {float(r.spec.teacher.temperature): _of(r, rows) for r in own if not r.spec.teacher.temperature_spread}
         if 1.0 not in students:
             continue
-        spread = next((r for r in own if r.spec.teacher.temperature_spread and r.projection is not None), None)
-        pupils.append(
-            Pupil(
-                seed,
-                _of(teachers[seed], rows),
-                students,
-                None if spread is None else _of(spread, rows),
-                None if spread is None else -spread.spec.teacher.temperature_spread * np.asarray(spread.projection[:rows], dtype=float),
-            )
-        )
+        control = next((_control(r, rows) for r in own if r.spec.teacher.temperature_spread and r.projection is not None), None)
+        pupils.append(Pupil(seed, _of(teachers[seed], rows), students, control))
     if not pupils:
         return absent("No figure: the students of the untouched teacher are not in this store.")
     picture = propagation(with_teachers(found, teacher_of), model, margin=margin)
     still = picture.markup if isinstance(picture, Html) else svg(picture.to_dict())
     words = "The temperature a student needs against the one its teacher needs. With JavaScript the teacher's temperature moves."
-    return PropagationLab(
-        pupils, name, margin, f'<figure class="mixkd-fallback">{still}<figcaption>{words}</figcaption></figure>'
-    )  # fmt: skip
+    fallback = f'<figure class="mixkd-fallback">{still}<figcaption>{words}</figcaption></figure>'
+    return PropagationLab(pupils, name, margin, fallback)
 
 
 def _plain(teacher: Any, model: str) -> bool:
@@ -153,6 +152,10 @@ def _plain(teacher: Any, model: str) -> bool:
 def _of(record: Any, rows: int) -> LabModel:
     repeats = max(1, rows // (int(record.images().max()) + 1))
     return LabModel({"seed": record.spec.seed}, record.logits()[:rows], record.labels()[:rows], record.temperature, repeats)
+
+
+def _control(record: Any, rows: int) -> Control:
+    return Control(_of(record, rows), -record.spec.teacher.temperature_spread * np.asarray(record.projection[:rows], dtype=float))
 
 
 def _model(store: dict[str, str], model: LabModel) -> dict[str, Any]:
@@ -167,11 +170,10 @@ def _model(store: dict[str, str], model: LabModel) -> dict[str, Any]:
     }
 
 
-def _lean(pupil: Pupil) -> float:
-    """Least-squares slope of the change in log-odds, control student less its sibling, over how much steeper the teacher was."""
-    assert pupil.control is not None and pupil.steeper is not None
-    change = (score(pupil.control.logits) - score(pupil.students[1.0].logits)).numpy()
-    return float(np.polyfit(pupil.steeper, change, 1)[0])
+def _lean(control: Control, sibling: LabModel) -> float:
+    """Least-squares slope of the change in log-odds against the sibling over how much steeper the teacher was made."""
+    change = (score(control.student.logits) - score(sibling.logits)).numpy()
+    return float(np.polyfit(control.steeper, change, 1)[0])
 
 
 def _bounds(interval: Any) -> list[float | None]:

@@ -14,8 +14,10 @@ import numpy as np
 import pandas as pd
 
 from mixkd.figures import theme
+from mixkd.figures.absent import absent
 from mixkd.figures.explorer import TemperatureLab, block, word
 from mixkd.figures.intervals import t_interval
+from mixkd.figures.ledger import Html
 from mixkd.figures.static import svg
 from mixkd.figures.tradeoff import pareto, tradeoff
 
@@ -107,7 +109,8 @@ class TradeoffLab:
         cost = self.costs[0]
         several = [field for field in self.settings if field not in ("arm", "tau")]
         picture = "" if several else svg(tradeoff(frame, x=cost).to_dict())
-        head = "".join(f'<th scope="col">{theme.text(f)}</th>' for f in (*self.settings, "accuracy", _SHORT.get(cost, cost), "after scaling"))
+        columns = (*self.settings, "accuracy", _SHORT.get(cost, cost), "after scaling")
+        head = "".join(f'<th scope="col">{theme.text(column)}</th>' for column in columns)
         body = ""
         for _, row in self.means.iterrows():
             cells = [theme.text(row[f]) for f in self.settings] + [_words(row, column) for column in ("accuracy", cost, f"ts_{cost}")]
@@ -122,7 +125,7 @@ class TradeoffLab:
         return f"<trade-off lab of {len(self.points)} models>"
 
 
-def tradeoff_lab(opens: TemperatureLab, *, name: str = "tradeoff", columns: Sequence[str] = COSTS) -> TradeoffLab:
+def tradeoff_lab(opens: TemperatureLab | Html, *, name: str = "tradeoff", columns: Sequence[str] = COSTS) -> TradeoffLab | Html:
     """Accuracy against calibration for every model of a temperature lab; a point opens its model there.
 
     Args:
@@ -130,9 +133,14 @@ def tradeoff_lab(opens: TemperatureLab, *, name: str = "tradeoff", columns: Sequ
         name: names the figure on its page.
         columns: calibration columns of ``calibration.report`` to choose from, better the closer to 0.
 
+    Returns:
+        The lab, or a sentence where the temperature lab is one.
+
     Raises:
         ValueError: for a lab without one of these fields, or without columns.
     """
+    if isinstance(opens, Html):
+        return absent("No figure: no record of these models is in this store.")
     fields = list(opens.models[0].label)
     missing = [field for field in ("arm", "tau", "seed") if field not in fields]
     if missing:
@@ -163,5 +171,3 @@ def _short(value: float) -> float | None:
 def _words(row: pd.Series, column: str) -> str:
     bounds = "one seed" if np.isnan(row[f"{column} low"]) else f"{row[f'{column} low']:.4f} to {row[f'{column} high']:.4f}"
     return f"{row[column]:.4f} <small>{bounds}</small>"
-
-
