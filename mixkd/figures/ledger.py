@@ -109,7 +109,8 @@ def _opener(judged: Judged) -> str:
     name = f"evidence-{judged.claim}-{judged.profile}"
     return (
         f'<td data-profile="{html.escape(judged.profile)}"><details class="mixkd-cell"><summary>'
-        f'<span class="mixkd-which">as stated</span> {badge(judged.as_stated)} <span class="mixkd-which">attributed</span> {badge(judged.attributed)}</summary>'
+        f'<span class="mixkd-which">as stated</span> {badge(judged.as_stated)}'
+        f' <span class="mixkd-which">attributed</span> {badge(judged.attributed)}</summary>'
         f'<a class="mixkd-to" href="#{html.escape(name)}">to the evidence<span aria-hidden="true"> ↓</span></a></details></td>'
     )
 

@@ -84,13 +84,13 @@ class TradeoffLab:
             {"label": {f: word(v) for f, v in model.label.items()}, "values": [_short(self.points[m].iloc[i]) for m in measures]}
             for i, model in enumerate(self.opens.models)
         ]
-        groups = []
+        groups: list[dict[str, Any]] = []
         for at, (key, own) in enumerate(self._groups.items()):
             label = dict(zip(self.settings, key, strict=True))
             row = self.means.iloc[at]
             values = [[_short(row[m]), _short(row[f"{m} low"]), _short(row[f"{m} high"])] for m in measures]
             groups.append({"label": label, "seeds": own, "values": values, "line": [f for f in self.settings if f != "tau"]})
-        arms = theme.order([label["arm"] for label in (group["label"] for group in groups)])
+        arms = theme.order([group["label"]["arm"] for group in groups])
         meta = {
             "name": self.name,
             "opens": self.opens.name,

@@ -218,11 +218,12 @@
       const p = fromKeys ? all().find((other) => other.node === event.target) : nearest(event);
       if (p) { point(p, true); show(p); }
     });
-    big.addEventListener("focusin", (event) => {
+    // On the box around it: an SVG that listens for focus becomes a stop of the tab key of its own.
+    plot.addEventListener("focusin", (event) => {
       const p = all().find((other) => other.node === event.target);
       if (p && !same(p, state.at)) { state.at = {}; point(p, false); }
     });
-    big.addEventListener("keydown", (event) => {
+    plot.addEventListener("keydown", (event) => {
       const p = all().find((other) => other.node === event.target);
       if (!p) return;
       const line = (g) => meta.groups[g].line.map((f) => meta.groups[g].label[f]).join("~");
