@@ -165,7 +165,9 @@ def _core(profile: Profile, *arms: str) -> list[RunSpec]:
 def accuracy(profile: Profile) -> list[RunSpec]:
     """The core arms, and both distilling arms under teachers of every capacity."""
     return overconfidence(profile) + [
-        profile.spec(arm, seed, teacher=profile.teacher(seed, model), **COUNTED)
+        profile.spec(
+            arm, seed, teacher=profile.teacher(seed, model), **(EXAMINED if (arm, model) == ("kd_mixup", profile.student) else COUNTED)
+        )
         for seed in profile.swept_seeds
         for model in profile.teachers
         if model != profile.default_teacher

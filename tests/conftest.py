@@ -2,10 +2,14 @@
 
 import pytest
 from handmade import CPU, short
+from hypothesis import settings
 
 from mixkd.records import RecordStore
 from mixkd.runs import collect
 from mixkd.spec import TeacherSpec
+
+settings.register_profile("mixkd", deadline=None)  # how long an example takes says what else the machine does
+settings.load_profile("mixkd")
 
 
 @pytest.fixture(scope="session")

@@ -49,7 +49,7 @@ class Fake:
 
 
 def _teacher(**fields):
-    return SimpleNamespace(**{"model": "big", "arm": "ce", "temperature": 1.0, "temperature_spread": 0.0, **fields})
+    return SimpleNamespace(**{"model": "big", "arm": "ce", "temperature": 1.0, "temperature_spread": 0.0, "epochs": None, **fields})
 
 
 def _tempered(seeds=3):
@@ -94,6 +94,12 @@ def test_what_a_teacher_needs():
     assert frame["needs"][0] == 1
     assert math.isnan(frame["needs"][1])
     assert figures.with_teachers([Fake(teacher=kinds[2])], lambda r: None)["needs"].isna().all()
+
+
+def test_a_teacher_stopped_early_is_told_from_its_like():
+    whole, early, other = _teacher(temperature="fitted"), _teacher(temperature="fitted", epochs=5), _teacher(model="small", epochs=80)
+    frame = figures.with_teachers([Fake(teacher=t) for t in (whole, early, other)], lambda r: Fake("ce"))
+    assert list(frame["teacher"]) == ["big", "big after 5 epochs", "small"]
 
 
 def test_followed_leans_with_the_projection():

@@ -5,8 +5,11 @@ They show results; they refuse to train, to load or to measure.
 
 from mixkd.figures.absent import absent, intervals_if, table_if
 from mixkd.figures.blend import blend
+from mixkd.figures.classes import over_classes
 from mixkd.figures.curves import curves, stack
 from mixkd.figures.explorer import LabModel, temperature_lab
+from mixkd.figures.explorer.propagation import propagation_lab
+from mixkd.figures.explorer.tradeoff import tradeoff_lab
 from mixkd.figures.geometry import class_map, shape
 from mixkd.figures.imitation import imitation, imitation_rates
 from mixkd.figures.intervals import effects, intervals
@@ -23,11 +26,14 @@ from mixkd.figures.sweep import sweep
 from mixkd.figures.table import table
 from mixkd.figures.tradeoff import tradeoff
 from mixkd.figures.truth import against_truth, truth_along
+from mixkd.figures.words import across, average, beyond_strangers, finding, slowest, tally, versus
 
 __all__ = [
-    "LabModel", "Plot", "absent", "against_truth", "along", "blend", "capacity", "class_map", "comparisons",
-    "curves", "effects", "followed", "imitation", "imitation_rates", "intervals", "intervals_if", "lab_of",
-    "labelled_points", "ledger", "over_images", "paths", "propagation", "published", "reliability",
-    "risk_coverage", "rows", "shape", "signal_parts", "stack", "sweep", "table", "table_if", "teacher_table",
-    "temperature_lab", "tradeoff", "truth_along", "usefulness", "verdict", "with_teachers",
+    "LabModel", "Plot", "absent", "across", "against_truth", "along", "average", "beyond_strangers", "blend",
+    "capacity", "class_map", "comparisons", "curves", "effects", "finding", "followed", "imitation",
+    "imitation_rates", "intervals", "intervals_if", "lab_of", "labelled_points", "ledger", "over_classes",
+    "over_images", "paths", "propagation", "propagation_lab", "published", "reliability", "risk_coverage",
+    "rows", "shape", "signal_parts", "slowest", "stack", "sweep", "table", "table_if", "tally", "teacher_table",
+    "temperature_lab", "tradeoff", "tradeoff_lab", "truth_along", "usefulness", "verdict", "versus",
+    "with_teachers",
 ]  # fmt: skip

@@ -137,16 +137,20 @@ def with_teachers(records: Iterable[Any], teacher_of: Callable[[Any], Any]) -> p
         teacher_of: the record of a student's teacher, or None.
 
     Returns:
-        arm, seed, teacher, kind ("tempered": logits divided by ``divisor``; "fitted": by the teacher's own T*; "by input": by one of
-        their own for each image; else the arm the teacher was trained with), divisor, ``needs`` (the post-hoc temperature that the
-        teacher, as the student met it, would need; nan where unknown or not one number), ``temperature`` (the student's), accuracy,
-        teacher_accuracy.
+        arm, seed, teacher (its model, and after how many epochs it was stopped where others of that model went on), kind
+        ("tempered": logits divided by ``divisor``; "fitted": by the teacher's own T*; "by input": by one of their own for each image;
+        else the arm the teacher was trained with), divisor, ``needs`` (the post-hoc temperature that the teacher, as the student met
+        it, would need; nan where unknown or not one number), ``temperature`` (the student's), accuracy, teacher_accuracy.
     """
     rows = []
-    for record in records:
+    students = [record for record in records if record.spec.teacher is not None]
+    usual: dict[str, float] = {}  # the longest training of each model; None is the profile's own, hence the longest
+    for record in students:
+        spec = record.spec.teacher
+        usual[spec.model] = max(usual.get(spec.model, 0), math.inf if spec.epochs is None else spec.epochs)
+    for record in students:
         spec, teacher = record.spec.teacher, teacher_of(record)
-        if spec is None:
-            continue
+        stopped = spec.epochs is not None and spec.epochs < usual[spec.model]
         own = teacher.temperature if teacher is not None else math.nan
         fitted = spec.temperature == "fitted"
         kind = "by input" if spec.temperature_spread else spec.arm if spec.arm != "ce" else "fitted" if fitted else "tempered"
@@ -155,7 +159,7 @@ def with_teachers(records: Iterable[Any], teacher_of: Callable[[Any], Any]) -> p
             {
                 "arm": record.spec.arm,
                 "seed": record.spec.seed,
-                "teacher": spec.model,
+                "teacher": f"{spec.model} after {spec.epochs} epochs" if stopped else spec.model,
                 "kind": kind,
                 "divisor": divisor,
                 "needs": math.nan if spec.temperature_spread else 1.0 if fitted else own / divisor,
@@ -199,7 +203,7 @@ def propagation(frame: pd.DataFrame, model: str, *, margin: float = 0.0) -> Plot
         own = known[known["kind"] == kind]
         if not own.empty:
             look = theme.Look("", "#08a85a", "dot", "hexagon") if kind == "fitted" else theme.look(kind)
-            words = "teachers of every capacity, scaled by their T*" if kind == "fitted" else f"teacher trained with {look.label}"
+            words = "teachers of unequal accuracy, scaled by their T*" if kind == "fitted" else f"teacher trained with {look.label}"
             _group(figure, rows, own, base, look, words, by="teacher")
     figure.add_hline(y=0, line={"color": theme.NEUTRAL, "width": 1}, row=2, col=1)
     if margin:
