@@ -236,7 +236,7 @@ class TestLedger:
     def test_evidence_holds_every_comparison_the_note_and_the_records(self):
         root = _tree(figures.ledger([_verdict()]).markup)
         block = root.find(".//*[@id='evidence-e-digits']")
-        words = " ".join(block.itertext())
+        words = " ".join(" ".join(block.itertext()).split())
         for part in ("a - b", "against <b>", "0.2 0.1 to 0.3", "Mind the <gap>.", "0123456789abcdef", "2 more are planned"):
             assert part in words
         assert len(block.findall(".//svg")) == 2
