@@ -49,14 +49,14 @@ class Html:
         return self.text
 
 
-def ledger(verdicts: Mapping[str, Sequence[Judged]] | Sequence[Judged], *, first: str = "", up: str = "") -> Html:
+def ledger(verdicts: Mapping[str, Sequence[Judged]] | Sequence[Judged], *, first: str = "", up: str = "", waiting: bool = True) -> Html:
     """Claims by profiles. A cell holds both verdicts and opens the evidence behind them in the row below; it needs no script.
 
     Args:
-        verdicts: of one or several profiles, or by profile as :func:`mixkd.claims.across` has them. Profiles that are not among
-            them are listed below as not run, with what it takes to run them.
+        verdicts: of one or several profiles, or by profile as :func:`mixkd.claims.across` has them.
         first: the profile whose column stands first.
         up: path from the page to the folder of the chapters.
+        waiting: whether the profiles that were not run are listed below, with what it takes to run them.
     """
     given = [verdict for own in verdicts.values() for verdict in own] if isinstance(verdicts, Mapping) else list(verdicts)
     names = list(dict.fromkeys(verdict.profile for verdict in given if verdict.as_stated != "not run"))
@@ -89,9 +89,9 @@ def ledger(verdicts: Mapping[str, Sequence[Judged]] | Sequence[Judged], *, first
         if names
         else "<p>No profile has records in this store.</p>"
     )
-    waiting = [name for name in profiles() if name not in names]
-    text += [f"{name}: not run; mixkd reproduce --profile {name}" for name in waiting]
-    return Html(f"<style>{_OPENING}</style>{table}{_waiting(waiting)}", "\n".join(text))
+    missing = [name for name in profiles() if name not in names] if waiting else []
+    text += [f"{name}: not run; mixkd reproduce --profile {name}" for name in missing]
+    return Html(f"<style>{_OPENING}</style>{table}{_waiting(missing)}", "\n".join(text))
 
 
 # The n-th opened cell of a row shows the n-th block of the row below. A browser that does not know :has() shows them all.
@@ -121,13 +121,14 @@ def _evidence(judged: Judged, link: str) -> str:
     for title, group in (("As stated", judged.stated), ("Against each rival", judged.rivals)):
         lines = "".join(
             f'<tr><th scope="row">{html.escape(row.what)}</th><td>{forest(row)}</td>'
-            f"<td>{html.escape(_number(row))}</td><td>{badge(row.outcome)}</td></tr>"
+            f"<td>{_figures(row)}</td><td>{badge(row.outcome)}</td></tr>"
             for row in group
         )
         if lines:
             parts.append(
                 f'<table class="mixkd-forest"><caption>{title}</caption><thead><tr><th scope="col">what is compared</th>'
-                '<th scope="col">interval and margin</th><th scope="col">in numbers</th><th scope="col">outcome</th></tr></thead>'
+                '<th scope="col">interval and margin</th><th scope="col">estimate and 95\u00a0% interval</th>'
+                '<th scope="col">outcome</th></tr></thead>'
                 f"<tbody>{lines}</tbody></table>"
             )
     note = f"<p>{html.escape(judged.note)}</p>" if judged.note else ""
@@ -144,7 +145,16 @@ def _evidence(judged: Judged, link: str) -> str:
     )
 
 
-def forest(row: Any, width: int = 220, height: int = 24) -> str:
+def _figures(row: Any) -> str:
+    """An estimate and its interval for a narrow column."""
+    if row.estimate != row.estimate:
+        return "no estimate"
+    bounds = f"{row.low:.3g} to {row.high:.3g}" if row.low == row.low else "no interval"
+    margin = f", margin {'± ' if _both_sides(row) else ''}{row.margin:g}" if row.margin else ""
+    return f"<strong>{row.estimate:.3g}</strong> {bounds}<small>{row.seeds} seeds{margin}</small>"
+
+
+def forest(row: Any, width: int = 180, height: int = 24) -> str:
     """One interval against its margin as a small picture, with the numbers beside it for who cannot see it.
 
     Args:

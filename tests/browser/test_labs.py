@@ -209,5 +209,9 @@ def test_labs_of_one_page_do_not_disturb_each_other(tmp_path, visit, trade, prop
     page.wait_for_selector("[data-lab=propagation] .mixkd-value:not(:empty)")
     ids = page.evaluate("[...document.querySelectorAll('[id]')].map((node) => node.id)")
     assert len(ids) == len(set(ids))
-    assert json.loads(page.evaluate("JSON.stringify([...document.querySelectorAll('.mixkd-lab')].map((lab) => lab.dataset.ready))")) == ["", "", ""]
+    assert json.loads(page.evaluate("JSON.stringify([...document.querySelectorAll('.mixkd-lab')].map((lab) => lab.dataset.ready))")) == [
+        "",
+        "",
+        "",
+    ]
     assert not page.errors

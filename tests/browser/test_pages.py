@@ -166,7 +166,9 @@ def test_a_point_of_the_trade_off_opens_its_model(site, visit):
     page.keyboard.press("Enter")
     page.wait_for_function(f"{lab}.mixkd.state().a?.seed === {json.dumps(label['seed'])}")
     page.evaluate(f"{plot}.mixkd.show({{group: 0, index: {index}}})")
-    page.wait_for_function(f"JSON.stringify({lab}.mixkd.state().a) === {json.dumps(json.dumps(label, separators=(',', ':'), ensure_ascii=False))}")
+    page.wait_for_function(
+        f"JSON.stringify({lab}.mixkd.state().a) === {json.dumps(json.dumps(label, separators=(',', ':'), ensure_ascii=False))}"
+    )
     shown = page.evaluate(f"{lab}.mixkd.stats(1)")
     column = meta["measures"].index("gap")
     assert shown["acc"] == pytest.approx(meta["points"][index]["values"][0], abs=1e-4)

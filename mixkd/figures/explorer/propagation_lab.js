@@ -78,8 +78,8 @@
 
     // ---- reliability of one model: bars are accuracy, the hatched part reaches to where confidence says it should be
     function diagram(who) {
-      const box = element(pair, "figure", { class: "mixkd-small" });
-      element(box, "figcaption", {}, who === "teacher" ? "the teacher, as its student met it" : "the student, on clean images");
+      const box = element(pair, "div", { class: "mixkd-small" });
+      element(box, "p", { class: "mixkd-small-title" }, who === "teacher" ? "the teacher, as its student met it" : "the student, on clean images");
       return { who, box, node: svg(box, "svg", { class: "mixkd-diagram", role: "img", "aria-label": `reliability diagram of the ${who}` }), last: null };
     }
     function layOut(d) {
