@@ -121,3 +121,12 @@ def test_the_tally_counts_every_verdict_once():
         "As stated: 2 (e, e) supported, none not, 1 (e) unresolved; attributed: 1 (e) supported, 1 (e) not, 1 (e) unresolved"
     )
     assert figures.tally([]) == "not run here"
+
+
+def test_the_short_answer_names_the_condition_that_decides():
+    first, second = (Comparison(what, 2.0, 1.5, 2.5, 1.0, 6, outcome) for what, outcome in (("one", "supported"), ("two", "unresolved")))
+    verdict = Verdict("f", "digits", "unresolved", "unresolved", (first, second), (), "", ("id",), 0, "Title", "Sentence.", "page")
+    assert "That alone is supported; what decides is another condition, two: 2 (1.5 to 2.5)." in repr(figures.finding(verdict))
+    together = Verdict("g", "digits", "not supported", "not supported", (first,), (), "", ("id",), 0, "Title", "Sentence.", "page")
+    assert "the conditions taken together are not" in repr(figures.finding(together))
+    assert "That alone" not in repr(figures.finding(_verdict()))

@@ -37,6 +37,13 @@ def finding(judged: Judged) -> Html:
     if judged.stated and _known(judged.stated[0].estimate):
         first = judged.stated[0]
         sentence += f" {first.what[0].upper()}{first.what[1:]}: {_estimate(first)}; the margin is {first.margin:g}."
+        if first.outcome != judged.as_stated:
+            decides = next((other for other in judged.stated[1:] if other.outcome == judged.as_stated), None)
+            sentence += (
+                f" That alone is {first.outcome}; what decides is another condition, {decides.what}: {_estimate(decides)}."
+                if decides is not None
+                else f" That alone is {first.outcome}; the conditions taken together are not, see the verdict below."
+            )
     if judged.as_stated == "not run":
         sentence += f" {judged.note}"
     elif judged.missing:
