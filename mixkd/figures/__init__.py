@@ -23,11 +23,12 @@ from mixkd.figures.sweep import sweep
 from mixkd.figures.table import table
 from mixkd.figures.tradeoff import tradeoff
 from mixkd.figures.truth import against_truth, truth_along
+from mixkd.figures.worlds import boundary_frame, vicinal_of, world_of
 
 __all__ = [
-    "LabModel", "Plot", "absent", "against_truth", "along", "blend", "capacity", "class_map", "comparisons",
+    "LabModel", "Plot", "absent", "against_truth", "along", "blend", "boundary_frame", "capacity", "class_map", "comparisons",
     "curves", "effects", "followed", "imitation", "imitation_rates", "intervals", "intervals_if", "lab_of",
     "labelled_points", "ledger", "over_images", "paths", "propagation", "published", "reliability",
     "risk_coverage", "rows", "shape", "signal_parts", "stack", "sweep", "table", "table_if", "teacher_table",
-    "temperature_lab", "tradeoff", "truth_along", "usefulness", "verdict", "with_teachers",
+    "temperature_lab", "tradeoff", "truth_along", "usefulness", "verdict", "vicinal_of", "with_teachers", "world_of",
 ]  # fmt: skip

@@ -171,8 +171,8 @@ class BoundaryWorld:
             "n": len(self.plane.labels),
             "seen": self.plane.seen,
         }
-        first = entries[0]
-        now = {points, labels, first["weights"], *([nets[first["teacher"]]["weights"]] if first["teacher"] else [])}
+        teacher = self.models[0].teacher
+        now = {points, labels, entries[0]["weights"], *([nets[teacher]["weights"]] if teacher else [])}
         data = "".join(
             f'<script type="text/plain" data-key="{key}"{" data-now" if key in now else ""}>{text}</script>' for key, text in store.items()
         )
@@ -225,15 +225,15 @@ def _log_softmax(z: np.ndarray) -> np.ndarray:
 
 
 def _fallback(models: Sequence[WorldModel], plane: Plane, side: int = 44) -> str:
-    """The first student of up to three arms and the exact posterior as coarse maps, for where scripts do not run."""
+    """A student of up to three arms and the exact posterior as coarse maps, for where scripts do not run."""
     half, k = plane.half, len(np.asarray(plane.means))
     axis = (np.arange(side) + 0.5) / side * 2 * half - half
     grid = np.stack(np.meshgrid(axis, -axis), axis=-1).reshape(-1, 2)
     by_arm: dict[str, WorldModel] = {}
     for model in models:
         by_arm.setdefault(str(model.label.get("arm")), model)
-    shown = [*list(by_arm.values())[:3]]
-    panels = [(_title(model), _log_softmax(model.net.logits(grid))) for model in shown] + [("exact posterior", plane.log_posterior(grid))]
+    shown = list(by_arm.values())[:3]
+    panels = [(_arm(model), _log_softmax(model.net.logits(grid))) for model in shown] + [("exact posterior", plane.log_posterior(grid))]
     size, gap = 150, 10
     cell = size / side
     parts = []
@@ -248,24 +248,28 @@ def _fallback(models: Sequence[WorldModel], plane: Plane, side: int = 44) -> str
                 at, here = row * side + start, row * side + column
                 if column < side and best[here] == best[at] and level[here] == level[at]:
                     continue
-                parts.append(
-                    f'<rect x="{left + start * cell:.1f}" y="{top + row * cell:.1f}" width="{(column - start) * cell + 0.3:.1f}" '
-                    f'height="{cell + 0.3:.1f}" fill="{CLASS_COLORS[best[at] % len(CLASS_COLORS)]}" fill-opacity="{0.15 + 0.7 * level[at]:.2f}"/>'
-                )
+                box = f'x="{left + start * cell:.1f}" y="{top + row * cell:.1f}" width="{(column - start) * cell + 0.3:.1f}"'
+                shade = f'fill="{CLASS_COLORS[best[at] % len(CLASS_COLORS)]}" fill-opacity="{0.15 + 0.7 * level[at]:.2f}"'
+                parts.append(f'<rect {box} height="{cell + 0.3:.1f}" {shade}/>')
                 start = column
         for label, (x, y) in enumerate(np.asarray(plane.means, dtype=float)):
             px, py = left + (x + half) / (2 * half) * size, top + (half - y) / (2 * half) * size
             parts.append(f'<text x="{px:.1f}" y="{py + 4:.1f}" text-anchor="middle" font-weight="700">{label}</text>')
     width, height = 2 * size + gap, ((len(panels) + 1) // 2) * (size + 28) + 6
-    words = "Colour: the most probable class at each point, numbered at its mean; the paler, the less sure. With JavaScript the settings move."
+    words = "Colour: the most probable class at each point, numbered at its mean; the paler, the less sure."
+    words += f" {'; '.join(_settings(model) for model in shown)}. With JavaScript the settings move."
     return (
         f'<figure class="mixkd-fallback"><svg viewBox="0 0 {width} {height}" width="{width * 1.6:.0f}" role="img" fill="currentColor" '
         f'font-size="9" aria-label="decision fields of students, and the exact posterior">{"".join(parts)}</svg>'
-        f"<figcaption>{words}</figcaption></figure>"
+        f"<figcaption>{html.escape(words)}</figcaption></figure>"
     )
 
 
-def _title(model: WorldModel) -> str:
+def _arm(model: WorldModel) -> str:
     arm = str(model.label.get("arm"))
-    rest = ", ".join(f"{_NAMES.get(k, k).split()[-1]} {_word(v)}" for k, v in model.label.items() if k != "arm" and v is not None)
-    return f"{ARMS[arm].label if arm in ARMS else arm}: {rest}"
+    return ARMS[arm].label if arm in ARMS else arm
+
+
+def _settings(model: WorldModel) -> str:
+    rest = (f"{_NAMES.get(name, name)} {_word(value)}" for name, value in model.label.items() if name != "arm" and value is not None)
+    return f"{_arm(model)}: {', '.join(rest)}"
