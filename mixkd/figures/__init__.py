@@ -7,6 +7,8 @@ from mixkd.figures.absent import absent, intervals_if, table_if
 from mixkd.figures.blend import blend
 from mixkd.figures.curves import curves, stack
 from mixkd.figures.explorer import LabModel, temperature_lab
+from mixkd.figures.explorer.propagation import propagation_lab
+from mixkd.figures.explorer.tradeoff import tradeoff_lab
 from mixkd.figures.geometry import class_map, shape
 from mixkd.figures.imitation import imitation, imitation_rates
 from mixkd.figures.intervals import effects, intervals
@@ -23,12 +25,15 @@ from mixkd.figures.sweep import sweep
 from mixkd.figures.table import table
 from mixkd.figures.tradeoff import tradeoff
 from mixkd.figures.truth import against_truth, truth_along
+from mixkd.figures.words import across, average, finding, versus
 from mixkd.figures.worlds import boundary_frame, vicinal_of, world_of
 
 __all__ = [
-    "LabModel", "Plot", "absent", "against_truth", "along", "blend", "boundary_frame", "capacity", "class_map", "comparisons",
-    "curves", "effects", "followed", "imitation", "imitation_rates", "intervals", "intervals_if", "lab_of",
-    "labelled_points", "ledger", "over_images", "paths", "propagation", "published", "reliability",
-    "risk_coverage", "rows", "shape", "signal_parts", "stack", "sweep", "table", "table_if", "teacher_table",
-    "temperature_lab", "tradeoff", "truth_along", "usefulness", "verdict", "vicinal_of", "with_teachers", "world_of",
+    "LabModel", "Plot", "absent", "across", "against_truth", "along", "average", "blend", "boundary_frame",
+    "capacity", "class_map", "comparisons", "curves", "effects", "finding", "followed", "imitation",
+    "imitation_rates", "intervals", "intervals_if", "lab_of", "labelled_points", "ledger", "over_images",
+    "paths", "propagation", "propagation_lab", "published", "reliability", "risk_coverage", "rows", "shape",
+    "signal_parts", "stack", "sweep", "table", "table_if", "teacher_table", "temperature_lab", "tradeoff",
+    "tradeoff_lab", "truth_along", "usefulness", "verdict", "versus", "vicinal_of", "with_teachers",
+    "world_of",
 ]  # fmt: skip

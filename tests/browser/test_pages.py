@@ -11,6 +11,7 @@ import pytest
 pytestmark = pytest.mark.browser
 WIDTHS = (390, 1280)
 THEMES = ("light", "dark")
+TEMPERATURE = 'data-lab="temperature'
 
 SCROLL = """async () => {
   for (let y = 0; y <= document.documentElement.scrollHeight; y += 500) {
@@ -52,11 +53,11 @@ def test_figures_take_the_colour_of_the_theme(site, visit):
 
 
 def test_the_lab_is_readable_in_the_dark(site, visit):
-    page = visit(_page_with(site, "mixkd-lab"), theme="dark")
+    page = visit(_page_with(site, TEMPERATURE), theme="dark")
     page.wait_for_selector(".mixkd-ui")
-    ink = page.evaluate("getComputedStyle(document.querySelector('.mixkd-lab .mixkd-value')).color")
+    ink = page.evaluate("getComputedStyle(document.querySelector('[data-lab=temperature] .mixkd-value')).color")
     paper = page.evaluate(
-        """() => { let node = document.querySelector('.mixkd-lab'), color;
+        """() => { let node = document.querySelector('[data-lab=temperature]'), color;
           do { color = getComputedStyle(node).backgroundColor; node = node.parentElement; }
           while (node && /rgba\\(.*, 0\\)|transparent/.test(color));
           return color; }"""
@@ -68,7 +69,7 @@ def test_the_lab_is_readable_in_the_dark(site, visit):
 def test_the_lab_says_what_python_says(site, visit):
     from mixkd.measure import calibration
 
-    page = visit(_page_with(site, "mixkd-lab"))
+    page = visit(_page_with(site, TEMPERATURE))
     page.wait_for_selector(".mixkd-value:not(:empty)")
     meta = json.loads(page.evaluate("document.querySelector('.mixkd-meta').textContent"))
     model = meta["models"][0]
@@ -88,42 +89,42 @@ def test_the_lab_says_what_python_says(site, visit):
             shown = page.text_content(f"[data-measure={key}]").replace("−", "-")
             assert float(shown) == pytest.approx(getattr(expected, name), abs=1e-4), f"{name} at T = {temperature:.3f}"
         bins = calibration.reliability(logits, labels, n_bins=meta["bins"], temperature=temperature)
-        count = page.evaluate("Object.values(document.querySelector('.mixkd-lab').mixkd.stats().count)")
+        count = page.evaluate("Object.values(document.querySelector('[data-lab=temperature]').mixkd.stats().count)")
         assert np.abs(np.array(count) - np.asarray(bins.count)).sum() <= 2  # a value on an edge may fall either way
 
 
 def test_the_lab_by_keyboard(site, visit):
-    page = visit(_page_with(site, "mixkd-lab"))
+    page = visit(_page_with(site, TEMPERATURE))
     page.wait_for_selector(".mixkd-value:not(:empty)")
     slider = page.locator(".mixkd-knob input").first
     slider.focus()
     for _ in range(5):
         page.keyboard.press("ArrowRight")
-    page.wait_for_function("document.querySelector('.mixkd-lab').mixkd.state().T > 1")
+    page.wait_for_function("document.querySelector('[data-lab=temperature]').mixkd.state().T > 1")
     page.keyboard.press("Home")
     page.wait_for_function("document.querySelector('.mixkd-T').textContent === 'T = 0.25'")
     assert slider.get_attribute("aria-valuetext") == "temperature 0.25"
     page.wait_for_function("document.querySelector('.mixkd-live').textContent.includes('Temperature 0.25')")
     page.get_by_role("button", name="reset to temperature 1").first.click()
-    page.wait_for_function("document.querySelector('.mixkd-lab').mixkd.state().T === 1")
+    page.wait_for_function("document.querySelector('[data-lab=temperature]').mixkd.state().T === 1")
     fitted = page.evaluate("JSON.parse(document.querySelector('.mixkd-meta').textContent).models[0].temperature")
     page.locator(".mixkd-goA").first.click()
-    page.wait_for_function(f"document.querySelector('.mixkd-lab').mixkd.state().T === {fitted}")
+    page.wait_for_function(f"document.querySelector('[data-lab=temperature]').mixkd.state().T === {fitted}")
 
 
 def test_a_view_of_the_lab_has_an_address(site, visit):
-    path = _page_with(site, "mixkd-lab")
+    path = _page_with(site, TEMPERATURE)
     page = visit(path)
     page.wait_for_selector(".mixkd-value:not(:empty)")
     meta = json.loads(page.evaluate("document.querySelector('.mixkd-meta').textContent"))
     if len(meta["models"]) < 2:
         pytest.skip("this lab has one model")
     page.locator(".mixkd-tick input").first.check()
-    page.evaluate("document.querySelector('.mixkd-lab').mixkd.set(1.7)")
+    page.evaluate("document.querySelector('[data-lab=temperature]').mixkd.set(1.7)")
     page.wait_for_function("location.hash.includes('.t=1.7')")
     there = visit(path, fragment=page.evaluate("location.hash"))
-    there.wait_for_function("document.querySelector('.mixkd-lab')?.mixkd?.compared()")
-    state = there.evaluate("document.querySelector('.mixkd-lab').mixkd.state()")
+    there.wait_for_function("document.querySelector('[data-lab=temperature]')?.mixkd?.compared()")
+    state = there.evaluate("document.querySelector('[data-lab=temperature]').mixkd.state()")
     assert state["T"] == pytest.approx(1.7)
     assert state["compare"]
     assert state["b"] == meta["models"][1]["label"]
@@ -131,7 +132,7 @@ def test_a_view_of_the_lab_has_an_address(site, visit):
 
 
 def test_models_that_wait_in_files_come_when_chosen(site, visit):
-    page = visit(_page_with(site, "mixkd-lab"))
+    page = visit(_page_with(site, TEMPERATURE))
     page.wait_for_selector(".mixkd-value:not(:empty)")
     meta = json.loads(page.evaluate("document.querySelector('.mixkd-meta').textContent"))
     last = meta["models"][-1]
@@ -142,10 +143,69 @@ def test_models_that_wait_in_files_come_when_chosen(site, visit):
         select = page.locator(f".mixkd-a select[data-field={field}]").first
         if select.is_enabled():
             select.select_option(last["label"][field])
-    chosen = "(label) => JSON.stringify(document.querySelector('.mixkd-lab').mixkd.state().a) === JSON.stringify(label)"
+    chosen = "(label) => JSON.stringify(document.querySelector('[data-lab=temperature]').mixkd.state().a) === JSON.stringify(label)"
     page.wait_for_function(chosen, arg=last["label"])
     assert page.text_content(".mixkd-goA").endswith(f"{last['temperature']:.2f}")
     assert not page.outside
+
+
+def test_a_point_of_the_trade_off_opens_its_model(site, visit):
+    page = visit(_page_with(site, 'data-lab="tradeoff'))
+    page.wait_for_selector(".mixkd-value:not(:empty)")
+    plot = "document.querySelector('[data-lab=tradeoff]')"
+    meta = json.loads(page.evaluate(f"{plot}.querySelector('.mixkd-meta').textContent"))
+    lab = f"document.querySelector('[data-lab=temperature][data-name={meta['opens']}]')"
+    waiting = f"[...{lab}.querySelectorAll('script[data-src]')].map((node) => node.dataset.key)"
+    models = json.loads(page.evaluate(f"{lab}.querySelector('.mixkd-meta').textContent"))["models"]
+    elsewhere = set(page.evaluate(waiting))
+    index = max(i for i, model in enumerate(models) if model["logits"] in elsewhere)  # its logits are in a file, not on the page
+    label = models[index]["label"]
+    assert label == meta["points"][index]["label"]
+    words = f", seed {label['seed']}: accuracy"
+    page.locator(f".mixkd-seed[aria-label*='{words}']").last.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_function(f"{lab}.mixkd.state().a?.seed === {json.dumps(label['seed'])}")
+    page.evaluate(f"{plot}.mixkd.show({{group: 0, index: {index}}})")
+    page.wait_for_function(f"JSON.stringify({lab}.mixkd.state().a) === {json.dumps(json.dumps(label, separators=(',', ':'), ensure_ascii=False))}")
+    shown = page.evaluate(f"{lab}.mixkd.stats(1)")
+    column = meta["measures"].index("gap")
+    assert shown["acc"] == pytest.approx(meta["points"][index]["values"][0], abs=1e-4)
+    assert shown["gap"] == pytest.approx(meta["points"][index]["values"][column], abs=1e-4)
+    assert not page.outside
+    assert not page.errors
+
+
+def test_from_the_index_to_overconfidence_at_the_greatest_tau_in_two_clicks(site, visit):
+    path = site / "book" / "index.html"
+    link = ".bd-article a[href*='tau.arm=kd_mixup']"
+    page = visit(path)
+    if not page.locator(link).count():
+        pytest.skip("this site's index asks no such question")
+    page.locator(link).first.click()
+    lab = "document.querySelector('[data-lab=temperature]')"
+    page.wait_for_function(f"{lab}?.mixkd?.compared()")
+    state = page.evaluate(f"{lab}.mixkd.state()")
+    assert state["a"]["arm"] == state["b"]["arm"] == "kd_mixup"
+    assert state["a"]["tau"] == max(_taus(page, lab), key=float)
+    assert state["T"] == 1, "as trained"
+    assert state["bTemperature"] != 1, "the control: after its own post-hoc temperature"
+    seen = page.evaluate("document.querySelector('[data-lab=temperature]').getBoundingClientRect().top")
+    assert -50 < seen < 500, "the lab is in view"
+    assert not page.errors
+
+
+def test_a_cell_of_the_ledger_opens_its_evidence_by_keyboard(site, visit):
+    page = visit(_page_with(site, "mixkd-cell"), scripts=False)  # it needs no script
+    cell = page.locator(".mixkd-cell > summary").nth(4)
+    block = page.locator(cell.locator("xpath=../a").get_attribute("href"))
+    assert not block.is_visible()
+    cell.focus()
+    page.keyboard.press("Enter")
+    assert block.is_visible()
+    assert block.locator("svg").count() > 0
+    assert page.locator(".mixkd-opened-row > td > div:visible").count() == 1
+    page.keyboard.press("Enter")
+    assert not block.is_visible()
 
 
 def test_without_scripts_there_are_still_figures(site, visit):
@@ -161,10 +221,15 @@ def _pages(site):
     return [path for path in pages if 'http-equiv="Refresh"' not in path.read_text(encoding="utf-8")]
 
 
+def _taus(page, lab):
+    models = json.loads(page.evaluate(f"{lab}.querySelector('.mixkd-meta').textContent"))["models"]
+    return {model["label"]["tau"] for model in models} - {"–"}
+
+
 def _page_with(site, mark):
     """The first page that holds an element of a class, or skip."""
     for path in _pages(site):
-        if f'class="{mark}"' in path.read_text(encoding="utf-8"):
+        if (mark if '"' in mark else f'class="{mark}"') in path.read_text(encoding="utf-8"):
             return path
     pytest.skip(f"no page of this site has a {mark}")
 

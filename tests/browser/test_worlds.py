@@ -216,7 +216,9 @@ def test_lam_takes_the_recorded_values_only(tmp_path, visit):
 def test_the_blend_is_the_blend(tmp_path, visit):
     page = _open(tmp_path, visit, _lab())
     page.evaluate(f"{ROOT}.set({{ pair: 2, at: 3 }})")
-    got = page.evaluate("Array.from(document.querySelectorAll('.mixkd-vicinal canvas')[1].getContext('2d').getImageData(0, 0, 8, 8).data)")
+    got = page.evaluate(
+        "Array.from(document.querySelectorAll('.mixkd-vicinal-images canvas')[1].getContext('2d').getImageData(0, 0, 8, 8).data)"
+    )
     first, second = _lab().pairs.images[2].astype(float)[:, 0]
     expected = LAM[3] * first + (1 - LAM[3]) * second
     assert np.array(got).reshape(8, 8, 4)[:, :, 0] == pytest.approx(expected, abs=0.51)
@@ -248,6 +250,6 @@ def test_two_figures_share_a_page(tmp_path, visit):
     file = tmp_path / "two.html"
     file.write_text(f"<!doctype html><meta charset=utf-8><body>{_world()._repr_html_()}{_lab()._repr_html_()}</body>", encoding="utf-8")
     page = visit(file)
-    page.wait_for_selector(".mixkd-vicinal .mixkd-value:not(:empty)")
-    page.wait_for_selector(".mixkd-world .mixkd-value:not(:empty)")
+    page.wait_for_selector("[data-lab=vicinal] .mixkd-value:not(:empty)")
+    page.wait_for_selector("[data-lab=boundary] .mixkd-value:not(:empty)")
     assert not page.errors

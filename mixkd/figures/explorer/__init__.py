@@ -11,7 +11,7 @@ import hashlib
 import html
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,12 +43,14 @@ class LabModel:
         logits: (N, K) test logits, torch or NumPy, finite.
         labels: (N,) integers in [0, K).
         fitted_temperature: the post-hoc temperature that minimises NLL on validation data, > 0.
+        repeats: how many rows answer one image (noise draws), so that chance is not taken for smaller than it is.
     """
 
     label: Mapping[str, Any]
     logits: Any
     labels: Any
     fitted_temperature: float
+    repeats: int = 1
 
     def __post_init__(self) -> None:
         logits, labels = np.asarray(self.logits), np.asarray(self.labels)
@@ -61,6 +63,8 @@ class LabModel:
             raise ValueError(f"labels must be integers in [0, {logits.shape[1]}); they are {given}")
         if not 0 < self.fitted_temperature < float("inf"):
             raise ValueError(f"fitted_temperature must be positive and finite, not {self.fitted_temperature}")
+        if self.repeats < 1:
+            raise ValueError(f"repeats must be at least 1, not {self.repeats}")
 
     @property
     def rounded(self) -> np.ndarray:
@@ -98,13 +102,14 @@ class TemperatureLab:
             z = model.rounded
             entries.append(
                 {
-                    "label": {field: _word(model.label[field]) for field in fields},
+                    "label": {field: word(model.label[field]) for field in fields},
                     "n": z.shape[0],
                     "k": z.shape[1],
                     "temperature": float(model.fitted_temperature),
+                    "repeats": model.repeats,
                     "color": theme.COLORS.get(str(model.label.get("arm")), theme.NEUTRAL),
-                    "logits": _keep(store, z.astype("<f2").tobytes()),
-                    "labels": _keep(store, np.asarray(model.labels).astype("<u2").tobytes()),
+                    "logits": keep(store, z.astype("<f2").tobytes()),
+                    "labels": keep(store, np.asarray(model.labels).astype("<u2").tobytes()),
                 }
             )
         meta = {
@@ -115,18 +120,8 @@ class TemperatureLab:
             "words": {"arm": {arm.name: arm.label for arm in ARMS.values()}},
             "models": entries,
         }
-        # Everything stands in the block, so that any notebook can show it; a site may move what is not marked "now" to
-        # files.
-        now = {entries[0]["logits"], entries[0]["labels"]}
-        data = "".join(
-            f'<script type="text/plain" data-key="{key}"{" data-now" if key in now else ""}>{text}</script>' for key, text in store.items()
-        )
-        return (
-            f"<style>{_read('lab.css')}</style>"
-            f'<div class="mixkd-lab" data-lab="temperature">{_fallback(self.models[0], self.bins)}'
-            f'<script type="application/json" class="mixkd-meta">{_json(meta)}</script>{data}</div>'
-            f"<script>{_read('core.js')}{_read('temperature_lab.js')}</script>"
-        )
+        data = kept(store, now={entries[0]["logits"], entries[0]["labels"]})
+        return block("temperature", meta, _fallback(self.models[0], self.bins), data)
 
     def __repr__(self) -> str:
         return f"<temperature lab of {len(self.models)} models>"
@@ -156,28 +151,57 @@ def temperature_lab(models: Sequence[LabModel], bins: int = 15, *, name: str = "
     for model in models:
         if list(model.label) != fields:
             raise ValueError(f"label {dict(model.label)} must have the fields of the first model: {', '.join(fields)}")
-        key = tuple(_word(value) for value in model.label.values())
+        key = tuple(word(value) for value in model.label.values())
         if key in seen:
             raise ValueError(f"two models have the label {dict(model.label)}: add the field that tells them apart")
         seen.add(key)
     return TemperatureLab(models, bins, name)
 
 
-def _word(value: Any) -> str:
+def word(value: Any) -> str:
     """A label value as the page's selects have it."""
     if value is None or (isinstance(value, float) and np.isnan(value)):
         return "–"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _keep(store: dict[str, str], raw: bytes) -> str:
+def keep(store: dict[str, str], raw: bytes) -> str:
     """Put bytes in the store, once, under a key of their content."""
     key = hashlib.sha256(raw).hexdigest()[:16]
     store.setdefault(key, base64.b64encode(raw).decode())
     return key
 
 
-def _json(value: Any) -> str:
+def kept(store: Mapping[str, str], now: Collection[str]) -> str:
+    """The store as elements of a block.
+
+    Everything stands in the block, so that any notebook can show it; a site may move what is not needed now to files.
+    """
+    return "".join(
+        f'<script type="text/plain" data-key="{key}"{" data-now" if key in now else ""}>{text}</script>' for key, text in store.items()
+    )
+
+
+def block(lab: str, meta: Mapping[str, Any], fallback: str, data: str = "") -> str:
+    """A lab as one block of HTML.
+
+    Args:
+        lab: its name; ``<lab>_lab.js`` beside this file mounts ``.mixkd-lab[data-lab=<lab>]``, ``<lab>_lab.css`` styles what
+            only it has.
+        meta: what the script needs at once, as JSON.
+        fallback: markup that stands there until the script runs, of class ``mixkd-fallback``.
+        data: of :func:`kept`.
+    """
+    own = _read(f"{lab}_lab.css") if (Path(__file__).parent / f"{lab}_lab.css").is_file() else ""
+    return (
+        f"<style>{_read('lab.css')}{own}</style>"
+        f'<div class="mixkd-lab" data-lab="{lab}">{fallback}'
+        f'<script type="application/json" class="mixkd-meta">{as_json(meta)}</script>{data}</div>'
+        f"<script>{_read('core.js')}{_read(f'{lab}_lab.js')}</script>"
+    )
+
+
+def as_json(value: Any) -> str:
     """JSON that cannot end the script element it stands in."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
 
@@ -214,7 +238,7 @@ def _fallback(model: LabModel, bins: int) -> str:
     parts.append(f'<path class="mixkd-diagonal" stroke="{theme.NEUTRAL}" d="M{left} {top + inner}L{left + inner} {top}"/>')
     parts.append(f'<text x="{left + inner / 2:g}" y="{base + 36}" text-anchor="middle">confidence</text>')
     parts.append(f'<text transform="translate(11,{top + inner / 2:g}) rotate(-90)" text-anchor="middle">accuracy</text>')
-    what = ", ".join(f"{_FIELD_NAMES.get(field, field)} {_word(value)}" for field, value in model.label.items())
+    what = ", ".join(f"{_FIELD_NAMES.get(field, field)} {word(value)}" for field, value in model.label.items())
     figures = ", ".join(f"{name} {getattr(report, name.lower()):.4f}" for name in ("accuracy", "ECE", "OE", "UE", "NLL"))
     caption = html.escape(f"{what}; at temperature 1: {figures}. With JavaScript the temperature moves.")
     width, height = left + inner + 12, base + 44

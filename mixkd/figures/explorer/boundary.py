@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from mixkd.figures import theme
-from mixkd.figures.explorer import _json, _keep, _read, _word
+from mixkd.figures.explorer import block, keep, kept, word
 from mixkd.spec import ARMS
 
 CLASS_COLORS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#8c6bb1", "#b3a100")
@@ -139,21 +139,21 @@ class BoundaryWorld:
     def _repr_html_(self) -> str:
         store: dict[str, str] = {}
         weight, bias = self.plane.affine()
-        nets = {key: {"shape": net.shape, "weights": _keep(store, net.packed())} for key, net in self.teachers.items()}
+        nets = {key: {"shape": net.shape, "weights": keep(store, net.packed())} for key, net in self.teachers.items()}
         fields = list(self.models[0].label)
         entries = [
             {
-                "label": {name: _word(model.label[name]) for name in fields},
+                "label": {name: word(model.label[name]) for name in fields},
                 "color": theme.COLORS.get(str(model.label.get("arm")), theme.NEUTRAL),
                 "teacher": model.teacher,
                 "shape": model.net.shape,
-                "weights": _keep(store, model.net.packed()),
+                "weights": keep(store, model.net.packed()),
                 "summary": {name: float(model.summary[name]) for name in _SUMMARY if name in model.summary},
             }
             for model in self.models
         ]
-        points = _keep(store, np.asarray(self.plane.points).astype("<f4").tobytes())
-        labels = _keep(store, np.asarray(self.plane.labels).astype("<u2").tobytes())
+        points = keep(store, np.asarray(self.plane.points).astype("<f4").tobytes())
+        labels = keep(store, np.asarray(self.plane.labels).astype("<u2").tobytes())
         k = len(weight)
         meta = {
             "name": self.name,
@@ -173,15 +173,7 @@ class BoundaryWorld:
         }
         teacher = self.models[0].teacher
         now = {points, labels, entries[0]["weights"], *([nets[teacher]["weights"]] if teacher else [])}
-        data = "".join(
-            f'<script type="text/plain" data-key="{key}"{" data-now" if key in now else ""}>{text}</script>' for key, text in store.items()
-        )
-        return (
-            f"<style>{_read('lab.css')}{_read('boundary_world.css')}</style>"
-            f'<div class="mixkd-lab mixkd-world" data-lab="boundary">{_fallback(self.models, self.plane)}'
-            f'<script type="application/json" class="mixkd-meta">{_json(meta)}</script>{data}</div>'
-            f"<script>{_read('core.js')}{_read('boundary_world.js')}</script>"
-        )
+        return block("boundary", meta, _fallback(self.models, self.plane), kept(store, now))
 
     def __repr__(self) -> str:
         return f"<boundary world of {len(self.models)} students>"
@@ -207,7 +199,7 @@ def boundary_world(models: Sequence[WorldModel], teachers: Mapping[str, Net], pl
     for model in models:
         if list(model.label) != fields:
             raise ValueError(f"label {dict(model.label)} must have the fields of the first model: {', '.join(fields)}")
-        key = tuple(_word(value) for value in model.label.values())
+        key = tuple(word(value) for value in model.label.values())
         if key in seen:
             raise ValueError(f"two models have the label {dict(model.label)}: add the field that tells them apart")
         seen.add(key)
@@ -271,5 +263,5 @@ def _arm(model: WorldModel) -> str:
 
 
 def _settings(model: WorldModel) -> str:
-    rest = (f"{_NAMES.get(name, name)} {_word(value)}" for name, value in model.label.items() if name != "arm" and value is not None)
+    rest = (f"{_NAMES.get(name, name)} {word(value)}" for name, value in model.label.items() if name != "arm" and value is not None)
     return f"{_arm(model)}: {', '.join(rest)}"

@@ -28,7 +28,7 @@ window.mixkdLive = window.mixkdLive || (() => {
    * z: n rows of k logits, the greatest of each row exactly 0; y: n labels. Row maxima being 0, the confidence is 1 / sum(exp(z / T)).
    */
   function stats(z, y, n, k, bins, T) {
-    const count = new Float64Array(bins), confidence = new Float64Array(bins), accuracy = new Float64Array(bins);
+    const count = new Float64Array(bins), confidence = new Float64Array(bins), accuracy = new Float64Array(bins), spread = new Float64Array(bins);
     const cut = -40 * T, inverse = 1 / T; // exp(-40) is below the rounding of a sum that is at least 1
     let nll = 0;
     for (let i = 0, at = 0; i < n; i++, at += k) {
@@ -42,9 +42,10 @@ window.mixkdLive = window.mixkdLive || (() => {
       else if (bin < bins - 1 && c > (bin + 1) / bins) bin++;
       count[bin]++;
       confidence[bin] += c;
+      spread[bin] += c * (1 - c);
       if (top === y[i]) accuracy[bin]++;
     }
-    const out = { count, confidence, accuracy, acc: 0, conf: 0, over: 0, under: 0, oe: 0, ue: 0, nll: nll / n };
+    const out = { count, confidence, accuracy, acc: 0, conf: 0, over: 0, under: 0, oe: 0, ue: 0, nll: nll / n, chanceEce: 0, chanceOe: 0 };
     for (let b = 0; b < bins; b++) {
       out.acc += accuracy[b] / n;
       out.conf += confidence[b] / n;
@@ -54,6 +55,10 @@ window.mixkdLive = window.mixkdLive || (() => {
       const w = count[b] / n, gap = confidence[b] - accuracy[b];
       if (gap > 0) { out.over += w * gap; out.oe += w * gap * confidence[b]; }
       else { out.under -= w * gap; out.ue -= w * gap * confidence[b]; }
+      // What n calibrated, independent predictions with these confidences show: E|hits - expected hits|, normal approximation.
+      const chance = Math.sqrt((2 / Math.PI) * spread[b]) / n;
+      out.chanceEce += chance;
+      out.chanceOe += (chance / 2) * confidence[b];
     }
     out.ece = out.over + out.under;
     out.gap = out.conf - out.acc;
@@ -101,7 +106,59 @@ window.mixkdLive = window.mixkdLive || (() => {
     });
   }
 
-  return { float16, uint16, stats, svg, element, provide, load };
+  /** Text of a data key of a lab: in the block itself, or in the script file that its element names. */
+  function source(root) {
+    const stores = new Map([...root.querySelectorAll("script[data-key]")].map((node) => [node.dataset.key, node]));
+    return (key) => {
+      const node = stores.get(key);
+      return node.dataset.src ? load(key, node.dataset.src) : Promise.resolve(node.textContent);
+    };
+  }
+
+  /** Path of the marker of an arm (mixkd.figures.theme: plotly's names) around 0,0. */
+  function marker(name, r) {
+    const ring = (n, turn = -90, inner) => "M" + Array.from({ length: inner ? 2 * n : n }, (_, i) => {
+      const at = ((turn + (360 / (inner ? 2 * n : n)) * i) * Math.PI) / 180, size = inner && i % 2 ? inner : r * 1.15;
+      return `${(size * Math.cos(at)).toFixed(2)} ${(size * Math.sin(at)).toFixed(2)}`;
+    }).join("L") + "Z";
+    const w = r / 2.6;
+    switch (name) {
+      case "square": return ring(4, -45);
+      case "diamond": return ring(4);
+      case "triangle-up": return ring(3);
+      case "triangle-down": return ring(3, 90);
+      case "star": return ring(5, -90, r * 0.5);
+      case "hexagon": return ring(6);
+      case "cross": return `M${-w} ${-r}H${w}V${-w}H${r}V${w}H${w}V${r}H${-w}V${w}H${-r}V${-w}H${-w}Z`;
+      case "x": return [[0, -w], [w, -2 * w], [2 * w, -w], [w, 0], [2 * w, w], [w, 2 * w], [0, w], [-w, 2 * w], [-2 * w, w], [-w, 0], [-2 * w, -w], [-w, -2 * w]]
+        .map(([x, y], i) => `${i ? "L" : "M"}${x.toFixed(2)} ${y.toFixed(2)}`).join("") + "Z";
+      case "bowtie": return `M${-r} ${-r}L${r} ${r}V${-r}L${-r} ${r}Z`;
+      default: return `M${-r} 0A${r} ${r} 0 1 1 ${r} 0A${r} ${r} 0 1 1 ${-r} 0Z`;
+    }
+  }
+  const DASHES = { solid: "", dot: "1.5 4", dash: "7 4", longdash: "11 5", dashdot: "7 3 1.5 3" };
+
+  /** Round values for an axis from low to high, about `count` of them. */
+  function ticks(low, high, count) {
+    const raw = (high - low) / count || 1, power = 10 ** Math.floor(Math.log10(raw));
+    const step = power * [1, 2, 2.5, 5, 10].find((f) => f * power >= raw * 0.999);
+    const out = [];
+    for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; i++) out.push(i * step);
+    const digits = Math.max(0, -Math.floor(Math.log10(step) + 1e-9)) + (Math.abs(step / 10 ** Math.floor(Math.log10(step) + 1e-9) - 2.5) < 1e-6 ? 1 : 0);
+    return out.map((v) => [v, (v < -1e-12 ? "−" : "") + Math.abs(v).toFixed(digits)]);
+  }
+
+  /** Many events, one call for each frame. */
+  function eachFrame(call) {
+    let queued = false;
+    return () => {
+      if (queued) return;
+      queued = true;
+      requestAnimationFrame(() => { queued = false; call(); });
+    };
+  }
+
+  return { float16, uint16, stats, svg, element, provide, load, source, marker, DASHES, ticks, eachFrame };
 })();
 
 // Shared by the figures with fields and paths: choosing among stored models, networks of linear layers, divergences in nats.
@@ -114,9 +171,6 @@ Object.assign(window.mixkdLive, (() => {
     return Float32Array.from({ length: raw.length / 4 }, (_, i) => view.getFloat32(4 * i, true));
   }
 
-  /** The text of a data element of a figure: in the page, or in a file of its own. */
-  const textOf = (node) => (node.dataset.src ? window.mixkdLive.load(node.dataset.key, node.dataset.src) : Promise.resolve(node.textContent));
-
   /** Index of the model with this value in this field that agrees best with a label; earlier fields count more. */
   function choose(models, fields, now, field, value) {
     const rank = (m) => fields.reduce((sum, f, i) => sum + (m.label[f] === now[f] ? 2 ** (fields.length - i) : 0), 0);
@@ -127,12 +181,6 @@ Object.assign(window.mixkdLive, (() => {
 
   /** The values a field can take given the fields before it. */
   const offered = (models, fields, chosen, field) => [...new Set(models.filter((m) => fields.slice(0, fields.indexOf(field)).every((g) => m.label[g] === chosen[g])).map((m) => m.label[field]))];
-
-  /** Many events, one drawing for each frame. */
-  function eachFrame(draw) {
-    let queued = false;
-    return () => { if (!queued) { queued = true; requestAnimationFrame(() => { queued = false; draw(); }); } };
-  }
 
   /** Log-probabilities of k logits z[at ...], into out[to ...]. */
   function logSoftmax(z, k, out, at = 0, to = 0) {
@@ -185,5 +233,5 @@ Object.assign(window.mixkdLive, (() => {
     return Math.max(sum, 0);
   }
 
-  return { float32, textOf, choose, offered, eachFrame, logSoftmax, network, kl, nonlinearity };
+  return { float32, choose, offered, logSoftmax, network, kl, nonlinearity };
 })());

@@ -1,7 +1,7 @@
 // The temperature lab: post-hoc temperature moves, everything measured on stored logits follows. One model, or two compared.
 (() => {
   "use strict";
-  const { float16, uint16, stats, svg, element, load } = window.mixkdLive;
+  const { float16, uint16, stats, svg, element, source, eachFrame } = window.mixkdLive;
   const LOW = -2, HIGH = 2, THUMB = 10; // log2 of the temperature; half of the slider's thumb in px
   const ROWS = [
     ["acc", "accuracy", "share of right predictions"], ["conf", "confidence", "mean confidence in the predicted class"], ["gap", "gap", "confidence − accuracy"], ["ece", "ECE", "expected calibration error"],
@@ -14,12 +14,7 @@
   function mount(root) {
     root.dataset.ready = "";
     const meta = JSON.parse(root.querySelector(".mixkd-meta").textContent);
-    const stores = new Map([...root.querySelectorAll("script[data-key]")].map((node) => [node.dataset.key, node]));
-    const cache = new Map();
-    const text = (key) => {
-      const node = stores.get(key);
-      return node.dataset.src ? load(key, node.dataset.src) : Promise.resolve(node.textContent);
-    };
+    const cache = new Map(), text = source(root);
 
     /** A model with its logits; decoded once. */
     function fetchModel(index) {
@@ -113,6 +108,7 @@
       cells[key] = [element(line, "td", { class: "mixkd-value", "data-measure": key }), element(line, "td", { class: "mixkd-second" })];
     }
     const note = element(side, "p", { class: "mixkd-note" });
+    let chance = null;
 
     // ---- slider, with the curves of NLL and ECE over its track
     const strip = svg(knob, "svg", { class: "mixkd-strip", role: "img", "aria-label": "NLL and ECE of model A over the temperature" });
@@ -144,12 +140,7 @@
       gliding = requestAnimationFrame(step);
     }
 
-    let queued = false;
-    function schedule() { // many input events, one drawing for each frame
-      if (queued) return;
-      queued = true;
-      requestAnimationFrame(() => { queued = false; draw(); });
-    }
+    const schedule = eachFrame(() => draw());
 
     /** Models were chosen: get them, then draw. The choice that is newest wins. */
     let ticket = 0;
@@ -167,7 +158,8 @@
           B = b;
           root.style.setProperty("--a", A.color);
           root.style.setProperty("--b", B && B.color !== A.color ? B.color : "var(--ink)");
-          note.textContent = `${A.n.toLocaleString("en")} predictions, ${A.k} classes, ${meta.bins} bins`;
+          note.textContent = `${A.n.toLocaleString("en")} predictions${A.repeats > 1 ? `, ${A.repeats} for each image` : ""}, ${A.k} classes, ${meta.bins} bins. `;
+          chance = element(note, "span");
           frame();
           draw();
         },
@@ -340,6 +332,8 @@
         cells[key][1].textContent = print((other || A.native)[key], signed);
       }
       root.classList.toggle("mixkd-comparing", Boolean(other));
+      const wider = Math.sqrt(A.repeats || 1); // the rows of one image are counted once: as wide as chance can be
+      chance.textContent = `Calibrated to perfection${other ? ", A" : ", it"} would by chance show ECE ${(s.chanceEce * wider).toFixed(3)}, OE ${(s.chanceOe * wider).toFixed(3)}.`;
       shown.textContent = `T = ${T}`;
       slider.value = Math.log2(state.T);
       slider.setAttribute("aria-valuetext", `temperature ${T}`);
@@ -372,28 +366,51 @@
       const id = (index) => meta.fields.map((field) => meta.models[index].label[field]).join("~");
       all.set(`${meta.name}.a`, id(state.a));
       all.set(`${meta.name}.t`, state.T.toFixed(4));
-      for (const key of ["b", "bt"]) all.delete(`${meta.name}.${key}`);
+      for (const key of ["b", "bt", ...meta.fields, ...meta.fields.map((f) => `b.${f}`)]) all.delete(`${meta.name}.${key}`);
       if (state.compare) { all.set(`${meta.name}.b`, id(state.b)); all.set(`${meta.name}.bt`, state.bAt); }
       return all.toString();
     }
     function readHash() {
-      const all = new URLSearchParams(location.hash.slice(1));
-      const find = (id) => meta.models.findIndex((m) => meta.fields.map((f) => m.label[f]).join("~") === id);
-      const a = find(all.get(`${meta.name}.a`)), b = find(all.get(`${meta.name}.b`)), T = parseFloat(all.get(`${meta.name}.t`));
+      const all = new URLSearchParams(location.hash.slice(1)), prefix = `${meta.name}.`;
+      const exact = (id) => meta.models.findIndex((m) => meta.fields.map((f) => m.label[f]).join("~") === id);
+      const wanted = (start) => Object.fromEntries(meta.fields.filter((f) => all.has(start + f)).map((f) => [f, all.get(start + f)]));
+      const some = (label) => (Object.keys(label).length ? match(label) : -1); // by a few fields: #lab.arm=kd_mixup&lab.tau=8
+      const a = Math.max(exact(all.get(`${prefix}a`)), some(wanted(prefix)));
+      const b = Math.max(exact(all.get(`${prefix}b`)), some(wanted(`${prefix}b.`))), T = parseFloat(all.get(`${prefix}t`));
       if (a >= 0) state.a = a;
       if (b >= 0) { state.b = b; state.compare = true; }
-      if (["same", "one", "best"].includes(all.get(`${meta.name}.bt`))) state.bAt = all.get(`${meta.name}.bt`);
+      if (["same", "one", "best"].includes(all.get(`${prefix}bt`))) state.bAt = all.get(`${prefix}bt`);
       if (T >= 0.01 && T <= 100) state.T = T;
       if (a >= 0 || T) requestAnimationFrame(() => root.scrollIntoView({ block: "start" }));
     }
+    /** The first model with these values; -1 when there is none. */
+    function match(label) {
+      return meta.models.findIndex((m) => Object.entries(label).every(([field, value]) => m.label[field] === value));
+    }
+
+    /** Show a model: another figure of the page asks for it. False when this lab has no such model. */
+    function open(label, { temperature = 1, against = null } = {}) {
+      const index = match(label), other = against ? match(against) : -1;
+      if (index < 0) return false;
+      state.a = index;
+      if (other >= 0) { state.b = other; state.compare = true; }
+      state.T = temperature === "best" ? meta.models[index].temperature : temperature;
+      touched = true;
+      refresh();
+      root.scrollIntoView({ block: "start", behavior: calm() ? "auto" : "smooth" });
+      slider.focus({ preventScroll: true });
+      return true;
+    }
     window.addEventListener("hashchange", () => { if (location.hash.includes(`${meta.name}.`)) { readHash(); refresh(); } });
 
-    // For tests: the figures behind the numbers on the page.
+    // For other figures of the page, and for tests: the figures behind the numbers.
+    root.dataset.name = meta.name;
     root.mixkd = {
       stats: (T = state.T) => measure(A, T),
       compared: () => (B ? measure(B, bTemperature()) : null),
       set: (T) => { state.T = T; draw(); },
       state: () => ({ ...state, a: A && A.label, b: B && B.label, bTemperature: bTemperature() }),
+      open,
     };
     let wide = 0;
     new ResizeObserver(() => {

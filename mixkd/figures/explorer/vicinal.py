@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from mixkd.figures import theme
-from mixkd.figures.explorer import _JUST_BELOW_ZERO, _LOWEST, _json, _keep, _read, _word
+from mixkd.figures.explorer import _JUST_BELOW_ZERO, _LOWEST, block, keep, kept, word
 from mixkd.spec import ARMS
 
 _NAMES = {"arm": "trained with", "alpha": "mixing α", "tau": "distillation τ", "seed": "seed", "student": "student", "teacher": "teacher"}
@@ -97,18 +97,18 @@ class VicinalLab:
     def _repr_html_(self) -> str:
         store: dict[str, str] = {}
         pairs, fields = self.pairs, list(self.models[0].label)
-        teachers = {key: _keep(store, rounded(z).astype("<f2").tobytes()) for key, z in self.teachers.items()}
+        teachers = {key: keep(store, rounded(z).astype("<f2").tobytes()) for key, z in self.teachers.items()}
         entries = [
             {
-                "label": {name: _word(model.label[name]) for name in fields},
+                "label": {name: word(model.label[name]) for name in fields},
                 "color": theme.COLORS.get(str(model.label.get("arm")), theme.NEUTRAL),
                 "teacher": model.teacher,
-                "logits": _keep(store, rounded(model.logits).astype("<f2").tobytes()),
+                "logits": keep(store, rounded(model.logits).astype("<f2").tobytes()),
             }
             for model in self.models
         ]
         images = None if pairs.images is None else np.ascontiguousarray(np.moveaxis(np.asarray(pairs.images), 2, -1))
-        pixels = None if images is None else _keep(store, images.tobytes())
+        pixels = None if images is None else keep(store, images.tobytes())
         meta = {
             "name": self.name,
             "fields": fields,
@@ -125,16 +125,8 @@ class VicinalLab:
             "images": None if images is None else {"key": pixels, "shape": list(images.shape[2:])},
         }
         teacher = self.models[0].teacher
-        now = {entries[0]["logits"], pixels, *([teachers[teacher]] if teacher else [])}
-        data = "".join(
-            f'<script type="text/plain" data-key="{key}"{" data-now" if key in now else ""}>{text}</script>' for key, text in store.items()
-        )
-        return (
-            f"<style>{_read('lab.css')}{_read('vicinal_lab.css')}</style>"
-            f'<div class="mixkd-lab mixkd-vicinal" data-lab="vicinal">{_fallback(self.models[0], self.teachers, pairs)}'
-            f'<script type="application/json" class="mixkd-meta">{_json(meta)}</script>{data}</div>'
-            f"<script>{_read('core.js')}{_read('vicinal_lab.js')}</script>"
-        )
+        now = {entries[0]["logits"], *([pixels] if pixels else []), *([teachers[teacher]] if teacher else [])}
+        return block("vicinal", meta, _fallback(self.models[0], self.teachers, pairs), kept(store, now))
 
     def __repr__(self) -> str:
         return f"<vicinal lab of {len(self.models)} students, {len(np.asarray(self.pairs.labels))} pairs>"
@@ -160,7 +152,7 @@ def vicinal_lab(models: Sequence[PathModel], teachers: Mapping[str, Any], pairs:
     for model in models:
         if list(model.label) != fields:
             raise ValueError(f"label {dict(model.label)} must have the fields of the first model: {', '.join(fields)}")
-        key = tuple(_word(value) for value in model.label.values())
+        key = tuple(word(value) for value in model.label.values())
         if key in seen:
             raise ValueError(f"two models have the label {dict(model.label)}: add the field that tells them apart")
         seen.add(key)

@@ -1,19 +1,19 @@
 // The vicinal lab: two images and lam. Student and teacher on the blend, their linear reference, and the non-linearity so far.
 (() => {
   "use strict";
-  const { float16, textOf, choose, offered, eachFrame, logSoftmax, nonlinearity, svg, element } = window.mixkdLive;
+  const { float16, source, choose, offered, eachFrame, logSoftmax, nonlinearity, svg, element } = window.mixkdLive;
   const print = (v) => v.toFixed(4);
 
   function mount(root) {
     root.dataset.ready = "";
     const meta = JSON.parse(root.querySelector(".mixkd-meta").textContent);
     const { fields, lam, pairs, classes } = meta, K = classes.length, P = pairs.length, L = lam.length;
-    const stores = new Map([...root.querySelectorAll("script[data-key]")].map((node) => [node.dataset.key, node]));
+    const text = source(root);
     const cache = new Map();
     /** Log-probabilities of recorded answers, (L, P, K). */
     function fetchAnswers(key) {
       if (!cache.has(key)) {
-        const ready = textOf(stores.get(key)).then((text) => {
+        const ready = text(key).then((text) => {
           const z = float16(text), out = new Float64Array(z.length);
           for (let at = 0; at < z.length; at += K) logSoftmax(z, K, out, at, at);
           return out;
@@ -247,7 +247,7 @@
     }
 
     root.style.setProperty("--t", meta.teacherColor);
-    if (meta.images) textOf(stores.get(meta.images.key)).then((text) => { pixels = Uint8Array.from(atob(text.trim()), (c) => c.charCodeAt(0)); drawImages(); });
+    if (meta.images) text(meta.images.key).then((text) => { pixels = Uint8Array.from(atob(text.trim()), (c) => c.charCodeAt(0)); drawImages(); });
     let wide = 0;
     new ResizeObserver(() => { if (ui.clientWidth !== wide) { wide = ui.clientWidth; draw(); } }).observe(root);
 

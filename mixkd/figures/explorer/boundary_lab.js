@@ -1,7 +1,7 @@
 // The boundary world: students' decision fields over a plane, computed here from their weights, beside the exact posterior.
 (() => {
   "use strict";
-  const { float32, uint16, textOf, choose, offered, eachFrame, logSoftmax, network, kl, nonlinearity, element } = window.mixkdLive;
+  const { float32, uint16, source, choose, offered, eachFrame, logSoftmax, network, kl, nonlinearity, element } = window.mixkdLive;
   const N = 96; // points of a field along each side
   const WAYS = 100; // points of the walk from B to A
   const PAINT = [["student", "student"], ["teacher", "teacher"], ["exact", "exact posterior"], ["kl-student", "KL(exact ‖ student)"], ["kl-teacher", "KL(exact ‖ teacher)"], ["kl-between", "KL(teacher ‖ student)"]];
@@ -27,7 +27,7 @@
   function mount(root) {
     root.dataset.ready = "";
     const meta = JSON.parse(root.querySelector(".mixkd-meta").textContent), { half, fields } = meta, K = meta.colors.length;
-    const stores = new Map([...root.querySelectorAll("script[data-key]")].map((node) => [node.dataset.key, node]));
+    const text = source(root);
     const exact = (() => {
       const { weight, bias } = meta.exact;
       return (x, out) => { for (let j = 0; j < K; j++) out[j] = weight[2 * j] * x[0] + weight[2 * j + 1] * x[1] + bias[j]; return out; };
@@ -35,7 +35,7 @@
     const nets = new Map();
     function fetchNet({ shape, weights }) {
       if (!nets.has(weights)) {
-        const ready = textOf(stores.get(weights)).then((text) => network(shape, float32(text)));
+        const ready = text(weights).then((text) => network(shape, float32(text)));
         ready.catch(() => nets.delete(weights));
         nets.set(weights, ready);
       }
@@ -491,7 +491,7 @@
       );
     }
 
-    Promise.all([meta.points, meta.labels].map((name) => textOf(stores.get(name)))).then(([xs, ys]) => {
+    Promise.all([meta.points, meta.labels].map((name) => text(name))).then(([xs, ys]) => {
       points = float32(xs);
       labels = uint16(ys);
       // Walks between training points of two classes, well inside the square and well apart.
