@@ -92,3 +92,32 @@ def test_one_seed_is_no_interval_and_no_seed_is_no_number():
         assert figures.versus(empty, "oe", {"arm": "kd_mixup"}, {"arm": "ce"}, more="more", less="less") == "not run here"
         assert figures.average(empty, "oe", arm="ce") == "not run here"
     assert figures.average(frame, "oe", arm="ce", scale=100, digits=1, unit=" %") == "200.0 %"
+
+
+def test_the_slowest_arm_is_the_lowest_at_the_first_epoch():
+    curves = pd.DataFrame(
+        [("ce", 1, 0.5), ("ce", 2, 0.6), ("kd_mixup", 1, 0.4), ("kd_mixup", 2, 0.9)], columns=["arm", "epoch", "val_accuracy"]
+    )
+    assert figures.slowest(curves) == figures.theme.look("kd_mixup").label
+
+
+def test_agreement_beyond_strangers_is_a_difference_within_each_seed():
+    rows = [
+        {"arm": "kd", "seed": seed, "inputs": inputs, "measure": measure, "own": own, "other": own - 0.01 * gain}
+        for seed, own in enumerate((0.9, 0.8, 0.7))
+        for inputs, gain in (("clean", 2 + seed), ("mixed", 0))
+        for measure in ("agreement", "copied errors")
+    ]
+    # gains of 2, 3, 4 points: mean 3, half-width 4.303 / sqrt 3 = 2.48
+    assert figures.beyond_strangers(pd.DataFrame(rows)).startswith(
+        f"{figures.theme.look('kd').label}: +3.0 (+0.5 to +5.5) on clean images, "
+    )
+    assert figures.beyond_strangers(pd.DataFrame()) == "not run here"
+
+
+def test_the_tally_counts_every_verdict_once():
+    verdicts = [_verdict(), _verdict("supported", "unresolved"), _verdict("unresolved", "not supported")]
+    assert figures.tally(verdicts) == (
+        "As stated: 2 (e, e) supported, none not, 1 (e) unresolved; attributed: 1 (e) supported, 1 (e) not, 1 (e) unresolved"
+    )
+    assert figures.tally([]) == "not run here"

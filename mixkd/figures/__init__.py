@@ -5,6 +5,7 @@ They show results; they refuse to train, to load or to measure.
 
 from mixkd.figures.absent import absent, intervals_if, table_if
 from mixkd.figures.blend import blend
+from mixkd.figures.classes import over_classes
 from mixkd.figures.curves import curves, stack
 from mixkd.figures.explorer import LabModel, temperature_lab
 from mixkd.figures.explorer.propagation import propagation_lab
@@ -25,15 +26,15 @@ from mixkd.figures.sweep import sweep
 from mixkd.figures.table import table
 from mixkd.figures.tradeoff import tradeoff
 from mixkd.figures.truth import against_truth, truth_along
-from mixkd.figures.words import across, average, finding, versus
+from mixkd.figures.words import across, average, beyond_strangers, finding, slowest, tally, versus
 from mixkd.figures.worlds import boundary_frame, vicinal_of, world_of
 
 __all__ = [
-    "LabModel", "Plot", "absent", "across", "against_truth", "along", "average", "blend", "boundary_frame",
-    "capacity", "class_map", "comparisons", "curves", "effects", "finding", "followed", "imitation",
-    "imitation_rates", "intervals", "intervals_if", "lab_of", "labelled_points", "ledger", "over_images",
-    "paths", "propagation", "propagation_lab", "published", "reliability", "risk_coverage", "rows", "shape",
-    "signal_parts", "stack", "sweep", "table", "table_if", "teacher_table", "temperature_lab", "tradeoff",
-    "tradeoff_lab", "truth_along", "usefulness", "verdict", "versus", "vicinal_of", "with_teachers",
-    "world_of",
+    "LabModel", "Plot", "absent", "across", "against_truth", "along", "average", "beyond_strangers",
+    "blend", "boundary_frame", "capacity", "class_map", "comparisons", "curves", "effects", "finding",
+    "followed", "imitation", "imitation_rates", "intervals", "intervals_if", "lab_of", "labelled_points",
+    "ledger", "over_classes", "over_images", "paths", "propagation", "propagation_lab", "published",
+    "reliability", "risk_coverage", "rows", "shape", "signal_parts", "slowest", "stack", "sweep", "table",
+    "table_if", "tally", "teacher_table", "temperature_lab", "tradeoff", "tradeoff_lab", "truth_along",
+    "usefulness", "verdict", "versus", "vicinal_of", "with_teachers", "world_of",
 ]  # fmt: skip

@@ -28,11 +28,13 @@ def intervals_if(frame: pd.DataFrame, metric: str, *, otherwise: str, scaled: bo
 
     Args:
         frame, metric, scaled, options: as in :func:`intervals`.
-        otherwise: what to say when the column is not there, or holds no finite value.
+        otherwise: what to say when the column is not there, holds no finite value, or nothing stands beside the baseline.
     """
     columns = [metric, f"ts_{metric}"] if scaled else [metric]
     rows = _finite(frame, columns)
-    return absent(otherwise) if rows.empty else intervals(rows, metric, scaled=scaled, **options)
+    baseline, by = options.get("baseline"), options.get("by", "arm")
+    lone = baseline is not None and not {baseline} < set(rows[by] if len(rows) else ())
+    return absent(otherwise) if rows.empty or lone else intervals(rows, metric, scaled=scaled, **options)
 
 
 def table_if(frame: pd.DataFrame, columns: Sequence[str], *, otherwise: str, **options: Any) -> Html:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from mixkd.figures import theme
 from mixkd.figures.intervals import t_interval
 from mixkd.figures.ledger import Html, Judged, badge
 
@@ -75,6 +76,23 @@ def across(verdicts: Mapping[str, Sequence[Judged]], letter: str) -> Html:
     return Html(markup, "\n".join([caption, *text]))
 
 
+def tally(verdicts: Sequence[Judged]) -> str:
+    """How many claims hold as stated and how many of those when attributed, by letter."""
+    ran = [found for found in verdicts if found.as_stated != "not run"]
+    if not ran:
+        return NOT_HERE
+
+    def letters(which: str, outcome: str) -> str:
+        found = [row.claim for row in ran if getattr(row, which) == outcome]
+        return f"{len(found)} ({', '.join(found)})" if found else "none"
+
+    said = []
+    for which, words in (("as_stated", "As stated"), ("attributed", "attributed")):
+        yes, no, open_ = (letters(which, outcome) for outcome in ("supported", "not supported", "unresolved"))
+        said.append(f"{words}: {yes} supported, {no} not, {open_} unresolved")
+    return "; ".join(said)
+
+
 def average(frame: pd.DataFrame, column: str, *, scale: float = 1.0, digits: int = 3, unit: str = "", **rows: Any) -> str:
     """The mean of a column over the rows of a group, or "not run here".
 
@@ -114,6 +132,41 @@ def versus(
         near, far = sorted((abs(low), abs(high)))
         return f"{more if low > 0 else less} by {abs(mean):.{digits}f}{unit} (95 % interval {near:.{digits}f} to {far:.{digits}f})"
     return f"not told apart: the difference is {mean:+.{digits}f}{unit} (95 % interval {low:+.{digits}f} to {high:+.{digits}f})"
+
+
+def slowest(curves: pd.DataFrame, column: str = "val_accuracy") -> str:
+    """The arm whose mean is lowest after the first recorded epoch.
+
+    Args:
+        curves: what :func:`mixkd.figures.stack` returns.
+        column: a measure of it.
+    """
+    first = curves[curves["epoch"] == curves["epoch"].min()]
+    means = first.groupby("arm")[column].mean().dropna()
+    return NOT_HERE if means.empty else theme.look(str(means.idxmin())).label
+
+
+def beyond_strangers(rates: pd.DataFrame) -> str:
+    """For each arm and kind of input, by how many points a student agrees more with its own teacher than with strangers.
+
+    Args:
+        rates: rows of :func:`mixkd.figures.imitation_rates`; may be empty.
+    """
+    if rates.empty:
+        return NOT_HERE
+    agreed = rates[rates["measure"] == "agreement"].assign(beyond=lambda found: 100 * (found["own"] - found["other"]))
+    said = []
+    for arm in theme.order(list(agreed["arm"])):
+        parts = []
+        for inputs, name in (("clean", "on clean images"), ("mixed", "on blends")):
+            sample = agreed[(agreed["arm"] == arm) & (agreed["inputs"] == inputs)]["beyond"].dropna()
+            if sample.empty:
+                parts.append(f"no stranger to compare with {name}")
+                continue
+            mean, low, high = t_interval(sample)
+            parts.append(f"{mean:+.1f}{f' ({low:+.1f} to {high:+.1f})' if _known(low) else ''} {name}")
+        said.append(f"{theme.look(arm).label}: {', '.join(parts)}")
+    return "; ".join(said)
 
 
 def _group(frame: pd.DataFrame, column: str, rows: Mapping[str, Any]) -> pd.Series:

@@ -1,0 +1,162 @@
+"""Every chapter has what a reader needs, types no number, and reads right where records are missing or few."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import jupytext
+import pytest
+import yaml
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
+
+from mixkd import chapters, claims
+from mixkd.records import RecordStore, committed_path
+from mixkd.studies import study
+
+BOOK = chapters.ROOT / "book"
+PAGES = {path.stem: path for path in chapters.chapters()} if (chapters.ROOT / "_toc.yml").is_file() else {}
+QUESTIONS = [name for name in PAGES if re.match(r"\d\d-", name)]
+JUDGED = sorted({claim.chapter for claim in claims.CLAIMS.values()})
+PROSE = [*PAGES, "glossary"]
+# A measured value; "95 %" and "95th" are the level of every interval.
+TYPED = re.compile(r"\d+\.\d+ ?%|(?!95 %)\b\d+ ?%|\d+ (?:points|percent|per cent)\b|(?<!\d)0?\.\d\d")
+
+
+def _text(name: str) -> str:
+    return (BOOK / f"{name}.md").read_text(encoding="utf-8")
+
+
+def _prose(name: str) -> str:
+    """A page without front matter, fenced code and mathematics, roles and literals."""
+    text = re.sub(r"\A---\n.*?\n---\n", "", _text(name), flags=re.DOTALL)
+    text = re.sub(r"^(`{3,})(?!\{glossary\}).*?^\1\s*$", "", text, flags=re.DOTALL | re.MULTILINE)
+    return re.sub(r"\{(?:math|glue:text|eq|cite:\w|doc)\}`[^`]*`|`[^`]*`", "", text)
+
+
+def _cells(name: str) -> list:
+    return jupytext.read(PAGES[name], fmt="md:myst").cells
+
+
+def _before_first_section(name: str) -> str:
+    return _text(name).split("\n## ")[0]
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+class TestAQuestion:
+    def test_its_title_asks(self, name):
+        assert re.search(r"^# .*\?$", _text(name), re.MULTILINE)
+
+    def test_a_figure_and_how_to_read_it_come_before_the_first_section(self, name):
+        top = _before_first_section(name)
+        shown = re.findall(r"^```\{code-cell\}.*?\n:tags: \[hide-input\]\n(.*?)^```", top, re.DOTALL | re.MULTILINE)
+        assert any("figures." in code or "walk(" in code for code in shown), "no figure above the first section"
+        assert "**How to read it.**" in top or "How to read it\n" in top
+
+    def test_the_reader_predicts_before_looking(self, name):
+        assert re.search(r"Predict, then (look|run)", _text(name))
+
+    def test_exercises_have_folded_solutions(self, name):
+        section = _text(name).split("## Change it yourself")
+        assert len(section) == 2, "one section 'Change it yourself'"
+        exercises = re.findall(r"^\*\*Exercise (\d+)\.\*\*", section[1], re.MULTILINE)
+        assert len(exercises) >= 2
+        assert exercises == [str(number + 1) for number in range(len(exercises))]
+        parts = re.split(r"^\*\*Exercise \d+\.\*\*", section[1], flags=re.MULTILINE)[1:]
+        for part in parts:
+            assert part.count(":::{admonition} Solution\n:class: dropdown\n") == 1
+
+    def test_it_says_what_could_fool_us_and_what_it_means(self, name):
+        text = _text(name)
+        assert re.search(r"^(## )?What could fool us|^## What can and cannot be concluded", text, re.MULTILINE)
+        assert re.search(r"^## (What it means|What can and cannot be concluded)", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", JUDGED)
+def test_a_judged_page_answers_first_and_ends_with_verdicts_and_other_scales(name):
+    assert "figures.finding(" in _before_first_section(name)
+    text = _text(name)
+    for call in ("figures.verdict(", "figures.comparisons(", "figures.across("):
+        assert call in text
+    for letter in (claim.letter for claim in claims.CLAIMS.values() if claim.chapter == name):
+        assert f'figures.across(claims.across(store, letters=["{letter}"]), "{letter}")' in text
+    assert text.rindex("figures.verdict(") < text.index("## Change it yourself")
+
+
+@pytest.mark.parametrize("name", PROSE)
+def test_no_measured_number_is_typed(name):
+    found = [match[0] for match in TYPED.finditer(_prose(name))]
+    assert not found, f"{name}.md types {found}: glue or a figure must show it"
+
+
+def test_the_check_for_typed_numbers_can_fail():
+    for words in ("accuracy rises by 2 points", "an ECE of .03", "an ECE of 0.031", "87.5 % are right", "12 percent", "12 % of them"):
+        assert TYPED.search(words), words
+    for words in ("a 95 % interval", "2 cores", "60 fps", "10,000 images", "tau 8"):
+        assert not TYPED.search(words), words
+
+
+@pytest.mark.parametrize("name", PROSE)
+def test_terms_and_citations_exist(name):
+    terms = set(re.findall(r"^(\S.*)$", re.search(r"```\{glossary\}\n(.*?)```", _text("glossary"), re.DOTALL)[1], re.MULTILINE))
+    used = {re.sub(r".*<(.*)>", r"\1", term) for term in re.findall(r"\{term\}`([^`]+)`", _text(name))}
+    assert {term.lower() for term in used} <= {term.lower() for term in terms}
+    keys = set(re.findall(r"^@\w+\{([^,]+),", (BOOK / "references.bib").read_text(encoding="utf-8"), re.MULTILINE))
+    cited = {key.strip() for group in re.findall(r"\{cite:\w\}`([^`]+)`", _text(name)) for key in group.split(",")}
+    assert cited <= keys
+
+
+def test_every_page_of_the_book_is_in_the_sidebar():
+    pages = set(chapters._pages(yaml.safe_load((chapters.ROOT / "_toc.yml").read_text(encoding="utf-8"))))
+    there = {f"book/{path.stem}" for path in BOOK.glob("*.md")}
+    assert there == pages
+
+
+def _run(name: str, store: Path, profile: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run the cells of a chapter in this process, which a kernel of its own would take seconds for; what they show, as text."""
+    monkeypatch.chdir(BOOK)
+    shell = InteractiveShell()
+    with capture_output() as shown:
+        for cell in _cells(name):
+            if cell.cell_type != "code":
+                continue
+            given = f"\nprofile = {profile!r}\nstore = {str(store)!r}" if "parameters" in cell.metadata.get("tags", []) else ""
+            ran = shell.run_cell(cell.source + given)
+            if not ran.success:
+                raise AssertionError(f"{name}, cell {cell.source.splitlines()[0]!r}") from (ran.error_before_exec or ran.error_in_exec)
+    return f"{shown.stdout}\n" + "\n".join(str(output) for output in shown.outputs)
+
+
+@pytest.mark.parametrize("profile", ["gaussians", "cifar10-jpeg"])
+@pytest.mark.parametrize("name", PAGES)
+def test_a_chapter_without_records_says_so(name, profile, tmp_path, monkeypatch):
+    shown = _run(name, tmp_path, profile, monkeypatch)
+    assert "nan" not in re.sub(r"[a-z]nan|nan[a-z]", "", shown)
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory):
+    """A store with a handful of the committed digits records: two arms, two seeds, one teacher."""
+    store, committed = tmp_path_factory.mktemp("few"), committed_path()
+    core = study("overconfidence", "digits")
+    seeds = sorted({spec.seed for spec in core})[:2]
+    kept = [spec for spec in core if spec.arm in ("ce", "kd_mixup") and spec.seed in seeds]
+    kept += [run for spec in kept if (run := spec.teacher_run()) is not None][:1]
+    for spec in kept:
+        if not (committed / spec.id).is_dir():
+            pytest.skip("the committed records are of another plan")
+        (store / spec.id).symlink_to(committed / spec.id)
+    assert len(RecordStore(store).ids()) == len(set(kept))
+    return store
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_chapter_with_few_records_shows_what_there_is(name, few, monkeypatch):
+    _run(name, few, "digits", monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PAGES)
+def test_a_chapter_runs_under_papermill_without_records(name, tmp_path):
+    chapters.execute(name, tmp_path / "out.ipynb", profile="gaussians", store=str(tmp_path / "empty"))
