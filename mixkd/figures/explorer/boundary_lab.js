@@ -159,7 +159,7 @@
       cells.push(COLUMNS.map(([which]) => element(row, "td", { "data-answer": `${which}-${c}` })));
     }
     const klRow = element(body, "tr");
-    element(klRow, "th", { scope: "row", title: "Kullback–Leibler divergence from the exact posterior, nats" }, "KL from exact");
+    element(klRow, "th", { scope: "row", title: "Kullback–Leibler divergence from the exact posterior, nats" }, "KL, nats");
     const klCells = COLUMNS.map(([which]) => element(klRow, "td", { "data-answer": `${which}-kl` }));
     const over = element(side, "table", { class: "mixkd-numbers mixkd-world-summary" });
     element(over, "caption", {}, "this student, over all test points");
