@@ -139,9 +139,11 @@ class BoundaryWorld:
     def _repr_html_(self) -> str:
         store: dict[str, str] = {}
         weight, bias = self.plane.affine()
-        nets = {key: {"shape": net.shape, "weights": keep(store, net.packed())} for key, net in self.teachers.items()}
+        nets: dict[str, dict[str, Any]] = {
+            key: {"shape": net.shape, "weights": keep(store, net.packed())} for key, net in self.teachers.items()
+        }
         fields = list(self.models[0].label)
-        entries = [
+        entries: list[dict[str, Any]] = [
             {
                 "label": {name: word(model.label[name]) for name in fields},
                 "color": theme.COLORS.get(str(model.label.get("arm")), theme.NEUTRAL),

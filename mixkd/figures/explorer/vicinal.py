@@ -98,7 +98,7 @@ class VicinalLab:
         store: dict[str, str] = {}
         pairs, fields = self.pairs, list(self.models[0].label)
         teachers = {key: keep(store, rounded(z).astype("<f2").tobytes()) for key, z in self.teachers.items()}
-        entries = [
+        entries: list[dict[str, Any]] = [
             {
                 "label": {name: word(model.label[name]) for name in fields},
                 "color": theme.COLORS.get(str(model.label.get("arm")), theme.NEUTRAL),
