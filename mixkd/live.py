@@ -5,45 +5,62 @@ Widgets and callbacks only; training is `runs.run`, the figure is the same lab t
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
 from IPython.display import display
 
-from mixkd.figures import lab_of
-from mixkd.records import Record
+from mixkd.figures import lab_of, vicinal_of, world_of
+from mixkd.records import Record, RecordStore
 from mixkd.runs import run
-from mixkd.spec import ARMS, RunSpec
-from mixkd.studies import load_profile
+from mixkd.spec import ARMS, RunSpec, nearest
+from mixkd.studies import load_profile, study
+
+FIGURES: dict[str, Callable[[Sequence[Record], str], Any]] = {
+    "lab": lambda records, first: lab_of(records, name="live"),
+    "world": lambda records, first: world_of(records, name="live", first=first),
+    "path": lambda records, first: vicinal_of(records, name="live", first=first),
+}
+"""What a workbench can show of its students, given the id of the one that was chosen last."""
 
 
 class Workbench:
-    """Settings, a button that trains with them, and the temperature lab over all students trained so far.
+    """Settings, a button that trains with them, and a live figure of all students chosen so far.
 
     Attributes:
         box: the widget to display.
         records: what was trained (or found), in order.
+        known: a store whose students join the figure as soon as the controls describe one, without training; or None.
         arm, tau, alpha, seed: the controls; ``tau`` and ``alpha`` are enabled where the arm uses them.
         train: the button.
         message: what the last press came to.
     """
 
-    def __init__(self, profile: str, store: str | Path) -> None:
+    def __init__(self, profile: str, store: str | Path, figure: str = "lab", known: str | Path | None = None) -> None:
+        if figure not in FIGURES:
+            raise ValueError(f"figure {figure!r}: must be one of {', '.join(FIGURES)}{nearest(figure, FIGURES)}")
         self.profile, self.store = load_profile(profile), store
+        self.known = RecordStore(known) if known is not None else None
+        self._draw = FIGURES[figure]
         self.records: list[Record] = []
         simple = [arm for arm in ARMS.values() if arm.name != "kd_clean_ce_mixed"]
         self.arm = widgets.Dropdown(options=[(arm.label, arm.name) for arm in simple], value="kd_mixup", description="trained with")
-        self.tau = widgets.FloatLogSlider(value=2, base=2, min=-1, max=4, step=0.5, description="τ", readout_format=".2f")
-        self.alpha = widgets.FloatSlider(value=1, min=0, max=4, step=0.1, description="α")
-        self.seed = widgets.BoundedIntText(value=0, min=0, max=999, description="seed")
+        self.tau = widgets.FloatLogSlider(
+            value=2, base=2, min=-1, max=4, step=0.5, description="τ", readout_format=".2f", continuous_update=False
+        )
+        self.alpha = widgets.FloatSlider(value=1, min=0, max=4, step=0.1, description="α", continuous_update=False)
+        self.seed = widgets.BoundedIntText(value=study("overconfidence", profile)[0].seed, min=0, max=999, description="seed")
         self.train = widgets.Button(description="train", button_style="primary", tooltip="train a student with these settings")
         self.message = widgets.HTML()
         self.figure = widgets.Output()
-        self.arm.observe(self._enable, "value")
+        for control in (self.arm, self.tau, self.alpha, self.seed):
+            control.observe(self._choose, "value")
         self.train.on_click(self._train)
         controls = widgets.VBox([self.arm, self.tau, self.alpha, self.seed, self.train, self.message])
         self.box = widgets.VBox([controls, self.figure])
+        self._choose()
 
     def spec(self) -> RunSpec:
         """The run that the controls describe; everything else comes from the profile."""
@@ -55,29 +72,59 @@ class Workbench:
             given["alpha"] = self.alpha.value
         return self.profile.spec(arm.name, self.seed.value, **given)
 
-    def _enable(self, change: object = None) -> None:
+    def _choose(self, change: object = None) -> None:
+        """A control moved: enable what the arm uses, and show the student if it was trained before."""
         arm = ARMS[self.arm.value]
         self.tau.disabled, self.alpha.disabled = not arm.distils, not arm.mixes
+        spec = self.spec()
+        # A sweep is recorded without extras, which are no part of the training: the same student under another id.
+        ids = [spec.id, spec.replace(extras=False).id]
+        here = next((record for record in self.records if record.id in ids), None)
+        if here is None and self.known is not None:
+            found = self.known.find([spec, spec.replace(extras=False)])
+            here = found[0] if found else None
+        if here is not None:
+            self._join(here)
+        elif self.known is not None:
+            self.message.value = "no student was trained with these settings yet"
 
     def _train(self, button: object = None) -> None:
         self.train.disabled = True
         self.message.value = "training ..."
         try:
-            record = run(self.spec(), self.store)  # not inside the Output widget: that would swallow the error
-            if record.id not in {known.id for known in self.records}:
-                self.records.append(record)
-            self.message.value = f"{len(self.records)} students; the last has record {record.id}"
-            self.figure.outputs = ()
-            self.figure.append_display_data(lab_of(self.records, name="live"))
+            self._join(run(self.spec(), self.store))  # not inside the Output widget: that would swallow the error
         except (ValueError, RuntimeError, OSError) as error:
             self.message.value = str(error)
         finally:
             self.train.disabled = False
 
+    def _join(self, record: Record) -> None:
+        """Add a student, if it is new, and draw the figure with it in front."""
+        joined = self.records if record.id in {known.id for known in self.records} else [*self.records, record]
+        try:
+            shown = self._draw(joined, record.id)
+        except ValueError as error:  # such as a record without what this figure draws
+            self.message.value = str(error)
+            return
+        self.records[:] = joined
+        self.message.value = f"{len(self.records)} students; the last has record {record.id}"
+        self.figure.outputs = ()
+        self.figure.append_display_data(shown)
+
     def _ipython_display_(self) -> None:
         display(self.box)
 
 
-def workbench(profile: str = "digits", store: str | Path = "runs") -> Workbench:
-    """A :class:`Workbench` for a profile; students are kept in a store of your own, never among the committed records."""
-    return Workbench(profile, store)
+def workbench(profile: str = "digits", store: str | Path = "runs", *, figure: str = "lab", known: str | Path | None = None) -> Workbench:
+    """A :class:`Workbench` for a profile; students are kept in a store of your own, never among the committed records.
+
+    Args:
+        profile: gives everything the controls do not.
+        store: where what is trained here goes.
+        figure: "lab" (temperature), "world" (decision fields, data of the plane only), "path" (vicinal).
+        known: a store whose students join without training, such as "committed".
+
+    Raises:
+        ValueError: for another figure, or an unknown profile.
+    """
+    return Workbench(profile, store, figure, known)

@@ -1,7 +1,9 @@
 """The workbench in a real kernel: a control is moved by message, the button pressed, and a student joins the figure."""
 
+import json
 from pathlib import Path
 
+import pytest
 from jupyter_client.manager import start_new_kernel
 
 
@@ -36,3 +38,54 @@ def test_a_student_trained_from_the_controls_joins_the_lab(tmp_path: Path):
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
+
+
+SHOWN = """
+import json, re
+def shown(bench):
+    page = bench.figure.outputs[0]["data"]["text/html"]
+    meta = json.loads(re.search(r'class="mixkd-meta">(.*?)</script>', page, re.DOTALL)[1])
+    return json.dumps([list(model["label"].values()) for model in meta["models"]])
+"""
+
+
+def test_a_student_joins_the_world_and_a_known_one_needs_no_training(tmp_path: Path):
+    manager, client = start_new_kernel(kernel_name="python3", cwd=str(tmp_path))
+    try:
+        _execute(client, SHOWN)
+        setup = "bench = workbench('gaussians', 'own', figure='world', known='own')"
+        names = "print(bench.arm.model_id, bench.alpha.model_id, bench.seed.model_id, bench.train.model_id)"
+        arm, alpha, seed, button = _execute(client, f"from mixkd.live import workbench; {setup}; {names}").split()
+        assert _execute(client, "print(bench.message.value, len(bench.figure.outputs))").startswith("no student")
+        _set(client, seed, {"method": "update", "state": {"value": 77}, "buffer_paths": []})
+        _set(client, arm, {"method": "update", "state": {"index": 0}, "buffer_paths": []})
+        _set(client, button, {"method": "custom", "content": {"event": "click"}})
+        assert json.loads(_execute(client, "print(shown(bench))")) == [["ce", "–", "–", "77"]]
+
+        _set(client, arm, {"method": "update", "state": {"index": 4}, "buffer_paths": []})
+        _set(client, alpha, {"method": "update", "state": {"value": 0.2}, "buffer_paths": []})
+        _set(client, button, {"method": "custom", "content": {"event": "click"}})
+        labels = json.loads(_execute(client, "print(shown(bench))"))
+        assert labels[0] == ["kd_mixup", "0.2", "2", "77"]
+        assert ["ce", "–", "–", "77"] in labels
+
+        _execute(client, f"{setup}; bench.seed.value = 77")
+        ask = "bench.arm.value = 'ce'; print(shown(bench)); print(len(bench.records), bench.message.value)"
+        labels, told = _execute(client, ask).splitlines()
+        assert json.loads(labels) == [["ce", "–", "–", "77"]]
+        assert told.startswith("1 1 students")
+
+        path = "walk = workbench('gaussians', 'own', figure='path', known='own'); walk.seed.value = 77; walk.alpha.value = 0.2"
+        assert json.loads(_execute(client, f"{path}; print(shown(walk))")) == [["kd_mixup", "0.2", "2", "77"]]
+        wrong = "other = workbench('digits', 'own', figure='world', known='committed'); print(other.message.value, len(other.records))"
+        assert "gaussians" in _execute(client, wrong)
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+
+
+def test_an_unknown_figure_is_refused():
+    from mixkd.live import workbench
+
+    with pytest.raises(ValueError, match=r"'wrld'.*did you mean 'world'"):
+        workbench("gaussians", figure="wrld")

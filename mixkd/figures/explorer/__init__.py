@@ -186,13 +186,15 @@ def block(lab: str, meta: Mapping[str, Any], fallback: str, data: str = "") -> s
     """A lab as one block of HTML.
 
     Args:
-        lab: its name; ``<lab>_lab.js`` beside this file mounts ``.mixkd-lab[data-lab=<lab>]``.
+        lab: its name; ``<lab>_lab.js`` beside this file mounts ``.mixkd-lab[data-lab=<lab>]``, ``<lab>_lab.css`` styles what
+            only it has.
         meta: what the script needs at once, as JSON.
         fallback: markup that stands there until the script runs, of class ``mixkd-fallback``.
         data: of :func:`kept`.
     """
+    own = _read(f"{lab}_lab.css") if (Path(__file__).parent / f"{lab}_lab.css").is_file() else ""
     return (
-        f"<style>{_read('lab.css')}</style>"
+        f"<style>{_read('lab.css')}{own}</style>"
         f'<div class="mixkd-lab" data-lab="{lab}">{fallback}'
         f'<script type="application/json" class="mixkd-meta">{as_json(meta)}</script>{data}</div>'
         f"<script>{_read('core.js')}{_read(f'{lab}_lab.js')}</script>"

@@ -160,3 +160,78 @@ window.mixkdLive = window.mixkdLive || (() => {
 
   return { float16, uint16, stats, svg, element, provide, load, source, marker, DASHES, ticks, eachFrame };
 })();
+
+// Shared by the figures with fields and paths: choosing among stored models, networks of linear layers, divergences in nats.
+Object.assign(window.mixkdLive, (() => {
+  "use strict";
+
+  /** Little-endian float32 in base64 -> Float32Array. */
+  function float32(base64) {
+    const raw = Uint8Array.from(atob(base64.trim()), (c) => c.charCodeAt(0)), view = new DataView(raw.buffer);
+    return Float32Array.from({ length: raw.length / 4 }, (_, i) => view.getFloat32(4 * i, true));
+  }
+
+  /** Index of the model with this value in this field that agrees best with a label; earlier fields count more. */
+  function choose(models, fields, now, field, value) {
+    const rank = (m) => fields.reduce((sum, f, i) => sum + (m.label[f] === now[f] ? 2 ** (fields.length - i) : 0), 0);
+    let best = -1;
+    models.forEach((m, i) => { if (m.label[field] === value && (best < 0 || rank(m) > rank(models[best]))) best = i; });
+    return best;
+  }
+
+  /** The values a field can take given the fields before it. */
+  const offered = (models, fields, chosen, field) => [...new Set(models.filter((m) => fields.slice(0, fields.indexOf(field)).every((g) => m.label[g] === chosen[g])).map((m) => m.label[field]))];
+
+  /** Log-probabilities of k logits z[at ...], into out[to ...]. */
+  function logSoftmax(z, k, out, at = 0, to = 0) {
+    let top = -Infinity, sum = 0;
+    for (let j = 0; j < k; j++) if (z[at + j] > top) top = z[at + j];
+    for (let j = 0; j < k; j++) sum += Math.exp(z[at + j] - top);
+    const norm = top + Math.log(sum);
+    for (let j = 0; j < k; j++) out[to + j] = z[at + j] - norm;
+    return out;
+  }
+
+  /** A network of linear layers with ReLU between: shape [in, ..., out], weights of each layer by rows, then its bias. Returns (x, out) -> logits. */
+  function network(shape, weights) {
+    const layers = [];
+    for (let l = 1, at = 0; l < shape.length; l++) {
+      const [n, m] = [shape[l - 1], shape[l]];
+      layers.push({ n, m, w: Float64Array.from(weights.subarray(at, at + n * m)), b: Float64Array.from(weights.subarray(at + n * m, at + n * m + m)), h: new Float64Array(m) });
+      at += n * m + m;
+    }
+    const depth = layers.length;
+    return (x, out) => {
+      let input = x;
+      for (let l = 0; l < depth; l++) {
+        const layer = layers[l], { n, m, w, b } = layer, last = l === depth - 1, to = last ? out : layer.h;
+        for (let i = 0, at = 0; i < m; i++) {
+          let sum = b[i];
+          for (let j = 0; j < n; j++, at++) sum += w[at] * input[j];
+          to[i] = !last && sum < 0 ? 0 : sum;
+        }
+        input = to;
+      }
+      return out;
+    };
+  }
+
+  /** KL(a || b) over k entries of log-probabilities. */
+  function kl(logA, logB, k, atA = 0, atB = 0) {
+    let sum = 0;
+    for (let j = 0; j < k; j++) { const a = logA[atA + j], p = Math.exp(a); if (p > 0) sum += p * (a - logB[atB + j]); }
+    return Math.max(sum, 0);
+  }
+
+  /** L_NL: KL(lam p_i + (1 - lam) p_j || p), of log-probabilities; at lam 0 and 1 of the ends themselves it is 0. */
+  function nonlinearity(logI, logJ, logP, k, lam, atI = 0, atJ = 0, atP = 0) {
+    let sum = 0;
+    for (let c = 0; c < k; c++) {
+      const m = lam * Math.exp(logI[atI + c]) + (1 - lam) * Math.exp(logJ[atJ + c]);
+      if (m > 0) sum += m * (Math.log(m) - logP[atP + c]);
+    }
+    return Math.max(sum, 0);
+  }
+
+  return { float32, choose, offered, logSoftmax, network, kl, nonlinearity };
+})());

@@ -1,0 +1,255 @@
+"""The boundary world and the vicinal lab on a bare page: JavaScript against Python, by pointer and by keyboard."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from mixkd.data import gaussian_classes, gaussian_log_posterior
+from mixkd.figures.explorer.boundary import Net, Plane, WorldModel, boundary_world
+from mixkd.figures.explorer.vicinal import Pairs, PathModel, rounded, vicinal_lab
+from mixkd.models import build
+from mixkd.vicinal import nonlinearity
+
+pytestmark = pytest.mark.browser
+LAM = np.linspace(0, 1, 11)
+
+
+def _model(name: str, seed: int):
+    return build(name, 5, 2, 0, seed=seed)
+
+
+def _net(model) -> Net:
+    linear = [module for module in model.modules() if isinstance(module, torch.nn.Linear)]
+    return Net([(module.weight.detach().numpy(), module.bias.detach().numpy()) for module in linear])
+
+
+def _world():
+    means, covariance = (part.numpy() for part in gaussian_classes("gaussians"))
+    labels = np.arange(60) % 5
+    plane = Plane(means, covariance, means[labels] + np.random.default_rng(0).normal(size=(60, 2)), labels, seen=40)
+    settings = [
+        ("kd_mixup", 1.0, 2.0),
+        ("kd_mixup", 0.2, 2.0),
+        ("kd_mixup", 0.0, 2.0),
+        ("kd", None, 2.0),
+        ("kd", None, 8.0),
+        ("ce", None, None),
+    ]
+    models = [
+        WorldModel({"arm": arm, "alpha": alpha, "tau": tau, "seed": 12}, _net(_model("mlp16", i)), "T" if tau else None,
+                   {"accuracy": 0.8 + i / 100, "confidence": 0.9, "kl": 0.1})
+        for i, (arm, alpha, tau) in enumerate(settings)
+    ]  # fmt: skip
+    return boundary_world(models, {"T": _net(_model("mlp64", 99))}, plane)
+
+
+HEAD = "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'><title>figure</title>"
+
+
+def _open(folder, visit, figure, **options):
+    file = folder / "figure.html"
+    file.write_text(f"{HEAD}<body>{figure._repr_html_()}</body>", encoding="utf-8")
+    page = visit(file, **options)
+    page.wait_for_selector(".mixkd-value:not(:empty)")
+    return page
+
+
+ROOT = "document.querySelector('.mixkd-lab').mixkd"
+
+
+def test_networks_and_posterior_answer_as_in_python(tmp_path, visit):
+    page = _open(tmp_path, visit, _world())
+    points = np.random.default_rng(1).uniform(-5, 5, size=(100, 2))
+    exact = np.array(page.evaluate(f"(xs) => {ROOT}.log('exact', xs)", points.tolist()))
+    assert exact == pytest.approx(gaussian_log_posterior("gaussians", torch.from_numpy(points)).numpy(), abs=1e-9)
+    for index in (0, 4):
+        page.evaluate(f"(i) => {ROOT}.show(i)", index)
+        page.wait_for_function(f"{ROOT}.state().label.tau === '{('2', None, None, None, '8')[index]}'")
+        page.wait_for_timeout(50)
+        for which, model in (("student", _model("mlp16", index)), ("teacher", _model("mlp64", 99))):
+            with torch.no_grad():
+                expected = model(torch.from_numpy(points).float()).double().softmax(1).numpy()
+            got = np.exp(np.array(page.evaluate(f"([w, xs]) => {ROOT}.log(w, xs)", [which, points.tolist()])))
+            assert got == pytest.approx(expected, abs=1e-4)
+
+
+def test_what_stands_in_the_table_is_the_answer_at_the_point(tmp_path, visit):
+    page = _open(tmp_path, visit, _world())
+    at = [1.25, -0.5]
+    page.evaluate(f"(p) => {ROOT}.move(p)", at)
+    exact = gaussian_log_posterior("gaussians", torch.tensor([at])).squeeze(0)
+    with torch.no_grad():
+        student = _model("mlp16", 0)(torch.tensor([at])).double().log_softmax(1).squeeze(0)
+    for c in range(5):
+        assert float(page.text_content(f"[data-answer=student-{c}]")) == pytest.approx(float(student[c].exp()), abs=6e-4)
+        assert float(page.text_content(f"[data-answer=exact-{c}]")) == pytest.approx(float(exact[c].exp()), abs=6e-4)
+    expected = float((exact.exp() * (exact - student)).sum())
+    assert float(page.text_content("[data-answer=student-kl]")) == pytest.approx(expected, abs=6e-4)
+
+
+def test_the_walk_is_as_far_from_linear_as_python_says(tmp_path, visit):
+    page = _open(tmp_path, visit, _world())
+    found = page.evaluate(
+        f"(() => {{ const s = {ROOT}.segment(20); return {{ rows: s.student.rows.map((r) => Array.from(r)), area: s.student.area }}; }})()"
+    )
+    p = torch.tensor(found["rows"], dtype=torch.float64).exp()
+    lam = torch.linspace(0, 1, 21, dtype=torch.float64)
+    bend = nonlinearity(p[-1].expand_as(p), p[0].expand_as(p), p, lam)
+    assert found["area"] == pytest.approx(float(torch.trapezoid(bend, lam)), abs=1e-6)
+    state = page.evaluate(f"{ROOT}.state()")
+    with torch.no_grad():
+        ends = _model("mlp16", 0)(torch.tensor([state["b"], state["a"]])).double().softmax(1)
+    assert p[[0, -1]].numpy() == pytest.approx(ends.numpy(), abs=1e-4)
+
+
+def test_the_world_by_keyboard(tmp_path, visit):
+    page = _open(tmp_path, visit, _world())
+    plane = page.locator(".mixkd-world-frame canvas[tabindex]").first
+    plane.focus()
+    before = page.evaluate(f"{ROOT}.state().at")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Shift+ArrowUp")
+    after = page.evaluate(f"{ROOT}.state().at")
+    assert after[0] > before[0]
+    assert after[1] > before[1]
+    page.keyboard.press("a")
+    assert page.evaluate(f"{ROOT}.state().a") == after
+    page.wait_for_function("document.querySelector('.mixkd-live').textContent.includes('student: class')")
+    alpha = page.locator("input[data-field=alpha]")
+    alpha.focus()
+    page.keyboard.press("Home")
+    page.wait_for_function(f"{ROOT}.state().label.alpha === '0'")
+    assert alpha.get_attribute("aria-valuetext") == "0"
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function(f"{ROOT}.state().label.alpha === '0.2'")
+    page.locator("input[type=range][aria-label^='λ']").focus()
+    page.keyboard.press("End")
+    page.wait_for_function(f"{ROOT}.state().lam === 1 && {ROOT}.state().at.join() === {ROOT}.state().a.join()")
+    assert not page.errors
+
+
+def test_a_student_without_teacher_shows_none(tmp_path, visit):
+    page = _open(tmp_path, visit, _world())
+    page.locator("select[data-field=arm]").select_option("ce")
+    page.wait_for_function("document.querySelector('[data-answer=teacher-0]').textContent === '–'")
+    assert page.locator("input[data-field=tau]").is_disabled()
+    page.locator(".mixkd-world-panel select").first.select_option("teacher")
+    assert page.locator(".mixkd-world-frame").first.get_attribute("data-missing") == "this student has no teacher"
+    assert not page.errors
+
+
+def test_every_painting_paints(tmp_path, visit):
+    page = _open(tmp_path, visit, _world(), theme="dark")
+    seen = set()
+    for what in ("student", "teacher", "exact", "kl-student", "kl-teacher", "kl-between"):
+        page.locator(".mixkd-world-panel select").first.select_option(what)
+        seen.add(page.evaluate("document.querySelector('.mixkd-world-frame canvas').toDataURL()"))
+    assert len(seen) == 6
+    assert not page.errors
+
+
+@pytest.mark.parametrize("figure", ["world", "path"])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_phone_has_room(tmp_path, visit, figure, theme):
+    page = _open(tmp_path, visit, _world() if figure == "world" else _lab(), width=390, theme=theme)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert not page.errors
+    assert not page.outside
+
+
+@pytest.mark.parametrize("figure", ["world", "path"])
+def test_without_scripts_something_stands_there(tmp_path, visit, figure):
+    file, drawn = tmp_path / "still.html", _world() if figure == "world" else _lab()
+    file.write_text(f"{HEAD}<body>{drawn._repr_html_()}</body>", encoding="utf-8")
+    page = visit(file, scripts=False)
+    assert page.locator(".mixkd-fallback").is_visible()
+
+
+def _answers(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(scale=4, size=(11, 6, 4))
+
+
+def _lab(images: bool = True):
+    pixels = np.random.default_rng(3).integers(0, 256, size=(6, 2, 1, 8, 8)).astype(np.uint8) if images else None
+    labels = [[0, 1], [1, 2], [2, 3], [3, 0], [1, 1], [2, 2]]
+    pairs = Pairs(LAM, labels, ["cat", "dog & co", "a very long class name indeed", "d"], pixels, first=1)
+    models = [PathModel({"arm": "kd_mixup", "seed": 12}, _answers(0), "T"), PathModel({"arm": "ce", "seed": 12}, _answers(1))]
+    return vicinal_lab(models, {"T": _answers(2)}, pairs)
+
+
+def _python(logits: np.ndarray, pair: int) -> tuple[np.ndarray, np.ndarray]:
+    p = torch.from_numpy(rounded(logits)[:, pair].astype(np.float64)).softmax(-1)
+    lam = torch.from_numpy(LAM)
+    bend = nonlinearity(p[-1].expand_as(p), p[0].expand_as(p), p, lam)
+    area = torch.cat([torch.zeros(1, dtype=torch.float64), torch.cumulative_trapezoid(bend, lam)])
+    return bend.numpy(), area.numpy()
+
+
+def test_non_linearity_is_that_of_python(tmp_path, visit):
+    page = _open(tmp_path, visit, _lab())
+    for pair in range(6):
+        for who, logits in (("student", _answers(0)), ("teacher", _answers(2))):
+            found = page.evaluate(f"([who, pair]) => {ROOT}.along(who, pair)", [who, pair])
+            bend, area = _python(logits, pair)
+            assert found["l_nl"] == pytest.approx(bend, abs=1e-4)
+            assert found["area"] == pytest.approx(area, abs=1e-4)
+
+
+def test_lam_takes_the_recorded_values_only(tmp_path, visit):
+    page = _open(tmp_path, visit, _lab())
+    slider = page.locator(".mixkd-knob input")
+    slider.focus()
+    page.keyboard.press("Home")
+    seen = []
+    for step in range(11):
+        page.wait_for_function(f"{ROOT}.state().at === {step}")
+        page.wait_for_function(f"document.querySelector('.mixkd-T').textContent === 'λ = {LAM[step]:.1f}'")
+        seen.append([float(page.text_content(f"[data-measure={key}-student]")) for key in ("now", "far")])
+        page.keyboard.press("ArrowRight")
+    bend, area = _python(_answers(0), 1)
+    assert np.array(seen) == pytest.approx(np.stack([bend, area], axis=1), abs=1e-4)
+    assert "dog & co with a very long" in slider.get_attribute("aria-valuetext")
+
+
+def test_the_blend_is_the_blend(tmp_path, visit):
+    page = _open(tmp_path, visit, _lab())
+    page.evaluate(f"{ROOT}.set({{ pair: 2, at: 3 }})")
+    got = page.evaluate(
+        "Array.from(document.querySelectorAll('.mixkd-vicinal-images canvas')[1].getContext('2d').getImageData(0, 0, 8, 8).data)"
+    )
+    first, second = _lab().pairs.images[2].astype(float)[:, 0]
+    expected = LAM[3] * first + (1 - LAM[3]) * second
+    assert np.array(got).reshape(8, 8, 4)[:, :, 0] == pytest.approx(expected, abs=0.51)
+
+
+def test_pairs_can_be_gone_through_by_kind(tmp_path, visit):
+    page = _open(tmp_path, visit, _lab())
+    page.locator(".mixkd-vicinal-kind").select_option("same")
+    visited = [page.evaluate(f"{ROOT}.state().pair")]
+    for _ in range(2):
+        page.get_by_role("button", name="next pair").press("Enter")
+        visited.append(page.evaluate(f"{ROOT}.state().pair"))
+    assert visited == [4, 5, 4]
+    page.get_by_role("button", name="previous pair").press("Enter")
+    assert page.evaluate(f"{ROOT}.state().pair") == 5
+    page.wait_for_function("document.querySelector('.mixkd-live').textContent.startsWith('a very long class name indeed with')")
+
+
+def test_without_images_and_teacher_the_answers_stand_alone(tmp_path, visit):
+    page = _open(tmp_path, visit, _lab(images=False))
+    assert page.locator("canvas").count() == 0
+    assert "× “" in page.text_content(".mixkd-vicinal-words")
+    page.locator("select[data-field=arm]").select_option("ce")
+    page.wait_for_function("document.querySelector('[data-measure=now-teacher]').textContent === '–'")
+    assert not page.errors
+
+
+def test_two_figures_share_a_page(tmp_path, visit):
+    file = tmp_path / "two.html"
+    file.write_text(f"<!doctype html><meta charset=utf-8><body>{_world()._repr_html_()}{_lab()._repr_html_()}</body>", encoding="utf-8")
+    page = visit(file)
+    page.wait_for_selector("[data-lab=vicinal] .mixkd-value:not(:empty)")
+    page.wait_for_selector("[data-lab=boundary] .mixkd-value:not(:empty)")
+    assert not page.errors
