@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from docutils import nodes
 
+from mixkd import glossary, identity, reference
 from mixkd.chapters import LIBRARY, fingerprint
 from mixkd.figures.plot import MIME
 from mixkd.figures.static import svg, values
@@ -38,6 +39,8 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("builder-inited", _vendor)
     app.connect("env-get-outdated", lambda app, *_: [app.config.root_doc])  # without an outdated page no changed asset is copied
     app.connect("html-page-context", _clean_page, priority=900)
+    for part in (glossary, identity, reference):
+        part.connect(app)
     return {"version": metadata.version("mixkd"), "parallel_read_safe": True, "parallel_write_safe": True}
 
 
