@@ -85,6 +85,9 @@ def _icon(app: Sphinx, config: Config) -> None:
     (path.parent / "touch.png").write_bytes(cover.touch_icon())
     if not config.html_favicon:
         config.html_favicon = str(path)
+    if not config.html_logo:
+        config.html_logo = str(path)
+        config.html_theme_options.setdefault("logo", {"text": str(config.html_title or config.project), "alt_text": ""})
     if known := os.environ.get("MIXKD_SITE_URL"):
         config.html_baseurl = known.rstrip("/") + "/"
 

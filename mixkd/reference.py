@@ -6,22 +6,33 @@ Names of the library come by Sphinx's autodoc, from docstrings that are prose. T
 from __future__ import annotations
 
 import argparse
+import importlib
+import inspect
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import is_dataclass
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from docutils import nodes
 from docutils.parsers.rst import Directive
+from sphinx import addnodes
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
+
+_MARKUP = re.compile(r"(``.*?``|`[^`]*`|\*[^\s*][^*]*\*)")
+_TWO_NAMES = re.compile(r"^(\s+)(\w+(?:, \w+)+): ")  # one line for two fields; docutils takes the first for a type
 
 
 def connect(app: Sphinx) -> None:
     """Called by the extension's own setup."""
     app.add_directive("mixkd-commands", Commands)
+    app.add_directive("mixkd-names", Names)
     app.setup_extension("sphinx.ext.autodoc")
     app.connect("autodoc-process-docstring", _as_prose, priority=400)  # before napoleon adds markup of its own
+    app.connect("autodoc-process-signature", _no_fields)
+    app.connect("html-page-context", _fields)
 
 
 def prose(lines: Sequence[str]) -> list[str]:
@@ -38,13 +49,54 @@ def prose(lines: Sequence[str]) -> list[str]:
             if (starts or ends) and made and made[-1].strip():
                 made.append("")
             item = indent if bullet and item is None else None if ends else item
-        parts = re.split(r"(``.*?``|`[^`]*`|\*[^\s*][^*]*\*)", line)
+        line = _TWO_NAMES.sub(lambda named: f"{named[1]}{named[2].replace(', ', ',')}: ", line)
+        parts = _MARKUP.split(line)
         made.append("".join(part if part[:1] in ("`", "*") and part[1:] else re.sub(r"([|*])", r"\\\1", part) for part in parts))
     return made
 
 
 def _as_prose(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
     lines[:] = prose(lines)
+
+
+def _no_fields(app: Sphinx, what: str, name: str, obj: object, *_: object) -> tuple[str, str] | None:
+    """The fields of a result or a spec stand in its docstring; its signature would only repeat them."""
+    return ("", "") if what == "class" and (is_dataclass(obj) or hasattr(obj, "model_fields")) else None
+
+
+def _fields(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object) -> None:
+    """Sphinx calls the fields of a class variables."""
+    if "Variables<span" in context.get("body", ""):
+        context["body"] = context["body"].replace("Variables<span", "Fields<span")
+
+
+class Names(Directive):
+    """``mixkd-names:: MODULE``: its functions and classes, each with the first sentence of its docstring."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Called by docutils."""
+        module = importlib.import_module(self.arguments[0])
+        entries = nodes.bullet_list(classes=["book-names"])
+        for name, member in public(module).items():
+            at = f"{module.__name__}.{name}"
+            link = addnodes.pending_xref("", refdomain="py", reftype="obj", reftarget=at, refexplicit=True, refwarn=False)
+            link += nodes.literal("", name)
+            first = " ".join((inspect.getdoc(member) or "").split("\n\n")[0].split())
+            words = re.sub(r":\w+:`([^`]*)`|``([^`]*)``", lambda m: m[1] or m[2], first)
+            entries += nodes.list_item("", nodes.paragraph("", "", link, nodes.Text(f" {words.partition('. ')[0].rstrip('.')}.")))
+        return [entries]
+
+
+def public(module: ModuleType) -> dict[str, object]:
+    """What a module itself defines without a leading underscore and with a docstring: functions and classes, in its own order."""
+    found = {name: member for name, member in vars(module).items() if not name.startswith("_") and inspect.getdoc(member)}
+    return {
+        name: member
+        for name, member in found.items()
+        if (inspect.isfunction(member) or inspect.isclass(member)) and member.__module__ == module.__name__
+    }
 
 
 class Commands(Directive):

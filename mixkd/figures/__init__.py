@@ -5,6 +5,7 @@ They show results; they refuse to train, to load or to measure.
 
 from mixkd.figures.absent import absent, intervals_if, table_if
 from mixkd.figures.blend import blend
+from mixkd.figures.cover import cover_of
 from mixkd.figures.curves import curves, stack
 from mixkd.figures.explorer import LabModel, temperature_lab
 from mixkd.figures.geometry import class_map, shape
@@ -26,7 +27,7 @@ from mixkd.figures.truth import against_truth, truth_along
 
 __all__ = [
     "LabModel", "Plot", "absent", "against_truth", "along", "blend", "capacity", "class_map", "comparisons",
-    "curves", "effects", "followed", "imitation", "imitation_rates", "intervals", "intervals_if", "lab_of",
+    "cover_of", "curves", "effects", "followed", "imitation", "imitation_rates", "intervals", "intervals_if", "lab_of",
     "labelled_points", "ledger", "over_images", "paths", "propagation", "published", "reliability",
     "risk_coverage", "rows", "shape", "signal_parts", "stack", "sweep", "table", "table_if", "teacher_table",
     "temperature_lab", "tradeoff", "truth_along", "usefulness", "verdict", "with_teachers",

@@ -208,6 +208,16 @@ def _png(image: object) -> bytes:
     return out.getvalue()
 
 
+def cover_of(evidence: Any) -> Html:
+    """The cover over a profile's records; empty where there is nothing to draw.
+
+    Args:
+        evidence: :class:`mixkd.claims.Evidence`.
+    """
+    bundles, images = material(evidence)
+    return cover(bundles, images) if bundles else Html("", "<no cover: no such student is recorded>")
+
+
 def material(evidence: Any) -> tuple[list[Bundle], tuple[np.ndarray, np.ndarray] | None]:
     """What a cover is drawn from: teacher and `kd_mixup` student of the first seed, and a pair of test images where they are at hand.
 
@@ -217,8 +227,8 @@ def material(evidence: Any) -> tuple[list[Bundle], tuple[np.ndarray, np.ndarray]
     Returns:
         The bundles (none where no such student is recorded), and the images of the first pair of the probe.
     """
-    students = evidence.records("overconfidence").select(arm="kd_mixup")
-    if not len(students):
+    students = [record for record in evidence.records("overconfidence").select(arm="kd_mixup") if record.spec.extras]
+    if not students:
         return [], None
     student = students[0]
     teacher = evidence.teacher_of(student)
