@@ -201,4 +201,4 @@ def _lighten(app: Sphinx, exception: Exception | None) -> None:
         if kept != text:
             page.write_text(kept, encoding="utf-8")
     for unused in (*(Path(app.outdir) / "_static").rglob("*.map"), *(Path(app.outdir) / "_static" / "scripts").glob("fontawesome.js*")):
-        unused.unlink()
+        unused.unlink(missing_ok=True)
