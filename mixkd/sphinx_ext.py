@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from docutils import nodes
 
+from mixkd import glossary, identity, reference
 from mixkd.chapters import LIBRARY, fingerprint
 from mixkd.figures.plot import MIME
-from mixkd.figures.static import svg, values
+from mixkd.figures.static import NARROW, svg, values
 from mixkd.site import repository
 
 if TYPE_CHECKING:
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 _MATHJAX = "sphinx-mathjax-offline/static/mathjax/"
 _MOST_ROWS = 60
 _THEBE = re.compile(r'<script type="text/x-thebe-config">.*?</script>\s*(<script>kernelName = .*?</script>)?', re.DOTALL)
+# What the theme puts on every page and a reader never needs: icons as a script (the theme's own font has them all), and the search index
+# anywhere but on the search page. Together they weigh more than a page.
+_ICONS = re.compile(r'<script[^>]*src="[^"]*scripts/fontawesome\.js[^"]*"></script>\s*')
+_SEARCH = re.compile(r'<script src="[^"]*(?:searchtools|language_data|searchindex)\.js[^"]*"></script>\s*')
 _LAB_DATA = re.compile(r'<script type="text/plain" data-key="([0-9a-f]{16})">([A-Za-z0-9+/=]*)</script>')
 
 
@@ -38,13 +43,15 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("builder-inited", _vendor)
     app.connect("env-get-outdated", lambda app, *_: [app.config.root_doc])  # without an outdated page no changed asset is copied
     app.connect("html-page-context", _clean_page, priority=900)
+    app.connect("build-finished", _lighten)
+    for part in (glossary, identity, reference):
+        part.connect(app)
     return {"version": metadata.version("mixkd"), "parallel_read_safe": True, "parallel_write_safe": True}
 
 
 class PlotlyMime:
     """Renders plotly JSON (entry point ``myst_nb.mime_renderers``): a static SVG, which ``book_plotly.js`` replaces
-    when it is near the
-    screen, its reading, and its data as a table."""
+    when it is near the screen, its reading, and its data as a table."""
 
     mime_priority_overrides: ClassVar[Sequence[tuple[str, str, int | None]]] = [("html", MIME, 1), ("dirhtml", MIME, 1)]
 
@@ -69,9 +76,15 @@ def figure_html(figure: Mapping[str, Any]) -> str:
     reading = f'<p class="book-reading">{html.escape(str(meta["reading"]))}</p>' if meta.get("reading") else ""
     return (
         f'<div class="book-plotly" data-height="{height}" data-label="{html.escape(label, quote=True)}">'
-        f'<div class="book-plot" style="min-height:{height}px">{svg(figure)}</div>'
+        f'<div class="book-plot" style="min-height:{height}px">{_still(figure)}</div>'
         f'<script type="application/json">{body}</script>{reading}{_table(figure, meta)}</div>'
     )
+
+
+def _still(figure: Mapping[str, Any]) -> str:
+    """The picture before plotly.js draws: one for a desk or paper, one for a phone, where the first would be too small to read."""
+    wide, narrow = svg(figure), svg(figure, width=NARROW)
+    return f'<div class="book-wide">{wide}</div><div class="book-narrow">{narrow}</div>'
 
 
 def _table(figure: Mapping[str, Any], meta: Mapping[str, Any]) -> str:
@@ -176,3 +189,16 @@ def _clean_page(app: Sphinx, page: str, template: str, context: dict[str, Any], 
             return f'<script type="text/plain" data-key="{key}" data-src="{source}"></script>'
 
         context["body"] = _LAB_DATA.sub(move, context["body"])
+
+
+def _lighten(app: Sphinx, exception: Exception | None) -> None:
+    """Take from the finished pages what only costs the reader time."""
+    if exception is not None or app.builder.format != "html":
+        return
+    for page in Path(app.outdir).rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        kept = _ICONS.sub("", text) if page.name == "search.html" else _SEARCH.sub("", _ICONS.sub("", text))
+        if kept != text:
+            page.write_text(kept, encoding="utf-8")
+    for unused in (*(Path(app.outdir) / "_static").rglob("*.map"), *(Path(app.outdir) / "_static" / "scripts").glob("fontawesome.js*")):
+        unused.unlink(missing_ok=True)

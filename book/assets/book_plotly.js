@@ -1,4 +1,5 @@
-// Draws each .book-plotly when it comes near the screen; plotly.js (one file, from this site) loads with the first.
+// Draws each .book-plotly when it comes near the screen and the reader has moved: until then the picture drawn by Python says the same, and the
+// first view of a page does not wait for plotly.js (one file, from this site, loaded once).
 (() => {
   "use strict";
   const here = document.currentScript.src.replace(/[^/]*$/, "");
@@ -21,7 +22,7 @@
 
   async function draw(box) {
     const figure = JSON.parse(box.querySelector("script[type='application/json']").textContent);
-    const frame = box.querySelector(".book-plot"), still = frame.querySelector("svg"), target = document.createElement("div");
+    const frame = box.querySelector(".book-plot"), stills = frame.querySelectorAll(".book-wide, .book-narrow"), target = document.createElement("div");
     try {
       const Plotly = await library();
       const layout = { ...figure.layout, autosize: true };
@@ -30,25 +31,32 @@
       layout.hoverlabel = { ...layout.hoverlabel, bgcolor: back, bordercolor: border, font: { color: ink } };
       delete layout.width;
       target.style.height = `${box.dataset.height}px`;
+      target.style.minWidth = "0";
       target.setAttribute("role", "img");
       target.setAttribute("aria-label", box.dataset.label);
       frame.appendChild(target);
-      if (still) still.classList.add("book-still");
+      stills.forEach((still) => still.classList.add("book-still"));
       await Plotly.newPlot(target, figure.data, layout, { displayModeBar: false, responsive: true, ...figure.config });
       if (figure.frames) await Plotly.addFrames(target, figure.frames);
       box.dataset.drawn = "";
     } catch (error) { // the static figure stays
       target.remove();
-      if (still) still.classList.remove("book-still");
+      stills.forEach((still) => still.classList.remove("book-still"));
       console.warn(error);
     }
   }
+
+  const MOVES = ["scroll", "pointermove", "pointerdown", "touchstart", "keydown", "focusin"];
+  const moved = new Promise((resolve) => {
+    const go = () => { MOVES.forEach((kind) => removeEventListener(kind, go)); resolve(); };
+    MOVES.forEach((kind) => addEventListener(kind, go, { passive: true }));
+  });
 
   function start() {
     const boxes = document.querySelectorAll(".book-plotly");
     if (!boxes.length) return;
     const watch = new IntersectionObserver((entries) => {
-      for (const entry of entries) if (entry.isIntersecting) { watch.unobserve(entry.target); draw(entry.target); }
+      for (const entry of entries) if (entry.isIntersecting) { watch.unobserve(entry.target); moved.then(() => draw(entry.target)); }
     }, { rootMargin: "600px" });
     boxes.forEach((box) => watch.observe(box));
     new MutationObserver(() => {

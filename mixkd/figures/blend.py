@@ -31,7 +31,7 @@ def blend(
         images: the two images, (H, W) each with values in [0, 1], first and second; left out where they are not at hand.
     """
     columns = 2 if images is not None else 1
-    figure = make_subplots(rows=1, cols=columns, column_widths=[0.32, 0.68] if columns == 2 else None, horizontal_spacing=0.08)
+    figure = make_subplots(rows=1, cols=columns, column_widths=[0.32, 0.68] if columns == 2 else None, horizontal_spacing=0.14)
     names = [theme.text(name) for name in classes]
 
     def traces(i: int) -> list[Any]:
@@ -74,7 +74,8 @@ def blend(
             sliders=[{"active": start, "currentvalue": {"prefix": "λ = "}, "pad": {"t": 40}, "steps": steps}],
         )
     )
-    figure.update_yaxes(range=[0, 1.05], title={"text": "probability"}, col=columns)
+    # A title beside the axis would lie on the image on a narrow page.
+    figure.update_yaxes(range=[0, 1.05], title={"text": "probability" if columns == 1 else ""}, col=columns)
     figure.update_xaxes(type="category", col=columns)
     if images is not None:
         figure.update_xaxes(visible=False, col=1)

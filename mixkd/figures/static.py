@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-WIDTH = 720
+WIDTH, NARROW = 720, 360
+"""Units across a picture: of a desk or paper, of a phone."""
 _GREY = "#7d848e"
 _DASH = {"dot": "1.5 4", "dash": "7 4", "longdash": "11 5", "dashdot": "7 3 1.5 3", "longdashdot": "11 3 2 3"}
 _DRAWN = {"scatter", "scattergl", "bar", "heatmap", "contour"}
@@ -34,11 +35,12 @@ def values(array: Any) -> list[Any]:
     return [] if array is None else list(array)
 
 
-def svg(figure: Mapping[str, Any]) -> str:
+def svg(figure: Mapping[str, Any], width: int = WIDTH) -> str:
     """Draw a figure.
 
     Args:
         figure: plotly JSON: ``data`` and ``layout``.
+        width: units across; text has twelve of them.
 
     Returns:
         An ``<svg>`` element whose text has the colour of the text around it.
@@ -47,11 +49,11 @@ def svg(figure: Mapping[str, Any]) -> str:
     traces = [trace for trace in figure.get("data", []) if trace.get("visible", True) is True]
     height = int(layout.get("height") or 420)
     title = _plain((layout.get("title") or {}).get("text"))
-    entries, legend_height = _legend(traces)
+    entries, legend_height = _legend(traces, width)
     # Room over the plotting area: for the title, the legend, and panel titles that stand on its upper edge.
     shift = 24 if title else 0
     panels = 16 if any(n.get("yref") == "paper" and n.get("y", 0) >= 1 for n in layout.get("annotations", [])) else 0
-    area = _Area(64, WIDTH - 14, 14 + shift + legend_height + panels, height - 52)
+    area = _Area(64 if width > NARROW else 46, width - 14, 14 + shift + legend_height + panels, height - 52)
     pairs = sorted({_axes_of(trace) for trace in traces} or {("x", "y")})
     axes = {
         name: _Axis.fit(name, layout.get(f"{name[0]}axis{name[1:]}", {}), traces, area)
@@ -69,11 +71,11 @@ def svg(figure: Mapping[str, Any]) -> str:
     body += [_annotation(note, axes, area) for note in layout.get("annotations", [])]
     if unknown := sorted({str(trace["type"]) for trace in traces if trace.get("type", "scatter") not in _DRAWN}):
         words = html.escape(f"needs JavaScript: {', '.join(unknown)}")
-        body.append(f'<text x="{WIDTH / 2}" y="{height / 2}" text-anchor="middle">{words}</text>')
+        body.append(f'<text x="{width / 2}" y="{height / 2}" text-anchor="middle">{words}</text>')
     meta = layout.get("meta")
     label = html.escape(str(meta.get("label", "")) if isinstance(meta, Mapping) else "", quote=True)
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{label}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" aria-label="{label}" '
         f'font-family="sans-serif" font-size="12" fill="currentColor" stroke-linejoin="round">'
         f'<g transform="translate({area.left},{14 + shift})">{entries}</g>{"".join(body)}</svg>'
     )
@@ -181,7 +183,7 @@ class _Axis:
                         yield self(digit * 10.0**power), f"{digit * 10.0**power:g}"
         else:
             low, high = sorted((self.low, self.high))
-            rough = (high - low) / (6 if self.vertical else 8)
+            rough = (high - low) / (6 if self.vertical else max(2, min(8, abs(self.end - self.start) / 70)))
             unit = 10.0 ** math.floor(math.log10(rough))
             step = next(unit * m for m in (1, 2, 2.5, 5, 10) if unit * m >= rough * 0.999)
             percent = str(self.options.get("tickformat", "")).endswith("%")
@@ -462,7 +464,7 @@ def _annotation(note: Mapping[str, Any], axes: Mapping[str, _Axis], area: _Area)
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{_plain(note.get("text"))}</text>'
 
 
-def _legend(traces: Sequence[Mapping[str, Any]]) -> tuple[str, int]:
+def _legend(traces: Sequence[Mapping[str, Any]], across: int) -> tuple[str, int]:
     """Swatches in rows, and the height they take."""
     named = [t for t in traces if t.get("name") and t.get("showlegend", True) is not False and t.get("type", "scatter") in _DRAWN]
     if len(named) == 1 and named[0].get("showlegend") is not True:
@@ -470,7 +472,7 @@ def _legend(traces: Sequence[Mapping[str, Any]]) -> tuple[str, int]:
     out, x, y = [], 0.0, 6.0
     for trace in named:
         width = 34 + 6.6 * len(_strip(trace["name"]))
-        if x and x + width > WIDTH - 80:
+        if x and x + width > across - 80:
             x, y = 0.0, y + 19
         line, marker = trace.get("line") or {}, trace.get("marker") or {}
         fill, symbol = marker.get("color"), marker.get("symbol")

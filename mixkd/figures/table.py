@@ -37,8 +37,8 @@ def table(frame: pd.DataFrame, columns: Sequence[str], *, also_scaled: Sequence[
         cells = []
         for name in names:
             mean, low, high = t_interval(own[name])
-            bounds = f"<small>{low:.4f} to {high:.4f}</small>" if low == low else "<small>one seed</small>"
-            cells.append(f"<td>{mean:.4f} {bounds}</td>")
+            bounds = f"<small>{_shown(low)} to {_shown(high)}</small>" if low == low else "<small>one seed</small>"
+            cells.append(f"<td>{_shown(mean)} {bounds}</td>")
         body += f'<tr><th scope="row">{html.escape(label)}</th>{"".join(cells)}</tr>'
         text.append(f"{label}: " + ", ".join(f"{name} {own[name].mean():.4f}" for name in names))
     seeds = frame.groupby("arm")["seed"].nunique()
@@ -50,3 +50,9 @@ def table(frame: pd.DataFrame, columns: Sequence[str], *, also_scaled: Sequence[
     if seeds.min() == seeds.max():
         markup = markup.replace(f"{seeds.min()} to {seeds.max()} seeds", f"{seeds.min()} seeds")
     return Html(markup, "\n".join(text))
+
+
+def _shown(value: float) -> str:
+    """Four decimals, a true minus sign, and none before a zero."""
+    words = f"{value:.4f}"
+    return words.lstrip("-") if float(words) == 0 else words.replace("-", "−")

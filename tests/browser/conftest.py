@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
@@ -54,21 +55,41 @@ def browser():
         instance.close()
 
 
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """The source of axe-core."""
+    import axe_playwright_python
+
+    return (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def shots(site) -> Path:
+    """Where pictures of this run lie: beside the site, never in it."""
+    folder = site.parent / "screenshots"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
 @pytest.fixture
 def visit(browser):
-    """Open a file of the site. The page keeps ``outside``, the addresses it asked for beyond the disk (all refused),
-    and ``errors``."""
+    """Open a file of the site. The page keeps ``asked``, the files it took, ``outside``, the addresses it asked for beyond the disk (all
+    refused), and ``errors``. ``page.leave()`` frees it before the test ends."""
     contexts = []
 
-    def go(path: Path, *, width: int = 1280, theme: str = "light", fragment: str = "", scripts: bool = True):
-        context = browser.new_context(
-            viewport={"width": width, "height": 844}, color_scheme=theme, java_script_enabled=scripts, reduced_motion="reduce"
-        )
+    def go(path: Path, *, width: int = 1280, theme: str = "light", fragment: str = "", scripts: bool = True, **options):
+        context = browser.new_context(**{
+            "viewport": {"width": width, "height": 844}, "color_scheme": theme, "java_script_enabled": scripts, "reduced_motion": "reduce",
+            **options,
+        })  # fmt: skip
         contexts.append(context)
         page = context.new_page()
-        page.outside, page.errors = [], []
+        page.asked, page.outside, page.errors = [], [], []
+        page.leave = lambda: (contexts.remove(context), context.close())
 
         def route(request):
+            if request.request.url.startswith("file:"):
+                page.asked.append(Path(unquote(urlsplit(request.request.url).path)))
             if request.request.url.startswith(("file:", "data:", "blob:")):
                 request.continue_()
             else:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,20 +21,45 @@ SCROLL = """async () => {
     await new Promise((done) => setTimeout(done, 40));
   }
 }"""
+WIDE = """() => [...document.querySelectorAll('main *')].filter((node) => node.getBoundingClientRect().right > innerWidth + 1)
+  .slice(-1).map((node) => node.outerHTML.slice(0, 120))"""
 UNDRAWN = "() => [...document.querySelectorAll('.book-plotly')].filter((box) => !box.querySelector('.main-svg')).length"
+
+
+FIRST_VIEW = 1_500_000  # bytes, compressed, every shared file counted once
+MAIN = ("index", "01-", "07-", "09-", "claims")  # pages whose pictures are kept
 
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("theme", THEMES)
-def test_every_page_stands_alone(site, visit, width, theme):
+def test_every_page_stands_alone(site, visit, shots, axe, width, theme):
+    """What must hold on every page, in one visit to each: the first view is light, nothing comes from outside, everything is
+    drawn, nothing is cut off, and (once a theme) axe-core finds nothing serious."""
+    said = []
     for path in _pages(site):
+        name = path.relative_to(site).as_posix()
         page = visit(path, width=width, theme=theme)
+        page.wait_for_function("document.readyState === 'complete'")
+        weight = sum(_compressed(file) for file in {*page.asked, path})
+        if weight > FIRST_VIEW:
+            heaviest = sorted(((_compressed(file), file.name) for file in set(page.asked)), reverse=True)[:4]
+            said.append(f"{name}: the first view takes {weight} bytes compressed, most of it {heaviest}")
         page.evaluate(SCROLL)
         page.wait_for_function(f"({UNDRAWN})() === 0")
-        name = path.relative_to(site)
-        assert not page.outside, f"{name} asks for {page.outside}"
-        assert not page.errors, f"{name}: {page.errors}"
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, f"{name} scrolls sideways at {width} px"
+        if page.asked.count(site / "_static" / "plotly.min.js") > 1:
+            said.append(f"{name} loads plotly.js more than once")
+        said += [f"{name} asks for {address}" for address in page.outside]
+        said += [f"{name} complains: {error}" for error in page.errors]
+        across = page.evaluate("document.documentElement.scrollWidth")
+        if across > width:
+            said.append(f"{name} scrolls sideways at {width} px: {across}, because of {page.evaluate(WIDE)}")
+        if (width, theme) in ((390, "dark"), (1280, "light")):
+            said += [f"{name}, {theme}: {problem}" for problem in _serious(page, axe)]
+        if path.name.startswith(MAIN):
+            page.evaluate("window.scrollTo(0, 0)")
+            page.screenshot(path=shots / f"{path.stem}-{width}-{theme}.png", full_page=True)
+        page.leave()
+    assert not said, "\n".join(said)
 
 
 def test_the_index_leads_to_the_first_page(site, visit):
@@ -211,7 +238,7 @@ def test_a_cell_of_the_ledger_opens_its_evidence_by_keyboard(site, visit):
 
 
 def test_without_scripts_there_are_still_figures(site, visit):
-    for mark, still in (("mixkd-lab", ".mixkd-fallback svg"), ("book-plotly", ".book-plot > svg")):
+    for mark, still in (("mixkd-lab", ".mixkd-fallback svg"), ("book-plotly", ".book-wide > svg")):
         page = visit(_page_with(site, mark), scripts=False)
         assert page.locator(still).first.is_visible()
 
@@ -234,6 +261,24 @@ def _page_with(site, mark):
         if (mark if '"' in mark else f'class="{mark}"') in path.read_text(encoding="utf-8"):
             return path
     pytest.skip(f"no page of this site has a {mark}")
+
+
+def _compressed(file: Path) -> int:
+    """Bytes of a file as a server would send it."""
+    raw = file.read_bytes() if file.is_file() else b""
+    return len(raw if file.suffix in (".woff2", ".png") else gzip.compress(raw))
+
+
+def _serious(page, axe: str) -> list[str]:
+    """What axe-core calls serious or critical."""
+    page.evaluate(axe)
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+    return [
+        f"{violation['id']} ({violation['help']}): {node['html'][:160]} {(node['failureSummary'] or '').splitlines()[-1].strip()}"
+        for violation in found
+        if violation["impact"] in ("serious", "critical")
+        for node in violation["nodes"][:3]
+    ]
 
 
 def _brightness(color: str) -> float:

@@ -1,0 +1,76 @@
+"""The reference page: every public name and command is on it, and every docstring can be rendered."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+from docutils import nodes
+from docutils.core import publish_doctree
+from docutils.parsers.rst import roles
+
+import mixkd
+from mixkd import reference
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = (ROOT / "book" / "api.md").read_text(encoding="utf-8")
+MODULES = sorted(set(re.findall(r"\{mixkd-names\} ([\w.]+)", PAGE)))
+
+
+def test_every_public_name_is_on_the_page():
+    documented = set(re.findall(r"auto(?:class|function|module):: ([\w.]+)", PAGE))
+    for name in set(mixkd.__all__) - {"__version__"}:
+        value = getattr(mixkd, name)
+        full = value.__name__ if inspect.ismodule(value) else f"mixkd.{name}"
+        assert full in documented, f"book/api.md lacks {name}"
+
+
+def test_every_measure_is_on_the_page():
+    files = {f"mixkd.measure.{path.stem}" for path in (ROOT / "mixkd" / "measure").glob("[a-z]*.py")}
+    assert files <= {*MODULES}, "book/api.md lacks a module of measures"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_docstrings_can_be_rendered(module):
+    from sphinx.ext.napoleon import Config, GoogleDocstring
+
+    for role in ("func", "class", "meth", "mod", "attr", "data", "doc", "ref"):
+        roles.register_local_role(role, lambda name, raw, text, *_: ([nodes.literal("", text)], []))
+    loaded = importlib.import_module(module)
+    config = Config(napoleon_use_ivar=True, napoleon_numpy_docstring=False)
+    for name, member in {module: loaded, **reference.public(loaded)}.items():
+        # without fields of a docstring the text is left
+        lines = str(GoogleDocstring(reference.prose(inspect.getdoc(member).splitlines()), config, what="function")).splitlines()
+        tree = publish_doctree("\n".join(lines), settings_overrides={"report_level": 5, "halt_level": 5})
+        problems = [message.astext() for message in tree.findall(nodes.system_message) if message["level"] >= 2]
+        assert not problems, f"docstring of {module}.{name}: {problems}"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["distance |a - b| of 2 * x"], [r"distance \|a - b\| of 2 \* x"]),
+        (["*and* ``a | b`` and `c|d`"], ["*and* ``a | b`` and `c|d`"]),
+        (["says:", "- one", "  more", "- two", "after"], ["says:", "", "- one", "  more", "- two", "", "after"]),
+        (["    alpha, smoothing: of its arm."], ["    alpha,smoothing: of its arm."]),
+    ],
+)
+def test_docstrings_are_prose(given, expected):
+    assert reference.prose(given) == expected
+
+
+def test_every_command_is_described_with_all_its_flags():
+    from mixkd.cli import _parser
+
+    known = reference._names(_parser([]))
+    assert {"reproduce", "run", "site", "claims", "records"} <= set(known)
+    for name in known:
+        parser = reference.command(name)
+        text = reference.section(name, parser).astext()
+        for action in parser._actions:
+            for flag in action.option_strings:
+                assert flag in text or flag in ("-h", "--help"), f"mixkd {name} {flag}"
+    assert "--alpha" in reference.section("run", reference.command("run")).astext(), "flags that come with the command's name are missing"
