@@ -60,8 +60,10 @@ class Profile:
         return self.teachers[len(self.teachers) // 2]
 
     def teacher(self, seed: int, model: str | None = None, **fields: Any) -> TeacherSpec:
-        """The teacher of a student seed."""
+        """The teacher of a student seed. One that no library ships, as those trained on mixup, is trained as its students are."""
         merged = {**self.teacher_recipe, "model": model or self.default_teacher, "seed": seed % self.teacher_seeds, **fields}
+        if merged.get("arm", "ce") != "ce" and merged.get("epochs") is None:
+            merged.pop("pretrained", None)
         return TeacherSpec(**merged)
 
     def spec(self, arm: str, seed: int, *, teacher: TeacherSpec | None = None, **fields: Any) -> RunSpec:
@@ -93,7 +95,11 @@ def load_profile(name: str) -> Profile:
 
 
 def profile_for(data: str) -> str | None:
-    """The profile that fits a data set: the one that names it, or for a folder of images the small CPU recipe."""
+    """The profile that fits a data set: the one of its name, or that names it, or for a folder of images the small CPU recipe."""
+    if data in profiles():
+        return data
+    if data.startswith("stream:"):
+        return "imagenet"
     for name in profiles():
         if load_profile(name).data == data:
             return name
