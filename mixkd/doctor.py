@@ -129,7 +129,7 @@ def to_text(report: dict[str, Any]) -> str:
     lines = [f"{name:<15} {value}" for name, value in rows]
     table = [("profile", "runs", "missing", "time here", "images/s", "data")]
     for row in report["profiles"]:
-        speed = "" if row["images_per_second"] is None else f"{float(f'{row["images_per_second"]:.2g}'):,g}"
+        speed = "" if row["images_per_second"] is None else _two_digits(row["images_per_second"])
         table.append((row["profile"], str(row["runs"]), str(row["missing"]), _span(row["hours"]) or row["problem"], speed, row["data"]))
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines.append("")
@@ -138,6 +138,10 @@ def to_text(report: dict[str, Any]) -> str:
     lines.append("")
     lines.append(f"times are for {facts['workers']} at work on this machine as loaded now; images/s: one student with its teacher")
     return "\n".join(lines)
+
+
+def _two_digits(value: float) -> str:
+    return f"{float(format(value, '.2g')):,g}"
 
 
 def _span(hours: tuple[float, float] | None) -> str:
