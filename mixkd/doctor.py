@@ -153,8 +153,7 @@ def _span(hours: tuple[float, float] | None) -> str:
         return "nothing to do"
     for unit, length in (("s", 1 / 3600), ("min", 1 / 60), ("h", 1.0), ("days", 24.0), ("years", 24 * 365.0)):
         if high / length < 120 or unit == "years":
-            digits = 1 if low / length < 3 and unit not in ("s", "min") else 0
-            return f"{low / length:.{digits}f} to {high / length:.{digits}f} {unit}"
+            return f"{_two_digits(low / length)} to {_two_digits(high / length)} {unit}"
     raise AssertionError(high)
 
 

@@ -70,8 +70,8 @@ def test_flops_without_memory_are_those_of_the_network():
 
 @pytest.mark.parametrize(
     ("hours", "text"),
-    [((0.001, 0.01), "4 to 36 s"), ((0.1, 0.5), "6 to 30 min"), ((1.25, 40), "1.2 to 40 h"), ((100, 500), "4 to 21 days"),
-     ((9000, 90000), "1.0 to 10.3 years"), ((0, 0), "nothing to do"), (None, "")],
+    [((0.001, 0.01), "3.6 to 36 s"), ((0.1, 0.5), "6 to 30 min"), ((1.25, 40), "1.2 to 40 h"), ((100, 500), "4.2 to 21 days"),
+     ((9000, 90000), "1 to 10 years"), ((0, 0), "nothing to do"), (None, "")],
 )  # fmt: skip
 def test_ranges_read_in_one_unit(hours, text):
     assert doctor._span(hours) == text
