@@ -273,6 +273,7 @@ def _excess(record: Record, data: str) -> float:
     """How much further the teacher is from the exact posterior on mixed inputs than on clean ones, nats, cross-class pairs."""
     probe = record.probe
     rows = load_data(data).splits["test"].images
+    assert isinstance(rows, torch.Tensor)
     first, second = rows[probe.pairs[:, 0]].double(), rows[probe.pairs[:, 1]].double()
     divergence = []
     for lam, logits in zip(probe.lam, probe.logits, strict=True):

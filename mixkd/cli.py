@@ -28,6 +28,8 @@ EPILOG = """examples:
   mixkd batch grids/temperature.toml              a notebook for each point of a grid, and a page about them all
   mixkd site --serve                              the book from the committed records
   mixkd claims --json                             what reproduced, as data
+  mixkd export 1f0ff4bc --format onnx             a trained network as one file
+  mixkd doctor                                    what this machine can run, and how long it would take
 """
 
 
@@ -44,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         message = error.args[0] if isinstance(error, KeyError) and error.args else error
         print(f"mixkd: error: {message}", file=sys.stderr)
         return 2
-    except (RuntimeError, OSError) as error:
+    except (RuntimeError, OSError, ModuleNotFoundError) as error:
         print(f"mixkd: failed: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -98,6 +100,20 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     records.add_argument("action", choices=["list", "show", "verify"])
     records.add_argument("id", nargs="?", help="of the record to show; its beginning is enough")
     records.add_argument("--store", default="runs", help="folder of records, or 'committed' (default: runs)")
+
+    export = command("export", _export, "write a trained network to a file that others can use")
+    export.add_argument("id", help="of the record; its beginning is enough")
+    export.add_argument("--format", default="safetensors", help="safetensors, torch (torch.export) or onnx (default: safetensors)")
+    export.add_argument("--out", default=".", help="file or folder (default: here)")
+    export.add_argument("--scaled", action="store_true", help="divide its logits by the temperature fitted on validation data")
+    export.add_argument("--store", default="runs", help="folder of records, or 'committed' (default: runs)")
+    export.add_argument("--data-root", metavar="DIR", help="where data sets lie; only older records need them")
+
+    doctor = command("doctor", _doctor, "what this machine can run, and how long each profile would take")
+    doctor.add_argument("--store", default="runs", help="folder of records: what lies there needs no time (default: runs)")
+    doctor.add_argument("--seconds", type=float, default=10.0, metavar="X", help="how long to measure (default: 10)")
+    doctor.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    doctor.add_argument("--json", action="store_true", help="as JSON")
 
     claims = command("claims", _claims, "two verdicts on each claim, from records; trains nothing")
     claims.add_argument("--profile", default="digits", help="scale (default: digits)")
@@ -171,7 +187,7 @@ def _spec(options: argparse.Namespace) -> RunSpec:
             value = tuple(value.split(","))
         (given if part == "run" else teacher)[field] = value
     data = given.setdefault("data", "digits")
-    if not data.startswith("folder:"):
+    if not data.startswith(("folder:", "stream:")):
         data_identity(data)  # an unknown name has no profile, and would be told that a student is missing
     arm = given.setdefault("arm", "kd_mixup")
     if arm not in ARMS:
@@ -185,7 +201,7 @@ def _spec(options: argparse.Namespace) -> RunSpec:
         profile = load_profile(fitting)
         defaults = {"student": profile.student, **profile.recipe}
         inherited = {"model": profile.default_teacher, **profile.teacher_recipe}
-        if data.startswith("folder:"):  # sizes of a known data set say nothing about a folder
+        if data.startswith(("folder:", "stream:")):  # sizes of a known data set say nothing about a folder
             defaults.pop("train_size", None)
             inherited.pop("train_size", None)
         if ARMS[arm].distils:
@@ -265,6 +281,33 @@ def _records(options: argparse.Namespace) -> int:
     frame = records.frame()[columns].astype({"tau": object}).fillna({"tau": "", "teacher": ""}).astype({"tau": str})
     frame = frame.sort_values(["data", "arm", "teacher", "tau", "seed"])
     print(frame.to_string(index=False, float_format=lambda value: f"{value:.4f}"))
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from mixkd.export import export, load
+    from mixkd.records import RecordStore
+
+    store = RecordStore(options.store)
+    record = store.load(options.id)
+    path = export(record, store, options.out, options.format, scaled=options.scaled, root=options.data_root)
+    inputs = record.inputs
+    print(path)
+    print(f"  {record.spec.student}, {len(record.classes)} classes, record {record.id}")
+    if inputs is not None:
+        size = inputs["image_size"]
+        shape = f"{inputs['channels']} x {size} x {size}, pixels on the scale 0 to 1" if size else f"vectors of {inputs['channels']}"
+        print(f"  takes N x {shape}, and normalises them itself; classes and temperature are in its metadata")
+    if options.format != "onnx":
+        print(f"  read it back: network, description = {load.__module__}.load({str(path)!r})")
+    return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from mixkd import doctor
+
+    report = doctor.examine(options.store, seconds=options.seconds, device=options.device)
+    print(doctor.to_json(report) if options.json else doctor.to_text(report))
     return 0
 
 

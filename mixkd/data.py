@@ -1,6 +1,5 @@
-"""Named data sets as whole tensors with fixed splits: embedded ones, torchvision's, and folders or zips of images.
-
-Nothing here streams, unpacks an archive to disk, or lets the test split decide anything: validation is cut from train.
+"""Named data sets with fixed splits: embedded ones, torchvision's, folders or zips of images as whole tensors, and big folders, ImageNet
+among them, as files that are decoded on the way. Nothing here unpacks an archive to disk, or lets the test split decide anything.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -27,9 +26,13 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from mixkd.spec import MAX_TEST_DRAWS, nearest
+from mixkd.spec import MAX_TEST_DRAWS, Augmentation, nearest
+from mixkd.streaming import DRAWS, ImageFiles, random_box
 
-NAMES = ("digits", "gaussians", "gaussians16", "cifar10", "cifar100")
+NAMES = ("digits", "gaussians", "gaussians16", "cifar10", "cifar100", "imagenet")
+Images = Tensor | ImageFiles
+RESIZING = ("resize_crop_flip", "resized_crop_flip")
+"""Augmentations that enlarge images themselves."""
 CACHE = Path.home() / ".cache" / "mixkd"
 
 
@@ -38,11 +41,11 @@ class Split:
     """Rows of a data set, in a fixed mixed order of which every stretch has nearly the class shares of the whole.
 
     Attributes:
-        images: (N, C, H, W) uint8, or (N, d) float32 for ``gaussians``.
+        images: (N, C, H, W) uint8, in memory or as files that are decoded when used, or (N, d) float32 for ``gaussians``.
         labels: (N,) int64; -1 for images of no class (split "ood").
     """
 
-    images: Tensor
+    images: Images
     labels: Tensor
 
     def to(self, device: torch.device | str) -> Split:
@@ -62,6 +65,7 @@ class Dataset:
             of other data); "ood" and "corrupted" for digits.
         mean, std: per channel, of pixels on the scale 0 to 1; for vectors 0 and 1, per coordinate.
         test_draws: noise draws of each test image; all images of draw 0 come first, then all of draw 1, and so on.
+        enlarged: side to which images are enlarged on the device when they are normalised, or None.
     """
 
     name: str
@@ -71,6 +75,7 @@ class Dataset:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     test_draws: int = 1
+    enlarged: int | None = None
 
     @property
     def n_classes(self) -> int:
@@ -83,9 +88,9 @@ class Dataset:
 
     @property
     def image_size(self) -> int:
-        """Side in pixels; 0 for vectors."""
+        """Side in pixels, as networks see them; 0 for vectors."""
         images = self.splits["train"].images
-        return images.shape[2] if images.ndim == 4 else 0
+        return self.enlarged or (images.shape[2] if images.ndim == 4 else 0)
 
     @property
     def test_images(self) -> int:
@@ -108,10 +113,11 @@ def load_data(
     """A data set by name; loaded once per process, so its tensors are not to be written to.
 
     Args:
-        name: "digits", "gaussians", "gaussians16", "cifar10", "cifar100", or "folder:PATH" for a directory or zip with
+        name: "digits", "gaussians", "gaussians16", "cifar10", "cifar100", "imagenet", or "folder:PATH" for a directory or zip with
             train/CLASS/* and test/CLASS/* (or val/CLASS/*), at its top or inside one folder. "folder:NAME@DIGEST"
-            checks the content against the digest.
-        image_size: for folders: images are resized (short side, antialiased) and cropped at the centre to so many px.
+            checks the content against the digest. "stream:PATH" is the same for a directory too big for memory.
+        image_size: for folders: images are resized (short side, antialiased) and cropped at the centre to so many px. Streamed ones
+            show the central 7/8 of the short side (224 px if not given); CIFAR images are enlarged on the device.
         train_size: keep so many training rows, a fixed stratified choice that holds every smaller one.
         root: where a relative folder or zip is looked for (else the working directory); where torchvision's files lie.
         test_draws: for digits: noise draws of each test image, 1 to 20. A draw is the same however many are asked for.
@@ -129,6 +135,8 @@ def load_data(
         if image_size is not None and image_size < 1:
             raise ValueError(f"image_size = {image_size}: must be at least 1")
         data = _folder(_find(name, root, cache), image_size, cache)
+    elif name.startswith("stream:") or name == "imagenet":
+        data = _stream(_find(name, root, cache), image_size or 224)
     else:
         _known(name)
         if name == "digits":
@@ -137,6 +145,8 @@ def load_data(
             data = _gaussians(name)
         else:
             data = _cifar(name, Path(root).expanduser() if root is not None else cache)
+            if image_size is not None and image_size > data.image_size:
+                data = replace(data, enlarged=image_size)
         if image_size not in (None, data.image_size):
             own = f"{data.image_size} px" if data.image_size else "vectors"
             raise ValueError(f"image_size = {image_size}: {name} is {own} and is not resized (folder:PATH is)")
@@ -146,33 +156,42 @@ def load_data(
 def data_identity(name: str, root: str | Path | None = None, cache: str | Path | None = None) -> str:
     """What a spec stores for a data name: a plain name as it is, "folder:NAME@DIGEST" for a folder or zip.
 
-    The digest covers the images and their paths below the folder that holds train/; a zip has the digest of its tree.
+    The digest covers the images and their paths below the folder that holds train/; a zip has the digest of its tree. That of
+    "stream:NAME@DIGEST" covers paths and sizes of the files only, as reading them all would take hours.
 
     Raises:
         ValueError, FileNotFoundError: as :func:`load_data`.
     """
-    if name.startswith("folder:"):
+    if name.startswith(("folder:", "stream:")):
         return _find(name, root, Path(cache) if cache is not None else CACHE).identity
     return _known(name)
 
 
 def _known(name: str) -> str:
     if name not in NAMES:
-        allowed = f"{', '.join(NAMES)}, or folder:PATH"
+        allowed = f"{', '.join(NAMES)}, folder:PATH, or stream:PATH"
         raise ValueError(f"unknown data {name!r}: must be one of {allowed}{nearest(name, NAMES)}")
     return name
 
 
-def normalise(images: Tensor, data: Dataset) -> Tensor:
+def normalise(images: Images, data: Dataset, enlarge: bool = True) -> Tensor:
     """Zero mean and unit deviation per channel, in float32 on the images' device.
 
     Args:
-        images: (N, C, H, W) uint8 or float on the scale 0 to 1, or (N, d) float.
+        images: (N, C, H, W) uint8 or float on the scale 0 to 1, or (N, d) float; files are decoded.
         data: whose ``mean`` and ``std`` apply.
+        enlarge: whether images of a data set that is enlarged are.
     """
+    if isinstance(images, ImageFiles):
+        images = images.decode()
     unit = 1.0 if images.is_floating_point() else 255.0
     scale, shift = _affine(data.mean, data.std, unit, images.ndim, images.device)
-    return torch.addcmul(shift, images.float(), scale)
+    normalised = torch.addcmul(shift, images.float(), scale)
+    return _enlarged(normalised, data.enlarged) if enlarge and data.enlarged else normalised
+
+
+def _enlarged(images: Tensor, size: int) -> Tensor:
+    return F.interpolate(images, size=(size, size), mode="bilinear", align_corners=False)
 
 
 @lru_cache(maxsize=64)
@@ -183,36 +202,58 @@ def _affine(mean: tuple[float, ...], std: tuple[float, ...], unit: float, ndim: 
         return (1 / (unit * s)).float().to(device), (-m / s).float().to(device)
 
 
-def augment(images: Tensor, generator: torch.Generator, kind: Literal["none", "flip", "crop_flip"]) -> Tensor:
-    """Random horizontal flips, and crops out of images padded by 4 zeros on each side: one gather for the whole batch.
-
-    Zero is black for raw pixels and the mean colour for normalised ones.
+def augment(images: Tensor, generator: torch.Generator, kind: Augmentation, size: int | None = None) -> Tensor:
+    """Random crops and horizontal flips: one gather, or one resampling, for the whole batch.
 
     Args:
-        images: (N, C, H, W) of any dtype, on any device; crops need 16 px or more. "none" takes vectors too.
+        images: (N, C, H, W) of any dtype, on any device; those of "crop_flip" are of 16 px or more. "none" takes vectors too.
         generator: on the CPU, so that every device sees the same draws.
-        kind: "none" draws nothing, "flip", or "crop_flip".
+        kind: "none" draws nothing, "flip", "crop_flip" (out of images padded by 4 zeros on each side: black for raw pixels, the
+            mean colour for normalised ones), "resize_crop_flip" (out of images enlarged to 236/224 of ``size``), or "resized_crop_flip"
+            (a random part of 8 to 100 % of the area and of a shape from 3:4 to 4:3, enlarged to ``size``).
+        size: side of the crop for the last two, in px; the images' own if not given.
     """
-    if kind not in ("none", "flip", "crop_flip"):
-        raise ValueError(f"augment = {kind!r}: must be one of none, flip, crop_flip")
+    if kind not in get_args(Augmentation):
+        raise ValueError(f"augment = {kind!r}: must be one of {', '.join(get_args(Augmentation))}")
     if kind == "none":
         return images
     if images.ndim != 4:
         raise ValueError(f"augment = {kind!r}: needs images (N, C, H, W), got {tuple(images.shape)}; vectors take 'none'")
+    size = size or images.shape[2]
+    if kind == "resized_crop_flip":
+        return _resized_crops(images, generator, size)
+    if kind == "resize_crop_flip":
+        images = _enlarged(images, round(size * 236 / 224))
     n, channels, height, width = images.shape
     pad = 4 if kind == "crop_flip" else 0
     if pad and min(height, width) < 16:
         raise ValueError(f"augment = 'crop_flip': needs images of 16 px or more, got {height} x {width}; try 'none'")
+    room = images.shape[2] - size if kind == "resize_crop_flip" else 2 * pad
+    rows_out, columns_out = height + 2 * pad - room, width + 2 * pad - room
     flip = torch.randint(2, (n, 1), generator=generator, dtype=torch.bool)
-    rows, columns = torch.arange(height).expand(n, -1), torch.arange(width)
+    rows, columns = torch.arange(rows_out).expand(n, -1), torch.arange(columns_out)
     columns = torch.where(flip, columns.flip(0), columns)
-    if pad:
-        corner = torch.randint(2 * pad + 1, (2, n, 1), generator=generator)
+    if room:
+        corner = torch.randint(room + 1, (2, n, 1), generator=generator)
         rows, columns = rows + corner[0], columns + corner[1]
     columns, rows = columns.to(images.device, non_blocking=True), rows.to(images.device, non_blocking=True)
     index = rows[:, :, None] * (width + 2 * pad) + columns[:, None, :]
     padded = F.pad(images, (pad,) * 4).flatten(2)
-    return padded.gather(2, index.view(n, 1, -1).expand(-1, channels, -1)).view_as(images)
+    return padded.gather(2, index.view(n, 1, -1).expand(-1, channels, -1)).view(n, channels, rows_out, columns_out)
+
+
+def _resized_crops(images: Tensor, generator: torch.Generator, size: int) -> Tensor:
+    """The crops of a streamed data set, with the same draws, cut by resampling on the device."""
+    n, channels, height, width = images.shape
+    draws = torch.rand(n, DRAWS, generator=generator)
+    left, top, w, h = torch.tensor([random_box(row, width, height) for row in draws.tolist()], dtype=torch.float32).T
+    theta = torch.zeros(n, 2, 3)
+    theta[:, 0, 0] = torch.where(draws[:, -1] < 0.5, -w, w) / width
+    theta[:, 0, 2] = (2 * left + w) / width - 1
+    theta[:, 1, 1] = h / height
+    theta[:, 1, 2] = (2 * top + h) / height - 1
+    grid = F.affine_grid(theta.to(images.device, non_blocking=True), [n, channels, size, size], align_corners=False)
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
 def gaussian_classes(name: str) -> tuple[Tensor, Tensor]:
@@ -308,7 +349,9 @@ def _digits(test_draws: int) -> Dataset:
         "ood": split(noisy(_scrambled(test[:_N_OOD]), _DIGITS_SD, 4), np.full(_N_OOD, -1)),
         "corrupted": split(noisy(test, _CORRUPTED_SD, 5), labels[cuts["test"]]),
     }
-    mean, std = _moments(splits["train"].images)
+    train = splits["train"].images
+    assert isinstance(train, Tensor)
+    mean, std = _moments(train)
     classes = tuple(str(digit) for digit in range(10))
     return Dataset("digits", "digits", classes, _with_train_eval(splits, 300), mean, std, test_draws)
 
@@ -432,6 +475,7 @@ class _Folder:
     classes: tuple[str, ...]
     members: Mapping[str, tuple[str, ...]]  # "train" and "test", maybe "val": sorted image paths below the prefix
     digest: str
+    kind: str = "folder"
 
     @property
     def name(self) -> str:
@@ -439,25 +483,30 @@ class _Folder:
 
     @property
     def identity(self) -> str:
-        return f"folder:{self.name}@{self.digest}"
+        return f"{self.kind}:{self.name}@{self.digest}"
 
     def __hash__(self) -> int:  # the digest says which files there are and what is in them
         return hash((self.path, self.digest))
 
 
 def _find(name: str, root: str | Path | None, cache: Path) -> _Folder:
-    """The folder or zip that "folder:PATH" or "folder:NAME@DIGEST" means."""
-    wanted = name.removeprefix("folder:")
+    """The folder or zip that "folder:PATH", "folder:NAME@DIGEST", "stream:..." or "imagenet" means."""
+    if name == "imagenet":
+        return _imagenet(Path(root).expanduser() if root is not None else cache)
+    kind, _, wanted = name.partition(":")
+    streamed = kind == "stream"
     known = re.fullmatch(r"(.+)@([0-9a-f]{16})", wanted)
     place, digest = known.groups() if known else (wanted, "")
     if not place:
-        raise ValueError(f"data = {name!r}: say which, as in 'folder:PATH'")
+        raise ValueError(f"data = {name!r}: say which, as in '{kind}:PATH'")
     path = Path(os.path.abspath((Path(root) if root is not None else Path()).expanduser() / Path(place).expanduser()))
     candidates = [p for p in (path, path.with_name(path.name + ".zip")) if p.exists()]
+    if streamed and candidates and not path.is_dir():
+        raise ValueError(f"{name!r}: {candidates[0]} is no directory, and only directories are streamed; use folder:{place}, or unpack it")
     if not candidates:
         hint = "give the folder that holds it as the data root" if root is None else "is the data root right?"
         raise FileNotFoundError(f"{name!r}: neither {path} nor {path}.zip exists; {hint}")
-    folders = [_open(candidate, cache) for candidate in candidates]
+    folders = [_tree(path)] if streamed else [_open(candidate, cache) for candidate in candidates]
     for folder in folders:
         if digest in ("", folder.digest):
             return folder
@@ -515,7 +564,8 @@ def _is_image(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in _SUFFIXES and not name.startswith(".")
 
 
-def _parse(path: Path, entries: Mapping[str, str], cache: Path) -> _Folder:
+def _parse(path: Path, entries: Mapping[str, str], cache: Path | None) -> _Folder:
+    """Without a cache the digest is that of the entries: their paths and what stands beside them."""
     prefix = _prefix(path, entries)
     groups: dict[str, dict[str, list[str]]] = {"train": {}, "val": {}, "test": {}}
     for entry in entries:
@@ -531,8 +581,13 @@ def _parse(path: Path, entries: Mapping[str, str], cache: Path) -> _Folder:
     _check(path, used, held_out)
     members = {part: tuple(sorted(chain.from_iterable(group.values()))) for part, group in used.items()}
     files = sorted(chain.from_iterable(members.values()))
-    digest = _digest(path, prefix, {file: entries[prefix + file] for file in files}, cache)
-    return _Folder(path, prefix, tuple(sorted(groups["train"])), members, digest)
+    stamps = {file: entries[prefix + file] for file in files}
+    classes = tuple(sorted(groups["train"]))
+    if cache is None:
+        listed = "".join(f"{file} {stamp}\n" for file, stamp in stamps.items())
+        digest = hashlib.sha256(listed.encode(errors="surrogateescape")).hexdigest()[:16]
+        return _Folder(path, prefix, classes, members, digest, "stream")
+    return _Folder(path, prefix, classes, members, _digest(path, prefix, stamps, cache))
 
 
 def _prefix(path: Path, entries: Mapping[str, str]) -> str:
@@ -605,30 +660,35 @@ def _digest(path: Path, prefix: str, stamps: Mapping[str, str], cache: Path) -> 
     return digest
 
 
-@lru_cache(maxsize=4)
-def _folder(folder: _Folder, image_size: int | None, cache: Path) -> Dataset:
-    """The rows lie in the cache in the order of the splits, so that every split is a stretch of one mapped file."""
+def _arranged(folder: _Folder) -> tuple[list[str], Tensor, dict[str, slice]]:
+    """All files in the order of the splits, their labels, and which stretch each split is."""
     files: list[str] = []
     labels: list[int] = []
-    sizes: dict[str, int] = {}
+    stretches: dict[str, slice] = {}
     position = {label: i for i, label in enumerate(folder.classes)}
     for part, members in folder.members.items():
         targets = np.array([position[file.split("/")[1]] for file in members])
         order = _order(targets, seed=0)
         n_val = _validation_size(len(members)) if part == "train" and "val" not in folder.members else 0
         order = np.concatenate([order[n_val:], order[:n_val]])
+        start, middle = len(files), len(files) + len(members) - n_val
         files += [members[i] for i in order]
         labels += targets[order].tolist()
-        sizes[part] = len(members) - n_val
+        stretches[part] = slice(start, middle)
         if n_val:
-            sizes["val"] = n_val
+            stretches["val"] = slice(middle, len(files))
+    return files, torch.tensor(labels), stretches
+
+
+@lru_cache(maxsize=4)
+def _folder(folder: _Folder, image_size: int | None, cache: Path) -> Dataset:
+    """The rows lie in the cache in the order of the splits, so that every split is a stretch of one mapped file."""
+    files, labels, stretches = _arranged(folder)
     pixels = _decoded(folder, files, image_size, cache)
-    bounds = np.cumsum([0, *sizes.values()]).tolist()
-    targets_all = torch.tensor(labels)
-    splits = {
-        part: Split(pixels[start:stop], targets_all[start:stop]) for part, start, stop in zip(sizes, bounds, bounds[1:], strict=False)
-    }
-    mean, std = _moments(splits["train"].images[:_MOMENT_ROWS])
+    splits = {part: Split(pixels[rows], labels[rows]) for part, rows in stretches.items()}
+    train = splits["train"].images
+    assert isinstance(train, Tensor)
+    mean, std = _moments(train[:_MOMENT_ROWS])
     return Dataset(folder.name, folder.identity, folder.classes, _with_train_eval(splits, 1000), mean, std)
 
 
@@ -693,3 +753,44 @@ def _pixels(content: bytes, where: str, image_size: int | None) -> np.ndarray:
             return np.asarray(upright).transpose(2, 0, 1)
     except Exception as error:  # on damaged files Pillow raises almost anything
         raise ValueError(f"{where} cannot be read as an image ({error})") from error
+
+
+# --- directories too big for memory -----------------------------------------------------------------------------------
+
+_IMAGENET_STATISTICS = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # the literature's, for every streamed tree
+_IMAGENET_CLASSES = 1000
+
+
+@lru_cache(maxsize=4)
+def _tree(path: Path) -> _Folder:
+    """Listed once in each process: a million files take seconds."""
+    sizes = {name: stamp.partition(" ")[0] for name, stamp in _walk(path).items()}  # no times: a copy is the same data
+    return _parse(path, sizes, None)
+
+
+def _imagenet(root: Path) -> _Folder:
+    """ILSVRC 2012 as torchvision lays it out, in the root or in its folder "imagenet"."""
+    places = [place for place in (root / "imagenet", root) if (place / "train").is_dir() and (place / "val").is_dir()]
+    if not places:
+        raise FileNotFoundError(
+            f"imagenet: neither {root / 'imagenet'} nor {root} holds train/CLASS/*.JPEG and val/CLASS/*.JPEG. Get "
+            "ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and ILSVRC2012_devkit_t12.tar.gz from https://image-net.org (it asks for an "
+            f"account) into {root / 'imagenet'}, then run: python -c 'from torchvision.datasets import ImageNet; "
+            f"""[ImageNet("{root / "imagenet"}", split) for split in ("train", "val")]'; and name the folder by --data-root {root}"""
+        )
+    folder = _tree(places[0])
+    if len(folder.classes) != _IMAGENET_CLASSES:
+        raise ValueError(
+            f"imagenet: {folder.path} holds {len(folder.classes)} classes, not {_IMAGENET_CLASSES}; a part of it is stream:{folder.path}"
+        )
+    return replace(folder, kind="imagenet")
+
+
+@lru_cache(maxsize=4)
+def _stream(folder: _Folder, size: int) -> Dataset:
+    files, labels, stretches = _arranged(folder)
+    images = ImageFiles(folder.path / folder.prefix, files, size)
+    splits = {part: Split(images[rows], labels[rows]) for part, rows in stretches.items()}
+    identity = "imagenet" if folder.kind == "imagenet" else folder.identity
+    name = "imagenet" if folder.kind == "imagenet" else folder.name
+    return Dataset(name, identity, folder.classes, _with_train_eval(splits, 1000), *_IMAGENET_STATISTICS)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mixkd.data import Dataset, normalise
+from mixkd.data import Dataset, Images, normalise
 from mixkd.models import Model
 from mixkd.spec import Extras
 from mixkd.train import predict
@@ -65,7 +65,7 @@ def evaluate(model: Model, data: Dataset, extras: Extras = True) -> dict[str, Te
 
 
 @torch.inference_mode()
-def _on_mix(model: Model, data: Dataset, images: Tensor, pairs: Tensor, lam: float, features: bool = False) -> Tensor:
+def _on_mix(model: Model, data: Dataset, images: Images, pairs: Tensor, lam: float, features: bool = False) -> Tensor:
     first, second = normalise(images[pairs[:, 0]], data), normalise(images[pairs[:, 1]], data)
     x = torch.lerp(second, first, lam)
     return (model.features(x) if features else model(x)).float()

@@ -1,12 +1,12 @@
-"""Students and teachers by name: the CIFAR ResNets of the distillation literature, small CNNs, small MLPs.
-
-Nothing here trains, downloads weights, or runs a classifier head in anything but float32.
+"""Students and teachers by name: the CIFAR ResNets and wide ResNets of the distillation literature, small CNNs, small MLPs, and
+whatever torchvision or timm has. Nothing here trains, or runs a classifier head in anything but float32.
 """
 
 from __future__ import annotations
 
 import copy
 import hashlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils.flop_counter import FlopCounterMode
 
+from mixkd import library
 from mixkd.spec import nearest
 
 
@@ -46,10 +47,16 @@ class Model(nn.Module):
     The head always runs in float32, under autocast too: a head in bfloat16 changes up to a tenth of the predictions.
     """
 
-    def __init__(self, name: str, body: nn.Module, head: nn.Linear, in_channels: int, image_size: int) -> None:
+    def __init__(self, name: str, body: nn.Module, head: nn.Linear, in_channels: int, image_size: int, whole: bool = False) -> None:
         super().__init__()
         self.name, self.body, self.head = name, body, head
         self.in_channels, self.image_size = in_channels, image_size
+        self.whole = whole  # pretrained to the last layer: it classifies without any training here
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether it draws random numbers while it trains: dropout, or blocks left out (stochastic depth)."""
+        return any(type(module).__name__ in _DRAWING and getattr(module, "p", getattr(module, "drop_prob", 1)) for module in self.modules())
 
     def features(self, x: Tensor) -> Tensor:
         """Penultimate features, (N, d), of normalised inputs (N, C, H, W) or (N, d_in); under autocast in its dtype."""
@@ -80,31 +87,55 @@ class Model(nn.Module):
         )
 
 
+_DRAWING = {"Dropout", "Dropout1d", "Dropout2d", "StochasticDepth", "DropPath", "PatchDropout", "MultiheadAttention"}
+
+
 def names() -> tuple[str, ...]:
-    """Every name that `build` knows."""
+    """The names that `build` knows without a library; beyond them any "wrnD-K", "torchvision:NAME" and "timm:NAME"."""
     return tuple(_SPECS)
 
 
-def build(name: str, n_classes: int, in_channels: int = 3, image_size: int = 32, seed: int = 0) -> Model:
+def build(
+    name: str,
+    n_classes: int,
+    in_channels: int = 3,
+    image_size: int = 32,
+    seed: int = 0,
+    pretrained: str | None = None,
+    statistics: tuple[tuple[float, ...], tuple[float, ...]] | None = None,
+) -> Model:
     """The model of that name in float32 on the CPU, initialised from (seed, name); the global generator stays.
 
     Args:
-        name: one of :func:`names`.
+        name: one of :func:`names`, a wide ResNet such as "wrn40-2", "torchvision:NAME" or "timm:NAME".
         n_classes: number of logits, at least 2.
         in_channels: channels of an image, or coordinates of a vector.
         image_size: side of a square image in pixels, or 0 for vectors.
         seed: of the initialisation.
+        pretrained: weights to start from, by the library's name for them; see :func:`mixkd.library.load`.
+        statistics: mean and deviation of each channel, on the scale 0 to 1, with which the inputs will have been normalised. A
+            library's network brings its own and is given a layer that converts between the two; None takes inputs as they are.
 
     Raises:
         ValueError: unknown name, or a model that cannot take such inputs.
+        ModuleNotFoundError, FileNotFoundError: a library or its weights are not here; with the command that gets them.
     """
-    if name not in _SPECS:
-        raise ValueError(f"unknown model {name!r}: must be one of {', '.join(_SPECS)}{nearest(name, _SPECS)}")
+    of_library = name.startswith(library.PREFIXES)
+    maker = _maker(name)
+    if maker is None and not of_library:
+        raise ValueError(
+            f"unknown model {name!r}: must be one of {', '.join(_SPECS)}, torchvision:NAME or timm:NAME{nearest(name, _SPECS)}"
+        )
+    if pretrained is not None and not of_library:
+        raise ValueError(f"pretrained = {pretrained!r}: {name} has no published weights here; torchvision:NAME and timm:NAME have")
     least = {"n_classes": (n_classes, 2), "in_channels": (in_channels, 1), "image_size": (image_size, 0)}
     for what, (value, bound) in least.items():
         if value < bound:
             raise ValueError(f"{what} = {value}: must be at least {bound}")
-    make, images_only = _SPECS[name]
+    if of_library and (in_channels != 3 or image_size == 0):
+        shape = f"{in_channels} channel(s)" if image_size else "vectors"
+        raise ValueError(f"{name} takes images of three channels, but the data are {shape}; models for them: {', '.join(_SPECS)}")
+    make, images_only = maker or (None, True)
     if images_only and image_size == 0:
         raise ValueError(f"{name} takes images, but the data are vectors; models for vectors: {', '.join(_MLPS)}")
     if images_only and image_size < 8:
@@ -112,6 +143,11 @@ def build(name: str, n_classes: int, in_channels: int = 3, image_size: int = 32,
     key = int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:8], "big") >> 1
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         torch.default_generator.manual_seed(key)  # torch.manual_seed would also reseed the GPUs
+        if make is None:
+            parts = library.load(name, n_classes, image_size, pretrained)
+            own = (parts.mean, parts.std)
+            adapted = nn.Sequential(library.Renormalise(statistics or own, own), parts.body)
+            return Model(name, adapted, parts.head, in_channels, image_size, whole=parts.whole)
         body, width = make(in_channels, image_size)
         for module in body.modules():  # He et al. 2015; the head keeps PyTorch's own
             if isinstance(module, nn.Conv2d):
@@ -161,6 +197,22 @@ class BasicBlock(nn.Module):
         return torch.relu(self.second(torch.relu(self.first(x))) + self.shortcut(x))
 
 
+class WideBlock(nn.Module):
+    """Batch norm and ReLU before each of two 3x3 convolutions (Zagoruyko and Komodakis 2016), as RepDistiller has it."""
+
+    def __init__(self, c_in: int, c_out: int, stride: int) -> None:
+        super().__init__()
+        self.bn = nn.BatchNorm2d(c_in)
+        self.first = ConvBN(c_in, c_out, stride=stride)
+        self.second = nn.Conv2d(c_out, c_out, 3, padding=1, bias=False)
+        self.shortcut = None if c_in == c_out else nn.Conv2d(c_in, c_out, 1, stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        active = torch.relu(self.bn(x))
+        residual: Tensor = self.second(torch.relu(self.first(active)))
+        return residual + (x if self.shortcut is None else self.shortcut(active))
+
+
 class GlobalMean(nn.Module):
     """Mean over the pixels of each channel: (N, C, H, W) -> (N, C)."""
 
@@ -184,6 +236,18 @@ def _resnet(depth: int, width: int, in_channels: int, image_size: int) -> tuple[
     return nn.Sequential(*layers, GlobalMean()), c_in
 
 
+def _wrn(depth: int, width: int, in_channels: int, image_size: int) -> tuple[nn.Module, int]:
+    """Wide ResNets: 6n + 4 layers in three stages of 16, 32, 64 channels times `width`; a stem of 16."""
+    layers: list[nn.Module] = [nn.Conv2d(in_channels, 16, 3, padding=1, bias=False)]
+    c_in = 16
+    for stage in range(3):
+        c_out = 16 * width * 2**stage
+        for block in range((depth - 4) // 6):
+            layers.append(WideBlock(c_in, c_out, stride=2 if stage and not block else 1))
+            c_in = c_out
+    return nn.Sequential(*layers, nn.BatchNorm2d(c_in), nn.ReLU(), GlobalMean()), c_in
+
+
 def _cnn(width: int, in_channels: int, image_size: int) -> tuple[nn.Module, int]:
     """Three convolutions at full, half and quarter resolution, then the means of the four quadrants.
 
@@ -205,9 +269,22 @@ def _mlp(width: int, in_channels: int, image_size: int) -> tuple[nn.Module, int]
 
 
 _RESNETS = [(8, 1), (14, 1), (20, 1), (32, 1), (44, 1), (56, 1), (110, 1), (8, 2), (20, 2), (8, 4), (8, 8), (32, 4)]
+_WRNS = [(16, 1), (16, 2), (40, 1), (40, 2), (40, 4), (16, 8), (28, 10)]
 _MLPS: dict[str, tuple[Maker, bool]] = {f"mlp{width}": (partial(_mlp, width), False) for width in (16, 64, 256)}
 _SPECS: dict[str, tuple[Maker, bool]] = {  # name -> how to make the body, whether it needs images
     **{f"resnet{d}" + (f"x{w}" if w > 1 else ""): (partial(_resnet, d, w), True) for d, w in _RESNETS},
+    **{f"wrn{d}-{k}": (partial(_wrn, d, k), True) for d, k in _WRNS},
     **{f"cnn{width}": (partial(_cnn, width), True) for width in (8, 16, 32, 64)},
     **_MLPS,
 }
+
+
+def _maker(name: str) -> tuple[Maker, bool] | None:
+    """How to make the body of a name, and whether it needs images; wide ResNets have names without end."""
+    wide = re.fullmatch(r"wrn(\d+)-(\d+)", name)
+    if wide is None or name in _SPECS:
+        return _SPECS.get(name)
+    depth, width = int(wide[1]), int(wide[2])
+    if depth < 10 or depth % 6 != 4 or width < 1:
+        raise ValueError(f"unknown model {name!r}: a wide ResNet wrnD-K has D = 10, 16, 22, 28, 34, 40, ... and K at least 1")
+    return partial(_wrn, depth, width), True

@@ -97,6 +97,11 @@ class Record:
         return tuple(self._json["classes"])
 
     @property
+    def inputs(self) -> dict[str, Any] | None:
+        """What its network takes: channels, image_size (0 for vectors), mean and std of each channel; None in older records."""
+        return self._json.get("inputs")
+
+    @property
     def curve(self) -> pd.DataFrame:
         """The learning curve: epoch, train_loss (nats), lr, val_accuracy, val_nll, val_confidence."""
         return pd.DataFrame(self._json["curve"])
@@ -411,12 +416,14 @@ class RecordStore:
         curve: Sequence[Mapping[str, float]],
         provenance: Mapping[str, Any],
         weights: Mapping[str, Tensor],
+        inputs: Mapping[str, Any] | None = None,
     ) -> Record:
         """Write a record: temporary sibling, fsync, rename. A reader sees a whole one or none; a full disk, nothing.
 
         Args:
             tensors: as :func:`mixkd.evaluate.evaluate` returns them; logits are packed, features become float16.
             weights: a state dict.
+            inputs: what the network takes, see :attr:`Record.inputs`.
 
         Logits are stored as float16 after subtracting the maximum of each row: where probabilities are decided, near the
         maximum, the rounding error is smallest. The maxima lie beside them in float32 when all extras are there. Otherwise
@@ -437,6 +444,7 @@ class RecordStore:
                 "id": spec.id,
                 "spec": json.loads(spec.canonical()),
                 "classes": list(classes),
+                **({"inputs": dict(inputs)} if inputs else {}),
                 "lam": list(lam),
                 "curve": list(curve),
                 "provenance": dict(provenance),

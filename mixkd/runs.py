@@ -26,15 +26,15 @@ from safetensors import SafetensorError
 from tqdm.auto import tqdm
 
 import mixkd
-from mixkd.data import Dataset, augment, data_identity, load_data, normalise
+from mixkd.batches import batches
+from mixkd.data import Dataset, data_identity, load_data, normalise
 from mixkd.evaluate import evaluate
-from mixkd.models import build
 from mixkd.objectives import Teacher
 from mixkd.ranks import here
 from mixkd.records import DamagedRecord, Record, Records, RecordStore
 from mixkd.spec import RunSpec
 from mixkd.teachers import UnreachableControl, freeze, matched_sigma, projection, temper
-from mixkd.train import Precision, resolve_precision, stream, train_cohort
+from mixkd.train import Precision, network, resolve_precision, train_cohort
 from mixkd.vicinal import LAM_GRID
 
 COHORT_SIZE = 8
@@ -321,6 +321,7 @@ def _train_locked(
                 **({"teacher": record.id} if record is not None and spec.teacher is not None else {}),
             },
             weights=student.model.state_dict(),
+            inputs={"channels": data.channels, "image_size": data.image_size, "mean": data.mean, "std": data.std},
         )
         (checkpoints / f"{spec.id}.pt").unlink(missing_ok=True)
     return failed
@@ -341,7 +342,7 @@ def _teacher(spec: RunSpec, store: RecordStore, data: Dataset, device: torch.dev
 
 def _resolve(spec: RunSpec, machine: Machine) -> RunSpec:
     """The spec as a record keeps it: a folder by name and content, never by path."""
-    if not spec.data.startswith("folder:"):
+    if not spec.data.startswith(("folder:", "stream:")):
         return spec
     return spec.replace(data=data_identity(spec.data, machine.root))
 
@@ -354,15 +355,21 @@ def _load(spec: RunSpec, machine: Machine, located: dict[str, str]) -> Dataset:
 
 def _check(specs: Iterable[RunSpec], machine: Machine, located: dict[str, str]) -> None:
     """What only data and models can judge, before anything trains."""
-    alike = {(spec.data, spec.image_size, spec.train_size, spec.student, spec.batch_size, spec.augment): spec for spec in specs}
+    fields = ("data", "image_size", "train_size", "student", "pretrained", "batch_size", "augment", "epochs")
+    alike = {tuple(getattr(spec, name) for name in fields): spec for spec in specs}
     for spec in alike.values():
         data = _load(spec, machine, located)
         train, test = data.splits["train"], data.splits["test"]
-        build(spec.student, data.n_classes, in_channels=data.channels, image_size=data.image_size)
-        augment(train.images[:1], stream(0, "check", 0), spec.augment)
+        student = network(spec, data)
         n = len(train.labels)
-        if spec.batch_size > n:
+        if spec.epochs == 0 and not student.whole:
+            raise ValueError(
+                f"{spec.student} {spec.pretrained}: was trained on other classes than the {data.n_classes} of {data.name}; "
+                "give it epochs to be fine-tuned (--teacher-epochs for a teacher)"
+            )
+        if spec.epochs and spec.batch_size > n:
             raise ValueError(f"batch_size = {spec.batch_size}: larger than the {n} training images of {data.name}")
+        next(batches(spec, data, 0, min(1, spec.epochs)), None)  # its augmentation can be done
         if int(test.labels[: data.test_images].bincount().max()) < 2:
             raise ValueError(f"{data.name}: one test image in each class; some class needs two, so that it can be mixed")
 

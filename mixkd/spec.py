@@ -21,7 +21,7 @@ ArmName = Literal[
 ]
 Optimizer = Literal["sgd", "adamw", "adam"]
 Schedule = Literal["cosine", "step", "constant"]
-Augmentation = Literal["none", "flip", "crop_flip"]
+Augmentation = Literal["none", "flip", "crop_flip", "resize_crop_flip", "resized_crop_flip"]
 Extras = bool | Literal["probe"]
 MAX_TEST_DRAWS = 20
 
@@ -125,7 +125,9 @@ class TeacherSpec(_Spec):
     """The frozen teacher: how it was trained, and how its logits are tempered before any student sees them.
 
     Attributes:
-        model: a name :func:`mixkd.models.names` lists.
+        model: a name :func:`mixkd.models.build` knows.
+        pretrained: a library's name for weights it starts from: "IMAGENET1K_V1" of torchvision, "a1_in1k" of timm. Without ``epochs``
+            it is taken as it is and evaluated once; with them it is fine-tuned on the data first.
         arm: what it was trained with: "ce", "label_smoothing" or "mixup".
         seed: of its own training, >= 0.
         alpha, smoothing: of its own arm.
@@ -150,10 +152,20 @@ class TeacherSpec(_Spec):
     temperature: Annotated[float, Field(gt=0)] | Literal["fitted"] = 1.0
     temperature_spread: Annotated[float, Field(ge=0)] = 0.0
     extras: Extras = True
+    pretrained: Annotated[str, Field(min_length=1)] | None = None
+
+    @property
+    def as_it_is(self) -> bool:
+        """Whether it is used as its library ships it, without any training here."""
+        return self.pretrained is not None and self.epochs is None
 
     @model_validator(mode="after")
     def _only_what_the_arm_uses(self) -> Self:
         _reject_unused(self, ARMS[self.arm].uses, {"alpha", "smoothing"}, f"arm {self.arm!r}")
+        untrained = {"arm": "ce", "lr": None, "train_size": None}
+        for name, default in untrained.items() if self.as_it_is else ():
+            if (value := getattr(self, name)) != default:
+                raise ValueError(f"{name} = {value!r}: a pretrained teacher without epochs is not trained; give epochs to fine-tune it")
         return self
 
 
@@ -164,10 +176,11 @@ class RunSpec(_Spec):
     follows the authors' public code: KL only, tau 2, lam ~ Beta(1, 1) for each sample.
 
     Attributes:
-        data: "digits", "gaussians", "gaussians16", "cifar10", "cifar100", or "folder:PATH". A record never keeps the path: it is
-            replaced by "folder:NAME@DIGEST" when the run is prepared.
+        data: "digits", "gaussians", "gaussians16", "cifar10", "cifar100", "imagenet", "folder:PATH", or "stream:PATH" for a folder too
+            big for memory. A record never keeps the path: it is replaced by "folder:NAME@DIGEST" when the run is prepared.
         arm: what the student is trained with, see :data:`ARMS`.
-        student: a name :func:`mixkd.models.names` lists.
+        student: a name :func:`mixkd.models.build` knows.
+        pretrained: a library's name for weights the student starts from, as in a TeacherSpec; None for a random start.
         teacher: for arms that distil.
         tau: distillation temperature > 0, or "std": each row of logits divided by its own standard deviation, without the factor
             tau^2 (Choi et al. 2023).
@@ -179,8 +192,9 @@ class RunSpec(_Spec):
             ImageNet tau 1, .5 and .5. "kd_clean_ce_mixed" needs both.
         train_size: number of training images (a fixed, nested, stratified subset), all of them if not given.
         image_size: side in pixels; the data set's own if not given.
-        augment: "none", "flip" or "crop_flip".
-        epochs, batch_size: the last incomplete batch of an epoch is dropped.
+        augment: "none", "flip", "crop_flip" (out of images padded by 4), "resize_crop_flip" (out of images enlarged by 236/224) or
+            "resized_crop_flip" (a random part of the image, enlarged).
+        epochs, batch_size: the last incomplete batch of an epoch is dropped. No epochs leave a pretrained network as it is.
         optimizer, lr, momentum, nesterov, weight_decay: momentum and nesterov belong to "sgd".
         schedule: "cosine" to zero, "step" or "constant", after a linear warm-up of ``warmup`` epochs.
         milestones, decay: of "step": epochs after which the rate is multiplied by decay.
@@ -209,7 +223,7 @@ class RunSpec(_Spec):
     train_size: Annotated[int, Field(ge=1)] | None = None
     image_size: Annotated[int, Field(ge=8)] | None = None
     augment: Augmentation = "none"
-    epochs: Annotated[int, Field(ge=1)] = 40
+    epochs: Annotated[int, Field(ge=0)] = 40
     batch_size: Annotated[int, Field(ge=1)] = 100
     optimizer: Optimizer = "adamw"
     lr: Annotated[float, Field(gt=0)] = 0.05
@@ -222,6 +236,7 @@ class RunSpec(_Spec):
     decay: Annotated[float, Field(gt=0, lt=1)] = 0.1
     test_draws: Annotated[int, Field(ge=1, le=MAX_TEST_DRAWS)] = 2
     extras: Extras = True
+    pretrained: Annotated[str, Field(min_length=1)] | None = None
     seed: Annotated[int, Field(ge=0)] = 0
 
     @model_validator(mode="after")
@@ -242,10 +257,13 @@ class RunSpec(_Spec):
             raise ValueError("milestones: schedule 'step' needs at least one epoch, for instance (150, 180, 210)")
         if list(self.milestones) != sorted(set(self.milestones)):
             raise ValueError(f"milestones = {self.milestones}: must grow")
-        if self.warmup >= self.epochs:
+        if self.epochs == 0 and self.pretrained is None:
+            raise ValueError("epochs = 0: must be at least 1; only a pretrained network is taken as it is")
+        if self.epochs and self.warmup >= self.epochs:
             raise ValueError(f"warmup = {self.warmup}: must be shorter than epochs = {self.epochs}")
-        if self.data.startswith("folder:") and not self.data.removeprefix("folder:"):
-            raise ValueError("data = 'folder:': say which, as in 'folder:PATH' or 'folder:NAME@DIGEST'")
+        kind, _, place = self.data.partition(":")
+        if kind in ("folder", "stream") and ":" in self.data and not place:
+            raise ValueError(f"data = {self.data!r}: say which, as in '{kind}:PATH' or '{kind}:NAME@DIGEST'")
         return self
 
     def canonical(self) -> str:
@@ -272,6 +290,9 @@ class RunSpec(_Spec):
         if self.teacher is None:
             return None
         teacher = self.teacher
+        if teacher.as_it_is:  # one record, whatever its students' recipe is
+            given = {name: getattr(self, name) for name in ("data", "image_size") if name in self.model_fields_set}
+            return RunSpec(arm="ce", student=teacher.model, pretrained=teacher.pretrained, epochs=0, **given)
         recipe = (
             "data",
             "image_size",
@@ -292,7 +313,7 @@ class RunSpec(_Spec):
         fields = {name: getattr(self, name) for name in recipe if name in self.model_fields_set}
         own = {
             name: getattr(teacher, name)
-            for name in ("arm", "seed", "alpha", "smoothing", "epochs", "lr", "milestones", "train_size", "extras")
+            for name in ("arm", "seed", "alpha", "smoothing", "epochs", "lr", "milestones", "train_size", "extras", "pretrained")
         }
         fields |= {name: value for name, value in own.items() if value is not None} | {"student": teacher.model}
         if fields.get("train_size") == "all":

@@ -80,11 +80,17 @@ class Profile:
         return self.first_teacher_seed + seed % self.teacher_seeds
 
     def teacher(self, seed: int, model: str | None = None, **fields: Any) -> TeacherSpec:
-        """The teacher of a student seed. All records of the default one are read whole; of the others, their answers to the probe."""
-        own = {"model": model or self.default_teacher, "seed": self.teacher_seed(seed)}
+        """The teacher of a student seed. All records of the default one are read whole; of the others, their answers to the probe.
+
+        One that no library ships, as those trained on mixup, is trained as its students are.
+        """
+        own: dict[str, Any] = {"model": model or self.default_teacher, "seed": self.teacher_seed(seed)}
         if model not in (None, self.default_teacher):
             own["extras"] = "probe"
-        return TeacherSpec(**{**self.teacher_recipe, **own, **fields})
+        merged = {**self.teacher_recipe, **own, **fields}
+        if merged.get("arm", "ce") != "ce" and merged.get("epochs") is None:
+            merged.pop("pretrained", None)
+        return TeacherSpec(**merged)
 
     def spec(self, arm: str, seed: int, *, teacher: TeacherSpec | None = None, **fields: Any) -> RunSpec:
         """A run of this profile: its data, student and recipe; the default teacher where the arm distils and none is given."""
@@ -115,7 +121,11 @@ def load_profile(name: str) -> Profile:
 
 
 def profile_for(data: str) -> str | None:
-    """The profile that fits a data set: the one that names it, or for a folder of images the small CPU recipe."""
+    """The profile that fits a data set: the one of its name, or that names it, or for a folder of images the small CPU recipe."""
+    if data in profiles():
+        return data
+    if data.startswith("stream:"):
+        return "imagenet"
     for name in profiles():
         if load_profile(name).data == data:
             return name

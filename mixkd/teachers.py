@@ -14,11 +14,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from mixkd.data import Dataset, normalise
-from mixkd.models import build, fold_batchnorm
+from mixkd.draws import stream
+from mixkd.models import fold_batchnorm
 from mixkd.objectives import Teacher
 from mixkd.records import Record
 from mixkd.spec import RunSpec, TeacherSpec
-from mixkd.train import Precision, autocast, resolve_precision, stream
+from mixkd.train import Precision, autocast, network, resolve_precision
 from mixkd.vicinal import draw_mixing, mix
 
 SIGMA_MAX = 8.0
@@ -43,16 +44,16 @@ def freeze(record: Record, weights: Path, data: Dataset, *, device: torch.device
     """
     device = torch.device(device)
     resolved = resolve_precision(precision, device, record.spec.data)
-    model = build(record.spec.student, data.n_classes, in_channels=data.channels, image_size=data.image_size)
+    model = network(record.spec, data, pretrained=False)
     model.load_state_dict(load_file(weights))
-    network = fold_batchnorm(model.eval()).to(device)
+    frozen = fold_batchnorm(model.eval()).to(device)
     if data.splits["train"].images.ndim == 4:
-        network = network.to(memory_format=torch.channels_last)
+        frozen = frozen.to(memory_format=torch.channels_last)
 
     @torch.inference_mode()
     def logits(images: Tensor) -> Tensor:
         with autocast(resolved, device):
-            out: Tensor = network(images)
+            out: Tensor = frozen(images)
         return out.float()
 
     return Teacher(logits)

@@ -8,7 +8,6 @@ gradients are averaged (DDP).
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import time
@@ -22,7 +21,9 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from mixkd.data import Dataset, augment, normalise
+from mixkd.batches import batches
+from mixkd.data import Dataset, Images, normalise
+from mixkd.draws import ambient, stream
 from mixkd.models import Model, build
 from mixkd.objectives import Teacher, Views, loss
 from mixkd.ranks import here
@@ -61,12 +62,6 @@ class Student:
     error: TrainingDiverged | None = None
 
 
-def stream(seed: int, purpose: str, step: int) -> torch.Generator:
-    """The generator of one draw: on the CPU, a function of (seed, purpose, step) only, the same on every machine."""
-    digest = hashlib.sha256(f"{seed}/{purpose}/{step}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
-
-
 def learning_rate(spec: RunSpec, step: int, steps_per_epoch: int) -> float:
     """The learning rate of a step (counted from 0): linear warm-up, then cosine to zero, steps, or constant."""
     epoch = step / steps_per_epoch
@@ -102,14 +97,26 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any
 def start(spec: RunSpec, data: Dataset, device: torch.device, precision: str) -> Student:
     """A freshly initialised student, or :class:`ValueError` when the spec does not fit the data."""
     n = len(data.splits["train"].labels)
-    if spec.batch_size > n:
+    if spec.epochs and spec.batch_size > n:
         raise ValueError(f"batch_size = {spec.batch_size}: larger than the {n} training images of {data.name}")
-    model = build(spec.student, data.n_classes, in_channels=data.channels, image_size=data.image_size, seed=spec.seed).to(device)
+    model = network(spec, data).to(device)
     if data.splits["train"].images.ndim == 4:
         model = model.to(memory_format=torch.channels_last)
     steps = n // spec.batch_size * spec.epochs
     scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
     return Student(spec, model, _optimizer(spec, model), torch.zeros(steps, device=device), scaler)
+
+
+def network(spec: RunSpec, data: Dataset, pretrained: bool = True) -> Model:
+    """The student of a spec before its first step, for inputs normalised as the data are.
+
+    Args:
+        pretrained: False leaves out pretrained weights, for who brings others of the same shape.
+    """
+    return build(
+        spec.student, data.n_classes, in_channels=data.channels, image_size=data.image_size, seed=spec.seed,
+        pretrained=spec.pretrained if pretrained else None, statistics=(data.mean, data.std),
+    )  # fmt: skip
 
 
 def _optimizer(spec: RunSpec, model: Model) -> torch.optim.Optimizer:
@@ -172,24 +179,20 @@ def train_cohort(
     total = per_epoch * lead.epochs
     curve_epochs = {round(lead.epochs * (i + 1) / CURVE_POINTS) for i in range(CURVE_POINTS)} | {lead.epochs}
     first = min(student.step for student in students)
-    order, order_epoch = torch.empty(0), -1
     saved = time.monotonic()
 
     def draw(spec: RunSpec, generator: torch.Generator) -> Mixing:
         mixing = draw_mixing(batch // ranks.size, spec.alpha, generator, per=spec.lam_per, partial=spec.partial)
         return Mixing(mixing.lam.to(device), mixing.partner.to(device))
 
-    for step in tqdm(range(first, total), initial=first, total=total, disable=not (progress and ranks.first), unit="step", desc=lead.arm):
+    steps = batches(lead, data, first, total, part=mine, purpose=ranks.purpose)
+    for drawn in tqdm(steps, initial=first, total=total, disable=not (progress and ranks.first), unit="step", desc=lead.arm):
+        step = drawn.step
         epoch, position = divmod(step, per_epoch)
-        if epoch != order_epoch:
-            order = torch.randperm(len(train.labels), generator=stream(lead.seed, "order", epoch)).to(device)
-            order_epoch = epoch
-        index = order[position * batch : (position + 1) * batch][mine]
-        images = normalise(train.images[index], data)
-        images = augment(images, stream(lead.seed, "augment" + ranks.purpose, step), lead.augment)
+        images = drawn.images
         views = Views(
             clean=images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images,
-            labels=train.labels[index],
+            labels=drawn.labels,
             teacher=teacher,
             stream=lambda purpose, step=step: stream(lead.seed, purpose + ranks.purpose, step),  # type: ignore[misc]
             draw=draw,
@@ -224,7 +227,9 @@ def _step(student: Student, views: Views, lr: float, precision: str) -> None:
     model.train()
     for group in optimizer.param_groups:
         group["lr"] = lr
-    value = loss(student.spec, logits, views)
+    spec, device = student.spec, views.clean.device
+    with ambient(spec.seed, "dropout", student.step, device) if model.stochastic else nullcontext():
+        value = loss(spec, logits, views)
     optimizer.zero_grad(set_to_none=True)
     student.scaler.scale(value).backward()
     student.scaler.step(optimizer)
@@ -262,13 +267,13 @@ def _end_epoch(student: Student, data: Dataset, epoch: int, per_epoch: int, curv
 
 
 @torch.inference_mode()
-def predict(model: torch.nn.Module, data: Dataset, images: Tensor, batch: int = 1024, features: bool = False) -> Tensor:
+def predict(model: torch.nn.Module, data: Dataset, images: Images, batch: int = 1024, features: bool = False) -> Tensor:
     """Logits (or penultimate features) in float32 for raw images, batch by batch, on the images' device.
 
     Args:
         model: in eval mode.
         data: whose normalisation applies.
-        images: (N, C, H, W) uint8 or (N, d) float32.
+        images: (N, C, H, W) uint8, in memory or on disk, or (N, d) float32.
         batch: rows per forward pass. Fixed, since another size may round differently.
         features: return (N, d) penultimate features instead of (N, K) logits.
     """

@@ -78,7 +78,7 @@ def fails(capsys, *arguments):
         (["--tau", "nan"], ["tau = 'nan'", "finite"]),
         (["--alpha", "-1"], ["alpha = '-1'", "greater than or equal to 0"]),
         (["--partial", "1.1"], ["partial = '1.1'", "less than or equal to 1"]),
-        (["--epochs", "0"], ["epochs = '0'", "greater than or equal to 1"]),
+        (["--epochs", "0"], ["epochs = 0", "at least 1"]),
         (["--epochs", "many"], ["epochs = 'many'", "integer"]),
         (["--lam-per", "smaple"], ["'smaple'", "did you mean 'sample'"]),
         (["--tau", "0", "--alpha", "-1"], ["tau = '0'", "alpha = '-1'"]),

@@ -169,7 +169,7 @@ def test_a_train_size_out_of_range_is_refused_with_the_range(train_size):
     ("name", "options", "message"),
     [
         ("digit", {}, "unknown data 'digit': .*gaussians16.*did you mean 'digits'"),
-        ("imagenet", {}, "unknown data 'imagenet'"),
+        ("imagnet", {}, "unknown data 'imagnet'.*did you mean 'imagenet'"),
         ("cifar-10", {}, "did you mean 'cifar10'"),
         ("digits", {"test_draws": 21}, "test_draws = 21 .* 1 to 20"),
         ("digits", {"test_draws": 0}, "test_draws = 0"),

@@ -8,7 +8,7 @@ from torch import nn
 
 from mixkd.models import build, fold_batchnorm, names
 
-SMALL = {"resnet8": (3, 32), "resnet8x4": (3, 16), "cnn8": (1, 8), "cnn32": (3, 12), "mlp16": (2, 0), "mlp64": (1, 8)}
+SMALL = {"resnet8": (3, 32), "wrn10-2": (3, 16), "resnet8x4": (3, 16), "cnn8": (1, 8), "cnn32": (3, 12), "mlp16": (2, 0), "mlp64": (1, 8)}
 
 
 def make(name, seed=0, n_classes=10):
@@ -60,6 +60,23 @@ def test_resnets_have_the_published_size_for_100_classes(name, depth, stem, stag
     assert described.features == stages[-1]
 
 
+@pytest.mark.parametrize(
+    ("name", "published"),  # millions, for 100 classes: Tian et al. (2020), Zagoruyko and Komodakis (2016)
+    [("wrn16-2", "0.70"), ("wrn40-1", "0.57"), ("wrn40-2", "2.26"), ("wrn40-4", "8.97"), ("wrn16-8", "11.01"), ("wrn28-10", "36.54")],
+)
+def test_wide_resnets_have_the_published_size(name, published):
+    depth, k = map(int, name.removeprefix("wrn").split("-"))
+    total, c_in = 3 * 16 * 9, 16
+    for c_out in (16 * k, 32 * k, 64 * k):
+        for _ in range((depth - 4) // 6):
+            total += 2 * c_in + 9 * c_in * c_out + 2 * c_out + 9 * c_out**2 + (c_in * c_out if c_in != c_out else 0)
+            c_in = c_out
+    described = build(name, 100).describe()
+    assert described.parameters == total + 2 * c_in + c_in * 100 + 100
+    assert f"{described.parameters / 1e6:.2f}" == published
+    assert described.features == 64 * k
+
+
 @pytest.mark.parametrize(("width", "parameters"), [(8, 2514), (16, 8474), (32, 30762), (64, 116810)])
 def test_small_cnns(width, parameters):
     described = build(f"cnn{width}", 10, in_channels=1, image_size=8).describe()
@@ -83,7 +100,7 @@ def test_flops_are_counted_without_running(name, mega_flops):
 
 
 def test_every_name_builds():
-    assert len(names()) == len(set(names())) == 19
+    assert len(names()) == len(set(names())) == 26
     for name in names():
         size = 0 if name.startswith("mlp") else 8
         model = build(name, 3, in_channels=2, image_size=size).eval()
@@ -163,7 +180,15 @@ def test_folding_batch_norms_changes_nothing_but_their_number(name):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"name": "rresnet20"}, "unknown model 'rresnet20': must be one of .*mlp256; did you mean 'resnet20'"),
+        (
+            {"name": "rresnet20"},
+            "unknown model 'rresnet20': must be one of .*mlp256, torchvision:NAME or timm:NAME; did you mean 'resnet20'",
+        ),
+        ({"name": "wrn17-2"}, "'wrn17-2': a wide ResNet wrnD-K has D = 10, 16, 22"),
+        ({"name": "wrn16-0"}, "K at least 1"),
+        ({"name": "cnn8", "pretrained": "IMAGENET1K_V1"}, "cnn8 has no published weights here"),
+        ({"name": "torchvision:resnet18", "in_channels": 1}, "three channels, but the data are 1 channel"),
+        ({"name": "torchvision:resnet18", "image_size": 0}, "but the data are vectors"),
         ({"name": "cnn_8"}, "did you mean 'cnn8'"),
         ({"name": "resnet20", "image_size": 0}, "resnet20 takes images.*mlp16, mlp64, mlp256"),
         ({"name": "cnn8", "image_size": 4}, "image_size = 4: cnn8 needs 8 px"),

@@ -1,0 +1,31 @@
+"""Stateless randomness: each draw comes from a generator seeded by (seed, purpose, step) alone.
+
+So arms are paired, resuming needs no random state, and a GPU sees the order a CPU does. Nothing here reads the global generator.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+def key(seed: int, purpose: str, step: int) -> int:
+    """63 bits that are a function of (seed, purpose, step) only, the same on every machine."""
+    digest = hashlib.sha256(f"{seed}/{purpose}/{step}".encode()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1
+
+
+def stream(seed: int, purpose: str, step: int) -> torch.Generator:
+    """The generator of one draw: on the CPU, a function of (seed, purpose, step) only, the same on every machine."""
+    return torch.Generator().manual_seed(key(seed, purpose, step))
+
+
+@contextmanager
+def ambient(seed: int, purpose: str, step: int, device: torch.device) -> Iterator[None]:
+    """Seed the global generators for code that takes none, such as dropout, and leave them as they were."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(key(seed, purpose, step))
+        yield

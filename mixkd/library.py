@@ -1,0 +1,209 @@
+"""Networks of torchvision and timm by name, taken apart into a body that yields penultimate features and its linear head.
+
+Downloads weights only where a pretrained name asks for them. Refuses networks without one linear head, and says which file is missing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mixkd.spec import nearest
+
+PREFIXES = ("torchvision:", "timm:")
+_SIZED = {"vit_": "image_size", "maxvit": "input_size"}  # torchvision's networks that must know the size of their images
+_REFUSED = ("googlenet", "inception", "mnasnet")  # several heads while they train; weights that need more than their values
+
+
+class UnknownWeights(ValueError):
+    """No weights of that name exist for a network; the message lists those that do."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A network taken apart: ``head(body(x))`` are its logits.
+
+    Attributes:
+        body: normalised images (N, 3, H, W) -> (N, d); its own normalisation, not the data's.
+        head: (N, d) -> (N, K).
+        mean, std: per channel, of pixels on the scale 0 to 1, what the network expects to be normalised with.
+        whole: whether the head is pretrained too.
+    """
+
+    body: nn.Module
+    head: nn.Linear
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    whole: bool
+
+
+class Renormalise(nn.Module):
+    """From images normalised with the statistics of the data to those a network expects: one multiply-add per value.
+
+    Affine, so it commutes with mixing. The two numbers of each channel are buffers: they travel with the weights.
+    """
+
+    def __init__(self, given: tuple[tuple[float, ...], tuple[float, ...]], own: tuple[tuple[float, ...], tuple[float, ...]]) -> None:
+        super().__init__()
+        (mean, std), (own_mean, own_std) = (torch.tensor(pair, dtype=torch.float64) for pair in (given, own))
+        self.register_buffer("scale", (std / own_std).float().view(-1, 1, 1))
+        self.register_buffer("shift", ((mean - own_mean) / own_std).float().view(-1, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.addcmul(self.shift, x, self.scale)  # type: ignore[arg-type]
+
+
+def load(name: str, n_classes: int, image_size: int, pretrained: str | None = None) -> Parts:
+    """The network of that name, initialised by its library from the global generator, or with pretrained weights.
+
+    Args:
+        name: "torchvision:NAME" or "timm:NAME".
+        n_classes: number of logits. A pretrained head is kept where it has as many, else replaced by a fresh one.
+        image_size: side of the images in pixels.
+        pretrained: name of a set of weights: torchvision's ("IMAGENET1K_V1") or timm's tag ("a1_in1k"); None for a random start.
+
+    Raises:
+        ValueError: unknown name or weights (with the nearest), a network that cannot take such images or has no linear head.
+        ModuleNotFoundError: timm is not installed; with the command.
+        FileNotFoundError: the weights are not here and could not be downloaded; which file, where it belongs, the command.
+    """
+    prefix, _, plain = name.partition(":")
+    make = _torchvision if prefix == "torchvision" else _timm
+    network, mean, std, own_classes = make(plain, n_classes, image_size, pretrained)
+    x = torch.zeros(1, 3, image_size, image_size)
+    with torch.no_grad():
+        try:
+            expected = network.eval()(x)
+        except (RuntimeError, AssertionError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"{name} cannot take images of {image_size} px ({reason}); try its own size, often 224") from error
+        head = _behead(network, name, own_classes)
+        features = network(x)
+        if features.shape != (1, head.in_features) or not torch.allclose(head(features), expected, rtol=1e-4, atol=1e-5):
+            raise ValueError(f"{name}: its logits are not a linear function of one feature vector; choose a network with one linear head")
+    if own_classes != n_classes:
+        head = nn.Linear(head.in_features, n_classes)
+    return Parts(network.train(), head, tuple(mean), tuple(std), whole=pretrained is not None and own_classes == n_classes)
+
+
+def _behead(network: nn.Module, name: str, n_classes: int) -> nn.Linear:
+    """Put an identity in the place of the last linear layer that has an output for each class, and return that layer."""
+    linear = [
+        (path, module) for path, module in network.named_modules() if isinstance(module, nn.Linear) and module.out_features == n_classes
+    ]
+    if not linear or not linear[-1][0]:
+        raise ValueError(f"{name} has no linear layer of {n_classes} outputs at its end; choose a network with one linear head")
+    path, head = linear[-1]
+    parent, _, child = path.rpartition(".")
+    setattr(network.get_submodule(parent), child, nn.Identity())
+    return head
+
+
+def outline(name: str, n_classes: int, image_size: int) -> nn.Module:
+    """A torchvision network with its own head, on the default device: under ``torch.device("meta")`` it takes no memory."""
+    return _torchvision(name.partition(":")[2], n_classes, image_size, None)[0]
+
+
+Made = tuple[nn.Module, Iterable[float], Iterable[float], int]  # network, mean, std, number of its classes
+
+
+def _torchvision(name: str, n_classes: int, image_size: int, pretrained: str | None) -> Made:
+    from torchvision import models
+
+    known = [model for model in models.list_models(module=models) if not model.startswith(_REFUSED)]
+    if name not in known:
+        raise ValueError(f"unknown model 'torchvision:{name}': must be one of {', '.join(known)}{nearest(name, known)}")
+    sized: dict[str, Any] = {}
+    for beginning, argument in _SIZED.items():
+        if name.startswith(beginning):
+            sized[argument] = image_size if argument == "image_size" else (image_size, image_size)
+    kinds = models.get_model_weights(name)
+    preset = next(iter(kinds)).transforms()
+    try:
+        if pretrained is None:
+            return models.get_model(name, weights=None, num_classes=n_classes, **sized), preset.mean, preset.std, n_classes
+        chosen = {weights.name: weights for weights in kinds}  # aliases, such as DEFAULT, are not in it: what they mean changes
+        if pretrained not in chosen:
+            raise UnknownWeights(
+                f"pretrained = {pretrained!r}: torchvision:{name} has {', '.join(chosen) or 'none'}{nearest(pretrained, chosen)}"
+            )
+        weights = chosen[pretrained]
+        own_classes = len(weights.meta["categories"])
+        network = models.get_model(name, weights=None, num_classes=own_classes, **sized)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        if isinstance(error, UnknownWeights):
+            raise
+        raise ValueError(f"torchvision:{name} cannot take images of {image_size} px ({str(error).splitlines()[0]})") from error
+    state = _downloaded(weights, f"{type(weights).__name__}.{weights.name}")
+    if name.startswith("densenet"):  # their keys are older than its code
+        state = {re.sub(r"(denselayer\d+\.(?:norm|relu|conv))\.([12])\.", r"\1\2.", key): value for key, value in state.items()}
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(f"the weights {pretrained} do not fit torchvision:{name} at {image_size} px ({error})") from error
+    preset = weights.transforms()
+    return network, preset.mean, preset.std, own_classes
+
+
+def _downloaded(weights: Any, full_name: str) -> Mapping[str, Tensor]:
+    place = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rpartition("/")[2]
+    there = place.exists()
+    try:
+        state: Mapping[str, Tensor] = weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
+    except Exception as error:  # a network or a damaged file fails in many ways
+        if there:
+            kind = type(error).__name__  # its text would advise to unpickle
+            raise FileNotFoundError(f"{place} is no whole weights file ({kind}); remove it, or replace it by {weights.url}") from error
+        raise FileNotFoundError(
+            f"{full_name}: {place} does not exist, and {weights.url} could not be downloaded ({error}). Where there is a network, run: "
+            f"curl --create-dirs -Lo {place} {weights.url} (TORCH_HOME moves that folder)"
+        ) from error
+    return state
+
+
+def _timm(name: str, n_classes: int, image_size: int, pretrained: str | None) -> Made:
+    try:
+        import timm
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"timm:{name} needs timm, which is not installed; run: python -m pip install 'timm>=1.0' (or install mixkd[imagenet])"
+        ) from error
+    if not timm.is_model(name) or "." in name:
+        plain, _, tag = name.partition(".")
+        hint = f"; weights go into the field pretrained: {plain!r} with pretrained={tag!r}" if tag and timm.is_model(plain) else ""
+        known = timm.list_models()
+        raise ValueError(f"unknown model 'timm:{name}': timm {timm.__version__} has {len(known)}{hint or nearest(name, known)}")
+    if pretrained is None:
+        network = _sized(partial(timm.create_model, name, pretrained=False, num_classes=n_classes), image_size)
+        return network, network.default_cfg["mean"], network.default_cfg["std"], n_classes
+    tags = [full.partition(".")[2] for full in timm.list_pretrained(f"{name}.*")]
+    if pretrained not in tags:
+        raise UnknownWeights(f"pretrained = {pretrained!r}: timm:{name} has {', '.join(tags) or 'none'}{nearest(pretrained, tags)}")
+    full = f"{name}.{pretrained}"
+    try:
+        network = _sized(partial(timm.create_model, full, pretrained=True), image_size)
+    except Exception as error:  # the hub's client has a dozen kinds of failure
+        from huggingface_hub.constants import HF_HUB_CACHE
+
+        repository = getattr(timm.get_pretrained_cfg(full), "hf_hub_id", None) or f"timm/{full}"
+        repository = f"{repository}{full}" if repository.endswith("/") else repository
+        raise FileNotFoundError(
+            f"timm:{name} {pretrained}: {repository}/model.safetensors is not in {HF_HUB_CACHE} and could not be downloaded "
+            f"({str(error).splitlines()[0]}). Where there is a network, run: hf download {repository} (HF_HOME moves that folder)"
+        ) from error
+    return network, network.default_cfg["mean"], network.default_cfg["std"], network.num_classes
+
+
+def _sized(create: Callable[..., nn.Module], image_size: int) -> Any:
+    """Vision transformers must know the size of their images; other networks refuse to be told."""
+    try:
+        return create(img_size=image_size)
+    except TypeError:
+        return create()

@@ -1,0 +1,156 @@
+"""Exported networks: other programs get the logits of the record from pixels alone."""
+
+import json
+import sys
+
+import pytest
+import torch
+from handmade import CPU, short
+
+from mixkd.cli import main
+from mixkd.data import load_data
+from mixkd.export import classifier, export, load
+from mixkd.records import RecordStore
+from mixkd.runs import run
+from mixkd.spec import RunSpec
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """A small CNN on digits, an MLP on vectors."""
+    store = RecordStore(tmp_path_factory.mktemp("exported"))
+    for spec in (short("ce"), RunSpec(data="gaussians", arm="ce", student="mlp16", epochs=2)):
+        run(spec, store, CPU, progress=False)
+    return store
+
+
+def of(store, data):
+    return next(record for record in store.list() if record.spec.data == data)
+
+
+def pixels(data):
+    images = load_data(data).splits["test"].images
+    return images.float() / 255 if images.ndim == 4 else images
+
+
+@pytest.mark.parametrize("data", ["digits", "gaussians"])
+@pytest.mark.parametrize(("format", "suffix"), [("safetensors", ".safetensors"), ("torch", ".pt2")])
+def test_what_is_read_back_answers_as_the_record_does(store, tmp_path, data, format, suffix):
+    record = of(store, data)
+    path = export(record, store, tmp_path, format)
+    assert path == tmp_path / f"{record.id}{suffix}"
+    network, description = load(path)
+    x = pixels(data)
+    with torch.no_grad():
+        logits = network(x)
+        assert torch.allclose(network(x[:1]), logits[:1], atol=1e-5)
+    recorded = record.logits("test")
+    assert logits.shape == recorded.shape
+    assert (logits - recorded).abs().max() < 5e-3 * recorded.abs().max()  # records keep half precision
+    assert torch.equal(logits.argmax(1), recorded.argmax(1))
+    assert description["classes"] == list(record.classes)
+    assert description["input"]["mean"] == list(load_data(data).mean)
+    assert description["record"] == record.id
+
+
+def test_onnx_answers_as_the_record_does(store, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    from onnx.reference import ReferenceEvaluator
+
+    record = of(store, "digits")
+    model = onnx.load(export(record, store, tmp_path, "onnx"))
+    description = json.loads({entry.key: entry.value for entry in model.metadata_props}["mixkd"])
+    assert description["classes"] == list(record.classes)
+    x = pixels("digits")[:40]
+    [logits] = ReferenceEvaluator(model).run(["logits"], {"pixels": x.numpy()})
+    recorded = record.logits("test")[:40]
+    assert (torch.from_numpy(logits) - recorded).abs().max() < 5e-3 * recorded.abs().max()
+
+
+def test_a_scaled_network_carries_its_temperature(store, tmp_path):
+    record = of(store, "digits")
+    plain, _ = load(export(record, store, tmp_path / "plain.safetensors"))
+    scaled, description = load(export(record, store, tmp_path / "scaled.safetensors", scaled=True))
+    assert description["scaled"]
+    assert description["temperature"] == record.temperature
+    assert record.temperature != 1
+    x = pixels("digits")[:9]
+    with torch.no_grad():
+        assert torch.allclose(scaled(x), plain(x) / record.temperature, rtol=1e-5)
+
+
+def test_records_that_do_not_say_what_they_take_ask_the_data(store, monkeypatch):
+    record = of(store, "digits")
+    network, description = classifier(record, store)
+    monkeypatch.setitem(record._json, "inputs", None)
+    again, same = classifier(record, store)
+    assert json.dumps(same) == json.dumps(description)
+    x = pixels("digits")[:9]
+    with torch.no_grad():
+        assert torch.equal(again(x), network(x))
+
+
+def test_a_library_network_keeps_its_own_normalisation(tmp_path):
+    from handmade import written
+
+    from mixkd.models import build
+
+    statistics = ((0.3, 0.4, 0.5), (0.2, 0.25, 0.3))
+    model = build("torchvision:mobilenet_v2", 10, 3, 32, seed=3, statistics=statistics).eval()
+    store = RecordStore(tmp_path)
+    spec = RunSpec(data="cifar10", arm="ce", student="torchvision:mobilenet_v2", pretrained="IMAGENET1K_V2", epochs=3)
+    record, _ = written(store, spec, weights=model.state_dict())
+    record._json["inputs"] = {"channels": 3, "image_size": 32, "mean": statistics[0], "std": statistics[1]}
+    network, _ = load(export(record, store, tmp_path / "out" / "m.safetensors"))
+    x = torch.rand(2, 3, 32, 32)
+    mean, std = (torch.tensor(part).view(3, 1, 1) for part in statistics)
+    with torch.no_grad():
+        assert torch.allclose(network(x), model((x - mean) / std), atol=1e-5)
+
+
+def test_the_command_says_where_it_is_and_what_it_takes(store, tmp_path, capsys):
+    record = of(store, "digits")
+    assert main(["export", record.id[:8], "--store", str(store.path), "--out", str(tmp_path / "net.pt2"), "--format", "torch"]) == 0
+    out = capsys.readouterr().out
+    for word in (str(tmp_path / "net.pt2"), "cnn8", "10 classes", "1 x 8 x 8", "0 to 1"):
+        assert word in out
+    assert (tmp_path / "net.pt2").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["net.pt2"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--format", "onxx"], ["'onxx'", "safetensors, torch, onnx", "did you mean 'onnx'"]),
+        (["--store", "nowhere"], ["none in nowhere"]),
+    ],
+)
+def test_bad_questions_are_explained(store, tmp_path, capsys, arguments, words):
+    record = of(store, "digits")
+    arguments = arguments if "--store" in arguments else [*arguments, "--store", str(store.path)]
+    assert main(["export", record.id, *arguments, "--out", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    for word in words:
+        assert word in error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_onnx_the_command_is_named(store, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    record = of(store, "digits")
+    assert main(["export", record.id, "--store", str(store.path), "--out", str(tmp_path), "--format", "onnx"]) == 1
+    error = capsys.readouterr().err
+    assert "pip install onnx onnxscript" in error
+    assert "mixkd[onnx]" in error
+
+
+def test_lost_weights_and_foreign_files_are_named(store, tmp_path):
+    record = of(store, "digits")
+    with pytest.raises(FileNotFoundError, match=f"record {record.id}: its weights are not in"):
+        classifier(record, RecordStore(tmp_path))
+    (tmp_path / "foreign.safetensors").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match=r"foreign\.safetensors: not a network that `mixkd export` wrote"):
+        load(tmp_path / "foreign.safetensors")
+    with pytest.raises(ValueError, match="onnxruntime"):
+        load(tmp_path / "x.onnx")
