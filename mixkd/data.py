@@ -28,6 +28,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from mixkd.spec import MAX_TEST_DRAWS, nearest
+from mixkd.transfer import send
 
 NAMES = ("digits", "gaussians", "gaussians16", "cifar10", "cifar100")
 CACHE = Path.home() / ".cache" / "mixkd"
@@ -209,7 +210,7 @@ def augment(images: Tensor, generator: torch.Generator, kind: Literal["none", "f
     if pad:
         corner = torch.randint(2 * pad + 1, (2, n, 1), generator=generator)
         rows, columns = rows + corner[0], columns + corner[1]
-    columns, rows = columns.to(images.device, non_blocking=True), rows.to(images.device, non_blocking=True)
+    columns, rows = send(columns, images.device), send(rows, images.device)
     index = rows[:, :, None] * (width + 2 * pad) + columns[:, None, :]
     padded = F.pad(images, (pad,) * 4).flatten(2)
     return padded.gather(2, index.view(n, 1, -1).expand(-1, channels, -1)).view_as(images)

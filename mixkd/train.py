@@ -24,6 +24,7 @@ from mixkd.data import Dataset, augment, normalise
 from mixkd.models import Model, build
 from mixkd.objectives import Teacher, Views, loss
 from mixkd.spec import RunSpec
+from mixkd.transfer import send
 from mixkd.vicinal import Mixing, draw_mixing
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -167,12 +168,12 @@ def train_cohort(
 
     def draw(spec: RunSpec, generator: torch.Generator) -> Mixing:
         mixing = draw_mixing(batch, spec.alpha, generator, per=spec.lam_per, partial=spec.partial)
-        return Mixing(mixing.lam.to(device), mixing.partner.to(device))
+        return Mixing(send(mixing.lam, device), send(mixing.partner, device))
 
     for step in tqdm(range(first, total), initial=first, total=total, disable=not progress, unit="step", desc=lead.arm):
         epoch, position = divmod(step, per_epoch)
         if epoch != order_epoch:
-            order = torch.randperm(len(train.labels), generator=stream(lead.seed, "order", epoch)).to(device)
+            order = send(torch.randperm(len(train.labels), generator=stream(lead.seed, "order", epoch)), device)
             order_epoch = epoch
         index = order[position * batch : (position + 1) * batch]
         images = normalise(train.images[index], data)
@@ -211,7 +212,8 @@ def _step(student: Student, views: Views, lr: float, precision: str) -> None:
             out: Tensor = model(images)
         return out
 
-    model.train()
+    if not model.training:  # walks through every module: a twentieth of a step of the smallest networks
+        model.train()
     for group in optimizer.param_groups:
         group["lr"] = lr
     value = loss(student.spec, logits, views)
