@@ -19,12 +19,12 @@ import pandas as pd
 import torch
 
 from mixkd.data import gaussian_log_posterior, load_data
-from mixkd.evaluate import FEATURE_LAMS
 from mixkd.measure import calibration, linearity, signal, statistics
 from mixkd.measure.statistics import Interval
 from mixkd.records import Record, Records, RecordStore
 from mixkd.spec import ARMS, RunSpec, SpecError, nearest
 from mixkd.studies import TEACHER_SPREAD, Profile, load_profile, profiles, study
+from mixkd.vicinal import FEATURE_LAMS
 
 Outcome = Literal["supported", "not supported", "unresolved", "not run"]
 EQUIVALENCE = {"digits": 0.02, "gaussians": 0.02, "gaussians16": 0.02}

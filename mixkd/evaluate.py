@@ -11,13 +11,12 @@ from torch import Tensor
 from mixkd.data import Dataset, normalise
 from mixkd.models import Model
 from mixkd.train import predict
-from mixkd.vicinal import LAM_GRID, probe_pairs
+from mixkd.vicinal import FEATURE_LAMS, LAM_GRID, probe_pairs
 
 PROBE_PAIRS = 200
 FEATURE_PAIRS = 100
 FEATURE_ROWS = {"digits": 200}
 FEATURE_ROWS_DEFAULT = 500
-FEATURE_LAMS = (0.0, 0.5, 1.0)
 
 
 def evaluate(model: Model, data: Dataset, extras: bool = True) -> dict[str, Tensor]:
