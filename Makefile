@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: reproduce test site serve lint slow pairs
+.PHONY: reproduce test site serve lint slow pairs bench
 .DEFAULT_GOAL := reproduce
 
 $(READY): requirements.txt pyproject.toml
@@ -32,6 +32,10 @@ lint: $(READY)       ## style, types, the direction of imports
 
 slow: $(READY)       ## the long tests: kill and resume at random moments, both ways to the same pages
 	$(BIN)/python -m pytest -m slow
+
+bench: $(READY)      ## speed beside the peers; fills the tables of benchmarks/README.md
+	$(BIN)/python -m pip install --quiet --editable ".[bench]"
+	$(BIN)/mixkd bench
 
 pairs: $(READY)      ## regenerate the notebooks beside the chapters
 	$(BIN)/python -c "from mixkd import chapters as c, site; w = site.repository(); [print(c.pair(p, w and w[0])) for p in c.chapters()]"

@@ -16,6 +16,7 @@ from mixkd.data import RESIZING, Dataset, augment, normalise
 from mixkd.draws import stream
 from mixkd.spec import RunSpec
 from mixkd.streaming import DRAWS, ImageFiles, ahead
+from mixkd.transfer import send
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +62,7 @@ def _rows(spec: RunSpec, n: int, first: int, last: int, part: slice, device: tor
     for step in range(first, last):
         epoch, position = divmod(step, per_epoch)
         if epoch != order_epoch:
-            order = torch.randperm(n, generator=stream(spec.seed, "order", epoch)).to(device)
+            order = send(torch.randperm(n, generator=stream(spec.seed, "order", epoch)), torch.device(device))
             order_epoch = epoch
         yield step, order[position * spec.batch_size : (position + 1) * spec.batch_size][part]
 

@@ -20,12 +20,12 @@ import pandas as pd
 import torch
 
 from mixkd.data import gaussian_log_posterior, load_data
-from mixkd.evaluate import FEATURE_LAMS
 from mixkd.measure import calibration, fidelity, linearity, signal, statistics
 from mixkd.measure.statistics import Interval
 from mixkd.records import Record, Records, RecordStore
 from mixkd.spec import ARMS, RunSpec, SpecError, nearest
 from mixkd.studies import TEACHER_SPREAD, Profile, load_profile, profiles, stopped_early, study
+from mixkd.vicinal import FEATURE_LAMS
 
 Outcome = Literal["supported", "not supported", "unresolved", "not run"]
 EQUIVALENCE = {"digits": 0.02, "gaussians": 0.02, "gaussians16": 0.02}
@@ -272,8 +272,7 @@ def _own_share(group: Mapping[int, Record]) -> Interval:
 def _excess(record: Record, data: str) -> float:
     """How much further the teacher is from the exact posterior on mixed inputs than on clean ones, nats, cross-class pairs."""
     probe = record.probe
-    rows = load_data(data).splits["test"].images
-    assert isinstance(rows, torch.Tensor)
+    rows = load_data(data).splits["test"].pixels
     first, second = rows[probe.pairs[:, 0]].double(), rows[probe.pairs[:, 1]].double()
     divergence = []
     for lam, logits in zip(probe.lam, probe.logits, strict=True):

@@ -124,6 +124,12 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     site.add_argument("--profile", default="digits", help="scale the chapters show (default: digits)")
     site.add_argument("--store", default="committed", help="folder of records (default: committed)")
     site.add_argument("--serve", action="store_true", help="then serve it on this machine")
+
+    bench = command("bench", _bench, "measure this checkout beside its peers; fills benchmarks/README.md")
+    bench.add_argument("--only", nargs="+", metavar="SECTION", help="calibration, training, scaling, ablation, precision")
+    bench.add_argument("--resume", action="store_true", help="leave out sections that were measured before")
+    bench.add_argument("--quick", action="store_true", help="tiny sizes: whether it runs, not how fast")
+    bench.add_argument("--no-table", action="store_true", help="leave benchmarks/README.md as it is")
     return parser
 
 
@@ -355,6 +361,18 @@ def _batch(options: argparse.Namespace) -> int:
     count = {state: sum(outcome.state == state for outcome in outcomes) for state in ("done", "kept", "failed")}
     print(f"{', '.join(f'{number} {state}' for state, number in count.items())}\n{out / 'index.html'}")
     return 1 if failed else 0
+
+
+def _bench(options: argparse.Namespace) -> int:
+    import subprocess
+
+    root = Path(__file__).resolve().parent.parent
+    if not (root / "benchmarks" / "run.py").exists():
+        raise FileNotFoundError(f"no folder benchmarks in {root}: the benchmarks are part of a checkout, not of the installed package")
+    command = [sys.executable, "-m", "benchmarks.run"]
+    command += ["--only", *options.only] if options.only else []
+    command += [flag for flag in ("--resume", "--quick", "--no-table") if getattr(options, flag[2:].replace("-", "_"))]
+    return subprocess.run(command, cwd=root, check=False).returncode
 
 
 def _reproduce(options: argparse.Namespace) -> int:

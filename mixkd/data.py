@@ -28,6 +28,7 @@ from tqdm.auto import tqdm
 
 from mixkd.spec import MAX_TEST_DRAWS, Augmentation, nearest
 from mixkd.streaming import DRAWS, ImageFiles, random_box
+from mixkd.transfer import send
 
 NAMES = ("digits", "gaussians", "gaussians16", "cifar10", "cifar100", "imagenet")
 Images = Tensor | ImageFiles
@@ -47,6 +48,13 @@ class Split:
 
     images: Images
     labels: Tensor
+
+    @property
+    def pixels(self) -> Tensor:
+        """The images as a tensor; TypeError where they lie in files that are decoded when used."""
+        if isinstance(self.images, ImageFiles):
+            raise TypeError(f"the {len(self.labels)} images of this split lie in files; decode them batch by batch")
+        return self.images
 
     def to(self, device: torch.device | str) -> Split:
         """The same rows on a device."""
@@ -236,7 +244,7 @@ def augment(images: Tensor, generator: torch.Generator, kind: Augmentation, size
     if room:
         corner = torch.randint(room + 1, (2, n, 1), generator=generator)
         rows, columns = rows + corner[0], columns + corner[1]
-    columns, rows = columns.to(images.device, non_blocking=True), rows.to(images.device, non_blocking=True)
+    columns, rows = send(columns, images.device), send(rows, images.device)
     index = rows[:, :, None] * (width + 2 * pad) + columns[:, None, :]
     padded = F.pad(images, (pad,) * 4).flatten(2)
     return padded.gather(2, index.view(n, 1, -1).expand(-1, channels, -1)).view(n, channels, rows_out, columns_out)

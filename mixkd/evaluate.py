@@ -12,7 +12,7 @@ from mixkd.data import Dataset, Images, normalise
 from mixkd.models import Model
 from mixkd.spec import Extras
 from mixkd.train import predict
-from mixkd.vicinal import LAM_GRID, probe_pairs
+from mixkd.vicinal import FEATURE_LAMS, LAM_GRID, probe_pairs
 
 PROBE_PAIRS = 200
 FEATURE_PAIRS = 100
@@ -20,7 +20,6 @@ FEATURE_ROWS = {"digits": 200, "gaussians": 200}
 FEATURE_ROWS_DEFAULT = 500
 SWEPT_ROWS = {"gaussians": 1000}
 """How many test points a run without all extras answers, where points cost nothing and records do; elsewhere all of them."""
-FEATURE_LAMS = (0.0, 0.5, 1.0)
 
 
 def evaluate(model: Model, data: Dataset, extras: Extras = True) -> dict[str, Tensor]:

@@ -194,7 +194,10 @@ class BasicBlock(nn.Module):
         self.shortcut = nn.Identity() if same else ConvBN(c_in, c_out, kernel=1, stride=stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.relu(self.second(torch.relu(self.first(x))) + self.shortcut(x))
+        # In place, for batch norm needs its input to go backward, not its output; the shortcut of a block is never written to.
+        out: Tensor = self.second(torch.relu_(self.first(x)))
+        out += self.shortcut(x)
+        return torch.relu_(out)
 
 
 class WideBlock(nn.Module):
@@ -226,7 +229,7 @@ Maker = Callable[[int, int], tuple[nn.Module, int]]  # (in_channels, image_size)
 def _resnet(depth: int, width: int, in_channels: int, image_size: int) -> tuple[nn.Module, int]:
     """RepDistiller's family (Tian et al. 2020): 6n + 2 layers in three stages of 16, 32, 64 channels times `width`."""
     stem = max(16, 8 * width)  # a widened net has a stem of half its first stage there
-    layers: list[nn.Module] = [ConvBN(in_channels, stem), nn.ReLU()]
+    layers: list[nn.Module] = [ConvBN(in_channels, stem), nn.ReLU(inplace=True)]
     c_in = stem
     for stage in range(3):
         c_out = 16 * width * 2**stage
@@ -257,7 +260,7 @@ def _cnn(width: int, in_channels: int, image_size: int) -> tuple[nn.Module, int]
     layers: list[nn.Module] = []
     c_in = in_channels
     for c_out, stride in ((width, 1), (width, 2), (2 * width, 2)):
-        layers += [ConvBN(c_in, c_out, stride=stride), nn.ReLU()]
+        layers += [ConvBN(c_in, c_out, stride=stride), nn.ReLU(inplace=True)]
         c_in = c_out
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten()), 4 * c_in
 

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mixkd.spec import RunSpec, TeacherSpec
+from mixkd.transfer import send
 from mixkd.vicinal import Mixing, mix
 
 Tau = float | Literal["std"]
@@ -71,7 +72,7 @@ def shuffle_tail(logits: Tensor, generator: torch.Generator) -> Tensor:
     order = logits.argsort(dim=-1, descending=True)
     draw = torch.rand(n, k, generator=generator)
     draw[:, 0], draw[:, 1] = -2.0, -1.0  # sorts first: the top two keep their places
-    source = order.gather(1, draw.argsort(dim=-1).to(logits.device))
+    source = order.gather(1, send(draw.argsort(dim=-1), logits.device))
     return torch.empty_like(logits).scatter_(1, order, logits.gather(1, source))
 
 
@@ -127,7 +128,7 @@ class Views:
                 mixing = self.mixing(spec)
                 self._made[key] = mix(self.clean, mixing.lam, mixing.partner)
             else:
-                noise = torch.randn(self.clean.shape, generator=self.stream("noise")).to(self.clean.device)
+                noise = send(torch.randn(self.clean.shape, generator=self.stream("noise")), self.clean.device)
                 self._made[key] = self.clean + self.sigma[spec.id] * noise
         return self._made[key]
 

@@ -70,7 +70,7 @@ def _fields(app: Sphinx, page: str, template: str, context: dict[str, Any], doct
         context["body"] = context["body"].replace("Variables<span", "Fields<span")
 
 
-class Names(Directive):
+class Names(Directive):  # type: ignore[misc]
     """``mixkd-names:: MODULE``: its functions and classes, each with the first sentence of its docstring."""
 
     required_arguments = 1
@@ -99,7 +99,7 @@ def public(module: ModuleType) -> dict[str, object]:
     }
 
 
-class Commands(Directive):
+class Commands(Directive):  # type: ignore[misc]
     """``mixkd-commands``: a section for each command, with its arguments."""
 
     def run(self) -> list[nodes.Node]:

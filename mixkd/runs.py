@@ -13,7 +13,7 @@ import subprocess
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -37,8 +37,8 @@ from mixkd.teachers import UnreachableControl, freeze, matched_sigma, projection
 from mixkd.train import Precision, network, resolve_precision, train_cohort
 from mixkd.vicinal import LAM_GRID
 
-COHORT_SIZE = 8
-"""Students trained in one pass, at most: beyond that the shared teacher forward is a small part and memory grows."""
+COHORT_BYTES = 2**30
+"""Weights, gradients and moments of the students trained in one pass, at most; activations are those of one student at a time."""
 
 
 @dataclass(frozen=True)
@@ -139,8 +139,9 @@ def collect(
         if (teacher := spec.teacher_run()) and (teacher.id not in there or store.weights(teacher.id) is None)
     }
     missing = {id: spec for id, spec in missing.items() if id not in teachers}
-    _check([*teachers.values(), *missing.values()], machine, located)
-    jobs = ranks.share([*_cohorts(teachers.values()), *_cohorts(missing.values())])  # rank 0 has looked into the store
+    sizes = _check([*teachers.values(), *missing.values()], machine, located)
+    jobs = [*_cohorts(teachers.values(), sizes, workers), *_cohorts(missing.values(), sizes, workers)]
+    jobs = ranks.share(jobs)  # rank 0 has looked into the store
     failed: dict[str, str] = {}
     if jobs:
         own = None
@@ -200,8 +201,19 @@ def _work(
     return failed
 
 
-def _cohorts(specs: Iterable[RunSpec]) -> list[list[RunSpec]]:
-    """Group specs that can be trained in one pass; those without a teacher join any cohort of their kind."""
+def _cohorts(specs: Iterable[RunSpec], sizes: Mapping[str, int], workers: int) -> list[list[RunSpec]]:
+    """Group specs that can be trained in one pass; those without a teacher join any cohort of their kind.
+
+    All students of a teacher are one cohort, so that no answer of it is computed twice, with two exceptions: what would not fit
+    :data:`COHORT_BYTES`, and a cohort longer than a worker's fair share, which would leave others idle.
+
+    Args:
+        specs: without duplicates.
+        sizes: bytes that a student of each name takes while it trains.
+        workers: that will share the cohorts; 0 and 1 are the same.
+    """
+    specs = list(specs)
+    share = -(-len(specs) // max(1, workers))
     groups: dict[str, dict[str, list[RunSpec]]] = defaultdict(lambda: defaultdict(list))
     for spec in specs:
         teacher = spec.teacher_run()
@@ -213,8 +225,8 @@ def _cohorts(specs: Iterable[RunSpec]) -> list[list[RunSpec]]:
         members[0] = free + members[0]
         for member in members:
             # equal parts, so that no straggler is left for the end
-            parts = -(-len(member) // COHORT_SIZE)
-            cohorts += [member[i::parts] for i in range(parts)]
+            parts = max(-(-len(member) // share), -(-sum(sizes[spec.student] for spec in member) // COHORT_BYTES))
+            cohorts += [part for i in range(parts) if (part := member[i::parts])]
     return sorted(cohorts, key=len, reverse=True)
 
 
@@ -353,14 +365,17 @@ def _load(spec: RunSpec, machine: Machine, located: dict[str, str]) -> Dataset:
     return load_data(name, image_size=spec.image_size, train_size=spec.train_size, root=machine.root, test_draws=draws)
 
 
-def _check(specs: Iterable[RunSpec], machine: Machine, located: dict[str, str]) -> None:
-    """What only data and models can judge, before anything trains."""
+def _check(specs: Iterable[RunSpec], machine: Machine, located: dict[str, str]) -> dict[str, int]:
+    """What only data and models can judge, before anything trains; returns the bytes a student of each name takes meanwhile."""
+    sizes: dict[str, int] = {}
     fields = ("data", "image_size", "train_size", "student", "pretrained", "batch_size", "augment", "epochs")
     alike = {tuple(getattr(spec, name) for name in fields): spec for spec in specs}
     for spec in alike.values():
         data = _load(spec, machine, located)
         train, test = data.splits["train"], data.splits["test"]
         student = network(spec, data)
+        values = 4 * sum(parameter.numel() for parameter in student.parameters())  # the weights, their gradients, two moments
+        sizes[spec.student] = max(sizes.get(spec.student, 0), 4 * values)
         n = len(train.labels)
         if spec.epochs == 0 and not student.whole:
             raise ValueError(
@@ -372,6 +387,7 @@ def _check(specs: Iterable[RunSpec], machine: Machine, located: dict[str, str]) 
         next(batches(spec, data, 0, min(1, spec.epochs)), None)  # its augmentation can be done
         if int(test.labels[: data.test_images].bincount().max()) < 2:
             raise ValueError(f"{data.name}: one test image in each class; some class needs two, so that it can be mixed")
+    return sizes
 
 
 def checkout() -> str | None:

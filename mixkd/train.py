@@ -28,6 +28,7 @@ from mixkd.models import Model, build
 from mixkd.objectives import Teacher, Views, loss
 from mixkd.ranks import here
 from mixkd.spec import RunSpec
+from mixkd.transfer import send
 from mixkd.vicinal import Mixing, draw_mixing
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -183,7 +184,7 @@ def train_cohort(
 
     def draw(spec: RunSpec, generator: torch.Generator) -> Mixing:
         mixing = draw_mixing(batch // ranks.size, spec.alpha, generator, per=spec.lam_per, partial=spec.partial)
-        return Mixing(mixing.lam.to(device), mixing.partner.to(device))
+        return Mixing(send(mixing.lam, device), send(mixing.partner, device))
 
     steps = batches(lead, data, first, total, part=mine, purpose=ranks.purpose)
     for drawn in tqdm(steps, initial=first, total=total, disable=not (progress and ranks.first), unit="step", desc=lead.arm):
@@ -224,7 +225,8 @@ def _step(student: Student, views: Views, lr: float, precision: str) -> None:
             out: Tensor = network(images)
         return out
 
-    model.train()
+    if not model.training:  # walks through every module: a twentieth of a step of the smallest networks
+        model.train()
     for group in optimizer.param_groups:
         group["lr"] = lr
     spec, device = student.spec, views.clean.device

@@ -14,6 +14,9 @@ from torch import Tensor
 LAM_GRID: tuple[float, ...] = tuple(i / 10 for i in range(11))
 """The lambda grid of the probe. Index 0 is the second image alone, the last is the first image alone."""
 
+FEATURE_LAMS: tuple[float, ...] = (0.0, 0.5, 1.0)
+"""Where along the way a record keeps penultimate features."""
+
 LamPer = Literal["sample", "batch"]
 
 

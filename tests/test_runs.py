@@ -131,12 +131,28 @@ def test_two_processes_on_one_store_train_every_run_once(tmp_path, reference, tr
     assert bits(RecordStore(names["store"])) == bits(reference)
 
 
-def test_the_cohorts_share_a_teacher_and_are_of_even_size():
+def test_no_answer_of_a_teacher_is_computed_twice_but_no_worker_idles_and_memory_is_bounded():
     specs = [short("kd", tau=tau) for tau in range(1, 20)] + [short("ce"), short("kd", seed=1)]
-    cohorts = runs._cohorts(specs)
-    assert sorted(spec.id for cohort in cohorts for spec in cohort) == sorted(spec.id for spec in specs)
-    assert all(len({spec.cohort() for spec in cohort}) == 1 for cohort in cohorts)
-    assert sorted(len(cohort) for cohort in cohorts) == [1, 6, 7, 7]
+
+    def lengths(workers, size=1000):
+        cohorts = runs._cohorts(specs, {"cnn8": size}, workers)
+        assert sorted(spec.id for cohort in cohorts for spec in cohort) == sorted(spec.id for spec in specs)
+        assert all(len({spec.cohort() for spec in cohort}) == 1 for cohort in cohorts)
+        assert all(len({spec.teacher_run() for spec in cohort} - {None}) == 1 for cohort in cohorts)
+        return sorted(len(cohort) for cohort in cohorts)
+
+    assert lengths(0) == lengths(1) == [1, 20]
+    assert lengths(2) == [1, 10, 10]
+    assert lengths(3) == [1, 6, 7, 7]
+    assert lengths(0, size=runs.COHORT_BYTES // 5) == [1, 5, 5, 5, 5]
+    assert lengths(0, size=2 * runs.COHORT_BYTES) == [1] * 21
+    assert runs._cohorts([], {}, 2) == []
+
+
+def test_what_a_student_takes_while_it_trains_is_counted():
+    [size] = runs._check([short("ce")], CPU, {}).values()
+    values = sum(parameter.numel() for parameter in runs.build("cnn8", 10, in_channels=1, image_size=8).parameters())
+    assert size == 16 * values  # weight, gradient, two moments of four bytes
 
 
 def test_run_finds_or_trains(tmp_path, trained_ids):

@@ -243,5 +243,5 @@ def material(evidence: Any) -> tuple[list[Bundle], tuple[np.ndarray, np.ndarray]
         return bundles, None
     from mixkd.data import load_data
 
-    first, second = load_data("digits").splits["test"].images[probe.pairs[np.flatnonzero(labels[:, 0] != labels[:, 1])[0]], 0].numpy() / 255
+    first, second = load_data("digits").splits["test"].pixels[probe.pairs[np.flatnonzero(labels[:, 0] != labels[:, 1])[0]], 0].numpy() / 255
     return bundles, (first, second)

@@ -69,7 +69,7 @@ def world_of(records: Iterable[Record], *, name: str = "world", first: str | Non
     if not models:
         raise ValueError(f"records: none is of data {PLANE!r} and has its weights beside it")
     train = data.splits["train"]
-    plane = Plane(means, covariance, train.images.numpy(), train.labels.numpy(), min(size, len(train.labels)))
+    plane = Plane(means, covariance, train.pixels.numpy(), train.labels.numpy(), min(size, len(train.labels)))
     ordered = [model for model in sorted(models.values(), key=_shown) if model not in leading]
     return boundary_world([*leading, *ordered], teachers, plane, name=name)
 
@@ -94,7 +94,7 @@ def summary(record: Record) -> dict[str, float]:
         which no temperature changes.
     """
     log_p = record.logits("test").double().log_softmax(1)
-    exact = gaussian_log_posterior(record.spec.data, load_data(record.spec.data).splits["test"].images)
+    exact = gaussian_log_posterior(record.spec.data, load_data(record.spec.data).splits["test"].pixels)
     decided = log_p.argmax(1)
     return {
         "accuracy": float((decided == record.labels("test")).double().mean()),
@@ -191,8 +191,8 @@ def _images(spec: RunSpec, pairs: np.ndarray, root: str | Path | None) -> np.nda
         data = load_data(spec.data, image_size=spec.image_size, root=root)
     except (OSError, ValueError):
         return None
-    images = data.splits["test"].images
-    return images[pairs].numpy() if images.ndim == 4 else None
+    images = data.splits["test"].pixels
+    return images.numpy()[pairs] if images.ndim == 4 else None
 
 
 def _in_order(state: dict[str, np.ndarray]) -> list[tuple[str, np.ndarray]]:
