@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -35,6 +36,8 @@ EPILOG = """examples:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status. Bad input ends with status 2 and one clear message, not a traceback."""
+    # On a CPU everything runs on one thread: more change the bits of a run, and make the small tensors of measures slower.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     given = list(arguments if arguments is not None else sys.argv[1:])
     parser = _parser(given)
     options, unknown = parser.parse_known_args(given)

@@ -6,6 +6,7 @@ trained. Specs that several studies need are equal, so they are trained once.
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -132,12 +133,12 @@ def profile_for(data: str) -> str | None:
     return "cifar10-cpu" if data.startswith("folder:") else None
 
 
-def one(profile: str, *, arm: str, seed: int = 0, teacher: str | None = None, **fields: Any) -> RunSpec:
+def one(profile: str, *, arm: str, seed: int | None = None, teacher: str | None = None, **fields: Any) -> RunSpec:
     """One run of a profile with some fields changed.
 
     Args:
         profile: its name.
-        arm, seed: of the student.
+        arm, seed: of the student; the profile's first seed if not given.
         teacher: model name; None for the profile's own. It is left out where the arm does not distil.
         fields: of the RunSpec, or of its teacher with ``teacher_`` in front; None means as in the profile.
 
@@ -145,6 +146,7 @@ def one(profile: str, *, arm: str, seed: int = 0, teacher: str | None = None, **
         SpecError: for an unknown profile, or a field that the arm does not use.
     """
     loaded = load_profile(profile)
+    seed = loaded.first_seed if seed is None else seed
     given = {name: value for name, value in fields.items() if value is not None}
     asked = {name: given.pop(name) for name in list(given) if name.startswith("teacher_")}
     changed = {name.removeprefix("teacher_"): value for name, value in asked.items()}
@@ -301,7 +303,8 @@ def propagation(profile: Profile) -> list[RunSpec]:
 def stopped_early(profile: Profile, seed: int) -> TeacherSpec:
     """A teacher of the default size that trained for a fraction of the epochs, scaled by its own temperature."""
     plain = profile.spec("kd", seed)
-    epochs = max(2, round(profile.teacher_recipe.get("epochs", plain.epochs) / STOPPED_EARLY))
+    shortest = math.floor(plain.warmup) + 1  # a schedule is longer than its warm-up
+    epochs = max(2, shortest, round(profile.teacher_recipe.get("epochs", plain.epochs) / STOPPED_EARLY))
     milestones = profile.teacher_recipe.get("milestones", plain.milestones)
     shorter: dict[str, Any] = (
         {"milestones": tuple(sorted({max(1, round(epoch / STOPPED_EARLY)) for epoch in milestones}))} if milestones else {}

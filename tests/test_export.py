@@ -123,7 +123,7 @@ def test_the_command_says_where_it_is_and_what_it_takes(store, tmp_path, capsys)
     ("arguments", "words"),
     [
         (["--format", "onxx"], ["'onxx'", "safetensors, torch, onnx", "did you mean 'onnx'"]),
-        (["--store", "nowhere"], ["none in nowhere"]),
+        (["--store", "nowhere"], ["none in ", "nowhere"]),
     ],
 )
 def test_bad_questions_are_explained(store, tmp_path, capsys, arguments, words):

@@ -17,6 +17,7 @@ from PIL import Image
 
 import mixkd.records
 import mixkd.runs as runs
+from mixkd.models import build
 from mixkd.records import RecordStore
 from mixkd.runs import Machine, collect, run
 from mixkd.spec import RunSpec, TeacherSpec
@@ -138,7 +139,7 @@ def test_no_answer_of_a_teacher_is_computed_twice_but_no_worker_idles_and_memory
         cohorts = runs._cohorts(specs, {"cnn8": size}, workers)
         assert sorted(spec.id for cohort in cohorts for spec in cohort) == sorted(spec.id for spec in specs)
         assert all(len({spec.cohort() for spec in cohort}) == 1 for cohort in cohorts)
-        assert all(len({spec.teacher_run() for spec in cohort} - {None}) == 1 for cohort in cohorts)
+        assert all(len({spec.teacher_run() for spec in cohort} - {None}) <= 1 for cohort in cohorts)
         return sorted(len(cohort) for cohort in cohorts)
 
     assert lengths(0) == lengths(1) == [1, 20]
@@ -151,7 +152,7 @@ def test_no_answer_of_a_teacher_is_computed_twice_but_no_worker_idles_and_memory
 
 def test_what_a_student_takes_while_it_trains_is_counted():
     [size] = runs._check([short("ce")], CPU, {}).values()
-    values = sum(parameter.numel() for parameter in runs.build("cnn8", 10, in_channels=1, image_size=8).parameters())
+    values = sum(parameter.numel() for parameter in build("cnn8", 10, in_channels=1, image_size=8).parameters())
     assert size == 16 * values  # weight, gradient, two moments of four bytes
 
 

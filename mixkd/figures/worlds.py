@@ -94,7 +94,8 @@ def summary(record: Record) -> dict[str, float]:
         which no temperature changes.
     """
     log_p = record.logits("test").double().log_softmax(1)
-    exact = gaussian_log_posterior(record.spec.data, load_data(record.spec.data).splits["test"].pixels)
+    points = load_data(record.spec.data).splits["test"].pixels[record.images("test")]  # a sweep answers the first of them only
+    exact = gaussian_log_posterior(record.spec.data, points)
     decided = log_p.argmax(1)
     return {
         "accuracy": float((decided == record.labels("test")).double().mean()),

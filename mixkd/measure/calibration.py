@@ -284,8 +284,9 @@ def temperature_sweep(logits: Logits, labels: Logits, temperatures: ArrayLike, n
     Only 1 / confidence, the sum of exp(beta x) over logits x <= 0 below the row's largest, is needed at each beta = 1 /
     temperature. As a function of log beta it is smooth whatever the logits, so it is summed at a few Chebyshev nodes
     (about 18 for a factor of 6 in temperature) and interpolated: the cost per logit depends neither on how many
-    temperatures are asked nor on their spacing. Exponentials are float32, sums over rows float64, and confidences near
-    a bin's edge are redone in float64."""
+    temperatures are asked nor on their spacing. The share of the second largest logit is taken out first and put back at each
+    beta, so that the rounding of a node where the sum is large does not reach one where it is small. Exponentials are float32,
+    sums over rows float64, and confidences near a bin's edge are redone in float64."""
     z, y = _checked(logits, labels)
     grid = np.asarray(temperatures, dtype=np.float64)
     if grid.ndim != 1 or grid.size == 0:
@@ -296,17 +297,20 @@ def temperature_sweep(logits: Logits, labels: Logits, temperatures: ArrayLike, n
     nodes, weights = _interpolation(beta, k)
     count, total = np.zeros(size * 2 * m), np.zeros(size * 2 * m)  # by (temperature, hit, bin)
     log_sum, label_sum, hits = np.zeros(size), 0.0, 0
-    ones = torch.ones(k)
+    ones, inverse = torch.ones(k), torch.from_numpy(beta).float()
     for rows, x, top in _shifted(z, torch.float32, per_row=max(k, 4 * size)):
         at, hit = np.arange(0, x.size, k), top == y[rows]
         label_sum += float(x.take(at + y[rows]).sum(dtype=np.float64))
         hits += int(hit.sum())
         x.put(at + top, -np.inf)
         shifted = torch.from_numpy(x)
+        second = shifted.amax(1, keepdim=True).clamp_min(torch.finfo(torch.float32).min)
+        shifted -= second
         e, sums = torch.empty_like(shifted), np.empty((len(nodes), len(x)))
         for node, row_sums in zip(nodes, sums, strict=True):
             row_sums[:] = (torch.mul(shifted, node, out=e).exp_() @ ones).numpy()
-        c = 1 / (1 + np.maximum(sums.T @ weights, 0))
+        scale = torch.mul(second, inverse).exp_().numpy()
+        c = 1 / (1 + np.maximum(sums.T @ weights, 0) * scale)
         row, column = np.divmod(np.flatnonzero(_near_edge(c, m)), size)
         c[row, column] = _exact_confidence(z, rows.start + row, beta[column])
         cell = (_bin_of(c, m) + (2 * np.arange(size) + hit[:, None]) * m).ravel()
