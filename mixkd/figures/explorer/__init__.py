@@ -144,18 +144,27 @@ def temperature_lab(models: Sequence[LabModel], bins: int = 15, *, name: str = "
         raise ValueError("models is empty: a lab needs at least one model")
     if not 2 <= bins <= 100:
         raise ValueError(f"bins must be 2 to 100, not {bins}")
+    check_labels([model.label for model in models], name)
+    return TemperatureLab(models, bins, name)
+
+
+def check_labels(labels: Sequence[Mapping[str, Any]], name: str) -> None:
+    """What every lab asks of the labels of its models (at least one) and of its own name.
+
+    Raises:
+        ValueError: for a name of other than lower-case letters, digits and hyphens, labels of unlike fields, or two equal ones.
+    """
     if not re.fullmatch(r"[a-z][a-z0-9-]*", name):
         raise ValueError(f"name must be lower-case letters, digits and hyphens, starting with a letter; not {name!r}")
-    fields = list(models[0].label)
+    fields = list(labels[0])
     seen: set[tuple[str, ...]] = set()
-    for model in models:
-        if list(model.label) != fields:
-            raise ValueError(f"label {dict(model.label)} must have the fields of the first model: {', '.join(fields)}")
-        key = tuple(word(value) for value in model.label.values())
+    for label in labels:
+        if list(label) != fields:
+            raise ValueError(f"label {dict(label)} must have the fields of the first model: {', '.join(fields)}")
+        key = tuple(word(value) for value in label.values())
         if key in seen:
-            raise ValueError(f"two models have the label {dict(model.label)}: add the field that tells them apart")
+            raise ValueError(f"two models have the label {dict(label)}: add the field that tells them apart")
         seen.add(key)
-    return TemperatureLab(models, bins, name)
 
 
 def word(value: Any) -> str:

@@ -6,7 +6,6 @@ It packs weights, points and a density. It refuses to train, and knows no record
 from __future__ import annotations
 
 import html
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from mixkd.figures import theme
-from mixkd.figures.explorer import block, keep, kept, word
+from mixkd.figures.explorer import block, check_labels, keep, kept, word
 from mixkd.spec import ARMS
 
 CLASS_COLORS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#8c6bb1", "#b3a100")
@@ -195,16 +194,9 @@ def boundary_world(models: Sequence[WorldModel], teachers: Mapping[str, Net], pl
     """
     if not models:
         raise ValueError("models is empty: a world needs at least one student")
-    if not re.fullmatch(r"[a-z][a-z0-9-]*", name):
-        raise ValueError(f"name must be lower-case letters, digits and hyphens, starting with a letter; not {name!r}")
-    k, fields, seen = len(np.asarray(plane.means)), list(models[0].label), set()
+    check_labels([model.label for model in models], name)
+    k = len(np.asarray(plane.means))
     for model in models:
-        if list(model.label) != fields:
-            raise ValueError(f"label {dict(model.label)} must have the fields of the first model: {', '.join(fields)}")
-        key = tuple(word(value) for value in model.label.values())
-        if key in seen:
-            raise ValueError(f"two models have the label {dict(model.label)}: add the field that tells them apart")
-        seen.add(key)
         if model.teacher is not None and model.teacher not in teachers:
             raise ValueError(f"teacher {model.teacher!r} of {dict(model.label)} is not there: {', '.join(teachers) or 'no teachers given'}")
     for net in [*(model.net for model in models), *teachers.values()]:

@@ -6,7 +6,6 @@ It shows what was recorded, at the lam it was recorded at. It refuses to invent 
 from __future__ import annotations
 
 import html
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from mixkd.figures import theme
-from mixkd.figures.explorer import _JUST_BELOW_ZERO, _LOWEST, block, keep, kept, word
+from mixkd.figures.explorer import _JUST_BELOW_ZERO, _LOWEST, block, check_labels, keep, kept, word
 from mixkd.spec import ARMS
 
 _NAMES = {"arm": "trained with", "alpha": "mixing α", "tau": "distillation τ", "seed": "seed", "student": "student", "teacher": "teacher"}
@@ -146,16 +145,9 @@ def vicinal_lab(models: Sequence[PathModel], teachers: Mapping[str, Any], pairs:
     """
     if not models:
         raise ValueError("models is empty: a lab needs at least one student")
-    if not re.fullmatch(r"[a-z][a-z0-9-]*", name):
-        raise ValueError(f"name must be lower-case letters, digits and hyphens, starting with a letter; not {name!r}")
-    shape, fields, seen = (len(pairs.lam), len(np.asarray(pairs.labels)), len(pairs.classes)), list(models[0].label), set()
+    check_labels([model.label for model in models], name)
+    shape = (len(pairs.lam), len(np.asarray(pairs.labels)), len(pairs.classes))
     for model in models:
-        if list(model.label) != fields:
-            raise ValueError(f"label {dict(model.label)} must have the fields of the first model: {', '.join(fields)}")
-        key = tuple(word(value) for value in model.label.values())
-        if key in seen:
-            raise ValueError(f"two models have the label {dict(model.label)}: add the field that tells them apart")
-        seen.add(key)
         if model.teacher is not None and model.teacher not in teachers:
             raise ValueError(f"teacher {model.teacher!r} of {dict(model.label)} is not there: {', '.join(teachers) or 'no teachers given'}")
     for what, logits in [*((dict(m.label), m.logits) for m in models), *teachers.items()]:
