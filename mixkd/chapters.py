@@ -162,6 +162,8 @@ def execute(chapter: str | Path, out: str | Path, /, note: Mapping[str, Any] | N
     from papermill import execute_notebook
     from papermill.exceptions import PapermillExecutionError
 
+    from mixkd.kernels import KernelManager
+
     path, out = find(chapter).resolve(), Path(out)
     check(path, given)
     notebook = _read(path)
@@ -175,6 +177,7 @@ def execute(chapter: str | Path, out: str | Path, /, note: Mapping[str, Any] | N
             cwd=path.parent,
             progress_bar=False,
             execution_timeout=CELL_TIMEOUT,
+            kernel_manager_class=KernelManager,
             extra_arguments=["--Application.log_level=50"],  # the kernel's own remarks; what a cell prints is kept
         )
     except PapermillExecutionError as error:

@@ -1,0 +1,87 @@
+"""Kernels that begin with the library loaded: a process loads it once, and each chapter's kernel is a fork of that process.
+
+Loading torch, SciPy and the rest takes most of the time of a chapter that only reads records. Refuses to be a kernel: where a process
+cannot be forked soundly, and for a kernel of another language, Jupyter starts one as always.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+from typing import Any
+
+from jupyter_client.connect import KernelConnectionInfo
+from jupyter_client.manager import AsyncKernelManager
+from jupyter_client.provisioning.local_provisioner import LocalProvisioner
+
+_LOADED = ("ipykernel.kernelapp", "myst_nb", "pandas", "mixkd.figures", "mixkd.claims")
+_LAUNCHER = "ipykernel_launcher"
+
+
+class KernelManager(AsyncKernelManager):
+    """Jupyter's manager, whose kernels are forks; for nbclient's and papermill's ``kernel_manager_class``.
+
+    The first start in a process loads the library, which every later one finds loaded.
+    """
+
+    async def _async_pre_start_kernel(self, **options: Any) -> Any:
+        if self.provisioner is None and sys.platform == "linux":  # elsewhere system libraries do not survive a fork
+            self.provisioner = _Fork(kernel_id=self.kernel_id, kernel_spec=self.kernel_spec, parent=self)
+        return await super()._async_pre_start_kernel(**options)
+
+
+class _Fork(LocalProvisioner):
+    process: Any
+
+    async def launch_kernel(self, cmd: list[str], **options: Any) -> KernelConnectionInfo:
+        if _LAUNCHER not in cmd or multiprocessing.current_process().daemon:  # a daemon may have no children but by other means
+            return await super().launch_kernel(cmd, **options)
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(list(_LOADED))
+        arguments = cmd[cmd.index(_LAUNCHER) + 1 :]
+        self.cwd = options.get("cwd") or os.getcwd()
+        process = context.Process(target=_serve, args=(arguments, dict(options.get("env") or os.environ), str(self.cwd)))
+        process.start()
+        self.process, self.pid = _Handle(process), process.pid
+        return self.connection_info
+
+
+class _Handle:
+    """What Jupyter asks of a process, answered by one of multiprocessing."""
+
+    stdin = stdout = stderr = None
+
+    def __init__(self, process: Any) -> None:
+        self._process = process
+        self.pid: int = process.pid
+
+    def poll(self) -> int | None:
+        code: int | None = self._process.exitcode
+        return code
+
+    def wait(self) -> int | None:
+        self._process.join()
+        return self.poll()
+
+    def send_signal(self, signum: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, signum)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+def _serve(arguments: list[str], environment: dict[str, str], folder: str) -> None:
+    """The forked process: a kernel as if started anew, which ends when the process it was forked from ends."""
+    from ipykernel.kernelapp import IPKernelApp
+
+    os.environ.clear()
+    os.environ.update(environment)
+    os.environ["JPY_PARENT_PID"] = str(os.getppid())
+    os.chdir(folder)
+    IPKernelApp.launch_instance(argv=arguments)
