@@ -5,10 +5,13 @@ Refuses to compare numbers from different rounds.
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+
+FEWEST = 3  # rounds of which a median is taken
 
 Contender = Callable[[], float]
 """Does its work once and returns how many units (images, calls) it did."""
@@ -27,20 +30,23 @@ class Spread:
         return cls(min(values), statistics.median(values), max(values))
 
 
-def alternate(contenders: Mapping[str, Contender], rounds: int, warm: bool = True) -> dict[str, list[float]]:
+def alternate(contenders: Mapping[str, Contender], rounds: int, warm: bool = True, seconds: float = math.inf) -> dict[str, list[float]]:
     """Units per second of each contender in each round; the order turns round by one each time.
 
     Args:
         contenders: name to work.
         rounds: measured ones, at least 1.
         warm: whether each does its work once before, unmeasured.
+        seconds: after which no round begins, but for the first three: a slow machine measures less, not longer.
     """
-    names = list(contenders)
+    names, started = list(contenders), time.perf_counter()
     if warm:
         for contender in contenders.values():
             contender()
     rates: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(rounds):
+        if turn >= FEWEST and time.perf_counter() - started > seconds:
+            break
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
             began = time.perf_counter()
             units = contenders[name]()

@@ -9,7 +9,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from unittest import mock
 
@@ -21,7 +21,6 @@ from benchmarks import peers
 from benchmarks.clock import Spread, against_fastest, alternate, ratios
 from mixkd import models, train
 from mixkd.data import Dataset, Split
-from mixkd.fusion import fuse
 from mixkd.models import Model, build, fold_batchnorm
 from mixkd.objectives import Teacher
 from mixkd.spec import RunSpec, TeacherSpec
@@ -57,9 +56,14 @@ class Size:
 
     pairs: tuple[Pair, ...] = PAIRS
     batch: int = 64
-    steps: int = 6
+    steps: int = 4
     rounds: int = 5
     workers: int = 2  # of the peers' loaders
+    seconds: float = 90.0  # of a comparison; see `alternate`
+
+    def of(self, parts: int) -> Size:
+        """As much work in one turn that does it `parts` times over."""
+        return replace(self, steps=max(1, self.steps // parts))
 
 
 QUICK = Size(pairs=(Pair("resnet8", "resnet8", (1, 1), (1, 1)),), batch=4, steps=1, rounds=1, workers=0)
@@ -89,12 +93,10 @@ def specs(pair: Pair, batch: int, students: int, seed: int = 0, epochs: int = 1)
     ]  # fmt: skip
 
 
-def frozen(name: str, device: torch.device, precision: str, *, fold: bool = True, fused: bool = True, inference: bool = True) -> Teacher:
+def frozen(name: str, device: torch.device, precision: str, *, fold: bool = True, inference: bool = True) -> Teacher:
     """A teacher as `mixkd.teachers.freeze` makes it, with each of its optimisations to be left out."""
     model = build(name, CLASSES).eval().requires_grad_(False)
     network: Model = (fold_batchnorm(model) if fold else model).to(device, memory_format=torch.channels_last)
-    if fused and device.type == "cpu":
-        network = fuse(network, torch.bfloat16 if precision == "bf16" else torch.float32)
 
     def answer(images: Tensor) -> Tensor:
         with torch.inference_mode() if inference else torch.no_grad(), autocast(precision, device):
@@ -190,9 +192,13 @@ def measure(size: Size, device: torch.device) -> list[dict[str, Any]]:
     for pair in size.pairs:
         contenders = loops(pair, size, device)
         known = list(contenders)
-        large = Size(size.pairs, 2 * size.batch, max(1, size.steps // 2), size.rounds, size.workers)
-        contenders |= {"one": cohort(pair, size, 1, device), "large": cohort(pair, large, 1, device), "five": sweep(pair, size, device)}
-        rates = alternate(contenders, size.rounds)
+        large = replace(size.of(2), batch=2 * size.batch)
+        contenders |= {
+            "one": cohort(pair, size, 1, device),
+            "large": cohort(pair, large, 1, device),
+            "five": sweep(pair, size.of(2), device),
+        }
+        rates = alternate(contenders, size.rounds, seconds=size.seconds)
         titles = {"one": "one student", "large": f"one student, batch {large.batch}", "five": "sweep of five, whole machine"}
         goals = {"one": pair.one, "large": None, "five": pair.five}
         for key, title in titles.items():
@@ -267,22 +273,23 @@ def ablate(size: Size, device: torch.device) -> list[dict[str, Any]]:
     precision = resolve_precision("auto", device, "cifar100")
     for pair in size.pairs:
 
-        def make(students: int = 1, pair: Pair = pair, **options: Any) -> Callable[[], float]:
-            return cohort(pair, size, students, device, **options)
+        def make(pair: Pair = pair, **options: Any) -> Callable[[], float]:
+            return cohort(pair, size.of(2), 1, device, **options)
 
         without: dict[str, Callable[[], float]] = {
-            "channels_last": _under(_contiguous, lambda make=make: make(fused=False)),  # type: ignore[misc]
-            "fused teacher kernels": make(fused=False),
-            "folded batch norm and fused kernels": make(fold=False, fused=False),
+            "channels_last": _under(_contiguous, make),
+            "folded batch norm of the teacher": make(fold=False),
             "inference mode": make(inference=False),
             "fused optimiser": _under(_loop_optimizer, make),
             "in-place ReLU": _under(_plain_relu, make),
         }
         if precision != "fp32":
             without[precision] = make(precision="fp32")
-        rates = alternate({"whole": make(), **without}, size.rounds)
+        rates = alternate({"whole": make(), **without}, size.rounds, seconds=size.seconds / 2)
         rows += [{"pair": pair.name, "part": part, "gain": vars(ratios(rates["whole"], rates[part]))} for part in without]
-        rates = alternate({"cohort": make(5), "apart": make(5, apart=True)}, max(1, size.rounds - 2))
+        few = size.of(4)
+        together, apart = (cohort(pair, few, len(TAUS), device, apart=each) for each in (False, True))
+        rates = alternate({"cohort": together, "apart": apart}, size.rounds, seconds=size.seconds / 2)
         rows.append({"pair": pair.name, "part": "one teacher forward for five students", "gain": vars(_gain(rates))})
     return rows
 

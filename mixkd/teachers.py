@@ -15,7 +15,6 @@ from torch import Tensor
 
 from mixkd.data import Dataset, normalise
 from mixkd.draws import stream
-from mixkd.fusion import fuse
 from mixkd.models import fold_batchnorm
 from mixkd.objectives import Teacher
 from mixkd.records import Record
@@ -50,9 +49,6 @@ def freeze(record: Record, weights: Path, data: Dataset, *, device: torch.device
     frozen = fold_batchnorm(model.eval()).to(device)
     if data.splits["train"].images.ndim == 4:
         frozen = frozen.to(memory_format=torch.channels_last)
-    if device.type == "cpu" and not (record.spec.data == "digits" or record.spec.data.startswith("gaussians")):
-        # the small data sets keep the plain kernels: their networks gain nothing, and their records are promised bit for bit
-        frozen = fuse(frozen, torch.bfloat16 if resolved == "bf16" else torch.float32)
 
     @torch.inference_mode()
     def logits(images: Tensor) -> Tensor:

@@ -49,6 +49,7 @@ class Student:
         curve: one row per curve point: epoch, train_loss, lr, val_accuracy, val_nll, val_confidence.
         step: how many steps it has done.
         network: the model as training calls it: itself, or wrapped so that ranks average their gradients.
+        stochastic: whether the model draws random numbers while it trains; asked once, as the answer walks through every module.
         error: why it was dropped from the cohort, or None.
     """
 
@@ -60,6 +61,7 @@ class Student:
     curve: list[dict[str, float]] = field(default_factory=list)
     step: int = 0
     network: torch.nn.Module | None = None
+    stochastic: bool = False
     error: TrainingDiverged | None = None
 
 
@@ -105,7 +107,7 @@ def start(spec: RunSpec, data: Dataset, device: torch.device, precision: str) ->
         model = model.to(memory_format=torch.channels_last)
     steps = n // spec.batch_size * spec.epochs
     scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
-    return Student(spec, model, _optimizer(spec, model), torch.zeros(steps, device=device), scaler)
+    return Student(spec, model, _optimizer(spec, model), torch.zeros(steps, device=device), scaler, stochastic=model.stochastic)
 
 
 def network(spec: RunSpec, data: Dataset, pretrained: bool = True) -> Model:
@@ -230,7 +232,7 @@ def _step(student: Student, views: Views, lr: float, precision: str) -> None:
     for group in optimizer.param_groups:
         group["lr"] = lr
     spec, device = student.spec, views.clean.device
-    with ambient(spec.seed, "dropout", student.step, device) if model.stochastic else nullcontext():
+    with ambient(spec.seed, "dropout", student.step, device) if student.stochastic else nullcontext():
         value = loss(spec, logits, views)
     optimizer.zero_grad(set_to_none=True)
     student.scaler.scale(value).backward()

@@ -98,7 +98,7 @@ def epoch(monkeypatch, spec, precision="bf16"):
         optimizer = train._optimizer(spec, model)
         if spec.optimizer == "sgd":  # its fused kernel has no fake twin
             optimizer.param_groups[0] |= {"fused": None, "foreach": True}
-        return train.Student(spec, model, optimizer, losses, scaler)
+        return train.Student(spec, model, optimizer, losses, scaler, stochastic=model.stochastic)
 
     teacher = Teacher(answer)
     if spec.teacher is not None:

@@ -515,28 +515,39 @@ def bootstrap(
     d = observed.count / conf.size * (observed.confidence - observed.accuracy)
     noise, s = residual - residual.mean(0), residual.std(0)
     tail = (1 - level) / 2
-    by_count, by_confidence = np.ones(m), observed.confidence
     shifts = np.linspace(-4, 4, 33)[:, None] * s
     shrunk = np.sign(d) * np.maximum(np.abs(d) + shifts, 0)
     upward, downward = (np.where(shifts < 0, shrunk, d + shifts * sign) for sign in (1, -1))
-    rules: dict[str, tuple[Array, Callable[[Array], Array]]] = {
-        "ece": (shrunk, lambda x: np.abs(x) @ by_count),
-        "oe": (upward, lambda x: np.maximum(x, 0) @ by_confidence),
-        "ue": (downward, lambda x: np.maximum(-x, 0) @ by_confidence),
-        "over": (upward, lambda x: np.maximum(x, 0) @ by_count),
-        "under": (downward, lambda x: np.maximum(-x, 0) @ by_count),
-        "gap": (d + shifts, lambda x: x @ by_count),
-    }
+    one, both = np.ones((m, 1)), np.stack([np.ones(m), observed.confidence], axis=1)
+    rules: tuple[tuple[tuple[str, ...], Array, Callable[..., Array], Array], ...] = (
+        (("ece",), shrunk, np.abs, one),
+        (("over", "oe"), upward, _positive, both),
+        (("under", "ue"), downward, _negative, both),
+        (("gap",), d + shifts, np.positive, one),
+    )
     found: dict[str, Corrected] = {}
-    for name, (moved, error) in rules.items():
-        plain, truth = float(error(d)), error(moved)
-        seen = np.quantile(error(moved[:, None] + noise), [1 - tail, 0.5, tail], axis=1)
-        low, middle, high = (float(np.interp(plain, np.maximum.accumulate(q), truth)) for q in seen)
-        found[name] = Corrected(plain, middle, low, high)
+    noisy = np.empty((len(shifts), draws, m))  # one buffer for all: fresh memory would cost more than the arithmetic
+    for names, moved, part, weights in rules:
+        np.add(moved[:, None], noise, out=noisy)
+        errors: Array = part(noisy, out=noisy) @ weights
+        for name, its, weight in zip(names, np.moveaxis(errors, 2, 0), weights.T, strict=True):
+            plain, truth = float(part(d) @ weight), part(moved) @ weight
+            seen = np.quantile(its, [1 - tail, 0.5, tail], axis=1)
+            low, middle, high = (float(np.interp(plain, np.maximum.accumulate(q), truth)) for q in seen)
+            found[name] = Corrected(plain, middle, low, high)
     return Bootstrap(units, level, **found)
 
 
 # ------------------------------------------------------------------------------------------------------------ internals
+
+
+def _positive(x: Array, out: Array | None = None) -> Array:
+    part: Array = np.maximum(x, 0, out=out)
+    return part
+
+
+def _negative(x: Array, out: Array | None = None) -> Array:
+    return _positive(np.negative(x, out=out), out)
 
 
 def _weighted(d: Array, conf: Array) -> dict[str, Array]:
