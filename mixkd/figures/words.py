@@ -30,8 +30,13 @@ _READINGS: dict[tuple[str, str], str] = {
 }
 
 
-def finding(judged: Judged) -> Html:
-    """What the records say about a claim, in one sentence, with the primary interval: the short answer at the top of its page."""
+def finding(judged: Judged, on: str = "") -> Html:
+    """What the records say about a claim, in one sentence, with the primary interval: the short answer at the top of its page.
+
+    Args:
+        judged: the claim's verdict.
+        on: what the answer is about, where a page gives more than one.
+    """
     reading = _READINGS.get((judged.as_stated, judged.attributed), f"is {judged.as_stated} as stated, {judged.attributed} when attributed")
     sentence = f"Profile {judged.profile}: the claim {reading}."
     if judged.stated and _known(judged.stated[0].estimate):
@@ -48,7 +53,8 @@ def finding(judged: Judged) -> Html:
         sentence += f" {judged.note}"
     elif judged.missing:
         sentence += f" {judged.missing} of the planned records are missing, so this may change."
-    return Html(f'<div class="mixkd-verdict"><p><strong>The short answer.</strong> {html.escape(sentence)}</p></div>', sentence)
+    head = f"The short answer{f' on {on}' if on else ''}."
+    return Html(f'<div class="mixkd-verdict"><p><strong>{html.escape(head)}</strong> {html.escape(sentence)}</p></div>', sentence)
 
 
 def across(verdicts: Mapping[str, Sequence[Judged]], letter: str) -> Html:

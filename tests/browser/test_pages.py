@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ THEMES = ("light", "dark")
 TEMPERATURE = 'data-lab="temperature'
 
 SCROLL = """async () => {
-  for (let y = 0; y <= document.documentElement.scrollHeight; y += 500) {
+  for (let y = 0; y <= document.documentElement.scrollHeight; y += 0.9 * innerHeight) {
     window.scrollTo(0, y);
     await new Promise((done) => setTimeout(done, 40));
   }
@@ -263,6 +264,7 @@ def _page_with(site, mark):
     pytest.skip(f"no page of this site has a {mark}")
 
 
+@cache
 def _compressed(file: Path) -> int:
     """Bytes of a file as a server would send it."""
     raw = file.read_bytes() if file.is_file() else b""
