@@ -1,7 +1,7 @@
 // The boundary world: students' decision fields over a plane, computed here from their weights, beside the exact posterior.
 (() => {
   "use strict";
-  const { float32, uint16, source, choose, offered, eachFrame, logSoftmax, network, kl, nonlinearity, element } = window.mixkdLive;
+  const { float32, uint16, source, choose, offered, options, settled, eachFrame, logSoftmax, network, kl, nonlinearity, element } = window.mixkdLive;
   const N = 96; // points of a field along each side
   const WAYS = 100; // points of the walk from B to A
   const PAINT = [["student", "student"], ["teacher", "teacher"], ["exact", "exact posterior"], ["kl-student", "KL(exact ‖ student)"], ["kl-teacher", "KL(exact ‖ teacher)"], ["kl-between", "KL(teacher ‖ student)"]];
@@ -90,13 +90,7 @@
         const values = offered(meta.models, fields, chosen, field), { select, range, title, words } = controls[field];
         values.sort((a, b) => (Number.isNaN(+a) || Number.isNaN(+b) ? 0 : a - b));
         if (select) {
-          if (select.dataset.options !== values.join("\n")) {
-            select.replaceChildren();
-            for (const value of values) element(select, "option", { value }, (meta.words[field] || {})[value] || value);
-            select.dataset.options = values.join("\n");
-          }
-          select.value = chosen[field];
-          select.disabled = values.length < 2;
+          options(select, values, meta.words[field], chosen[field]);
         } else {
           range.dataset.values = JSON.stringify(values);
           range.max = values.length - 1;
@@ -460,19 +454,15 @@
     }
     const schedule = eachFrame(draw);
 
-    let timer = 0;
-    function settle(found) {
-      clearTimeout(timer);
-      timer = setTimeout(() => {
-        const say = ([which, words]) => {
-          const log = found[which];
-          if (!log) return "";
-          const best = log.indexOf(Math.max(...log));
-          return `${words}: class ${best} with ${print(Math.exp(log[best]))}`;
-        };
-        live.textContent = `At ${state.at.map((v) => v.toFixed(1)).join(", ")}: ${COLUMNS.map(say).filter(Boolean).join("; ")}.`;
-      }, 350);
-    }
+    const settle = settled((found) => {
+      const say = ([which, words]) => {
+        const log = found[which];
+        if (!log) return "";
+        const best = log.indexOf(Math.max(...log));
+        return `${words}: class ${best} with ${print(Math.exp(log[best]))}`;
+      };
+      live.textContent = `At ${state.at.map((v) => v.toFixed(1)).join(", ")}: ${COLUMNS.map(say).filter(Boolean).join("; ")}.`;
+    });
 
     let ticket = 0;
     function refresh() {

@@ -182,6 +182,23 @@ Object.assign(window.mixkdLive, (() => {
   /** The values a field can take given the fields before it. */
   const offered = (models, fields, chosen, field) => [...new Set(models.filter((m) => fields.slice(0, fields.indexOf(field)).every((g) => m.label[g] === chosen[g])).map((m) => m.label[field]))];
 
+  /** A select offers these values, in these words; its options are made anew only when they changed, and one alone is no choice. */
+  function options(select, values, words, value) {
+    if (select.dataset.options !== values.join("\n")) {
+      select.replaceChildren();
+      for (const each of values) window.mixkdLive.element(select, "option", { value: each }, (words || {})[each] || each);
+      select.dataset.options = values.join("\n");
+    }
+    select.value = value;
+    select.disabled = values.length < 2;
+  }
+
+  /** Does the last call once none has come for a while: what a screen reader is to say when a hand has come to rest. */
+  function settled(say, ms = 300) {
+    let timer = 0;
+    return (...given) => { clearTimeout(timer); timer = setTimeout(() => say(...given), ms); };
+  }
+
   /** Log-probabilities of k logits z[at ...], into out[to ...]. */
   function logSoftmax(z, k, out, at = 0, to = 0) {
     let top = -Infinity, sum = 0;
@@ -233,5 +250,5 @@ Object.assign(window.mixkdLive, (() => {
     return Math.max(sum, 0);
   }
 
-  return { float32, choose, offered, logSoftmax, network, kl, nonlinearity };
+  return { float32, choose, offered, options, settled, logSoftmax, network, kl, nonlinearity };
 })());

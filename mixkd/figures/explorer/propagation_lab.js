@@ -1,7 +1,7 @@
 // The propagation lab: the teacher's logits are divided, and the student that learned from them stands beside it.
 (() => {
   "use strict";
-  const { float16, uint16, stats, svg, element, source, ticks, eachFrame } = window.mixkdLive;
+  const { float16, uint16, stats, svg, element, source, ticks, eachFrame, settled } = window.mixkdLive;
   const calm = () => window.matchMedia("(prefers-reduced-motion: reduce)").matches;
   const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
   const signed = (value, digits) => (value < 0 ? "−" : "+") + Math.abs(value).toFixed(digits);
@@ -291,14 +291,10 @@
       }
       settle(now);
     }
-    let timer = 0;
-    function settle([t, s]) {
-      clearTimeout(timer);
-      timer = setTimeout(() => {
-        live.textContent = `Divided by ${name()}: teacher confidence ${t.conf.toFixed(3)}, ECE ${t.ece.toFixed(3)}; student confidence ${s.conf.toFixed(3)}, ECE ${s.ece.toFixed(3)}, accuracy ${s.acc.toFixed(3)}.`;
-        for (const d of meta.divisors) if (pupil().students[d]) fetchModel(pupil().students[d]).catch(() => {}); // the next steps of the slider
-      }, 300);
-    }
+    const settle = settled(([t, s]) => {
+      live.textContent = `Divided by ${name()}: teacher confidence ${t.conf.toFixed(3)}, ECE ${t.ece.toFixed(3)}; student confidence ${s.conf.toFixed(3)}, ECE ${s.ece.toFixed(3)}, accuracy ${s.acc.toFixed(3)}.`;
+      for (const d of meta.divisors) if (pupil().students[d]) fetchModel(pupil().students[d]).catch(() => {}); // the next steps of the slider
+    });
 
     root.mixkd = {
       state: () => ({ ...state, divisor: name(), seed: pupil().seed }),

@@ -1,7 +1,7 @@
 // The temperature lab: post-hoc temperature moves, everything measured on stored logits follows. One model, or two compared.
 (() => {
   "use strict";
-  const { float16, uint16, stats, svg, element, source, eachFrame } = window.mixkdLive;
+  const { float16, uint16, stats, svg, element, source, eachFrame, choose, offered, options, settled } = window.mixkdLive;
   const LOW = -2, HIGH = 2, THUMB = 10; // log2 of the temperature; half of the slider's thumb in px
   const ROWS = [
     ["acc", "accuracy", "share of right predictions"], ["conf", "confidence", "mean confidence in the predicted class"], ["gap", "gap", "confidence − accuracy"], ["ece", "ECE", "expected calibration error"],
@@ -51,7 +51,7 @@
         const label = element(row, "label");
         element(label, "span", {}, meta.names[field] || field);
         const select = element(label, "select", { "data-field": field });
-        select.addEventListener("change", () => choose(which, field, select.value));
+        select.addEventListener("change", () => pick(which, field, select.value));
         return select;
       });
       return { row, selects };
@@ -69,13 +69,8 @@
       rowB.at.addEventListener("change", () => { state.bAt = rowB.at.value; touched = true; draw(); });
     }
 
-    /** The model with this value in this field that agrees best with the present one; earlier fields count more. */
-    function choose(which, field, value) {
-      const now = meta.models[state[which]].label;
-      const rank = (m) => meta.fields.reduce((sum, f, i) => sum + (m.label[f] === now[f] ? 2 ** (meta.fields.length - i) : 0), 0);
-      let best = -1;
-      meta.models.forEach((m, i) => { if (m.label[field] === value && (best < 0 || rank(m) > rank(meta.models[best]))) best = i; });
-      state[which] = best;
+    function pick(which, field, value) {
+      state[which] = choose(meta.models, meta.fields, meta.models[state[which]].label, field, value);
       touched = true;
       refresh();
     }
@@ -83,17 +78,7 @@
     /** Each select offers what exists given the fields before it. */
     function fill({ selects }, index) {
       const chosen = meta.models[index].label;
-      meta.fields.forEach((field, f) => {
-        const possible = meta.models.filter((m) => meta.fields.slice(0, f).every((g) => m.label[g] === chosen[g]));
-        const options = [...new Set(possible.map((m) => m.label[field]))], select = selects[f];
-        if (select.dataset.options !== options.join("\n")) {
-          select.replaceChildren();
-          for (const value of options) element(select, "option", { value }, (meta.words[field] || {})[value] || value);
-          select.dataset.options = options.join("\n");
-        }
-        select.value = chosen[field];
-        select.disabled = options.length < 2;
-      });
+      meta.fields.forEach((field, f) => options(selects[f], offered(meta.models, meta.fields, chosen, field), meta.words[field], chosen[field]));
     }
 
     // ---- the table of figures
@@ -349,16 +334,12 @@
     }
 
     /** After the last movement: tell a screen reader once, and keep the view in the address. */
-    let timer = 0;
-    function settle(s, other) {
-      clearTimeout(timer);
-      timer = setTimeout(() => {
-        const say = (v, name) => `${name}accuracy ${v.acc.toFixed(4)}, ECE ${v.ece.toFixed(4)}, OE ${v.oe.toFixed(4)}, UE ${v.ue.toFixed(4)}, NLL ${v.nll.toFixed(4)}.`;
-        live.textContent = `Temperature ${state.T.toFixed(2)}: ${say(s, other ? "model A " : "")}${other ? ` Model B ${say(other, "")}` : ""}`;
-        link.href = "#" + writeHash();
-        if (touched) try { history.replaceState(null, "", link.href); } catch { /* a sandboxed frame has no address */ }
-      }, 300);
-    }
+    const settle = settled((s, other) => {
+      const say = (v, name) => `${name}accuracy ${v.acc.toFixed(4)}, ECE ${v.ece.toFixed(4)}, OE ${v.oe.toFixed(4)}, UE ${v.ue.toFixed(4)}, NLL ${v.nll.toFixed(4)}.`;
+      live.textContent = `Temperature ${state.T.toFixed(2)}: ${say(s, other ? "model A " : "")}${other ? ` Model B ${say(other, "")}` : ""}`;
+      link.href = "#" + writeHash();
+      if (touched) try { history.replaceState(null, "", link.href); } catch { /* a sandboxed frame has no address */ }
+    });
 
     // ---- the view in the address: #name.a=kd_mixup~2~0&name.t=1.5&name.b=...
     function writeHash() {

@@ -1,7 +1,7 @@
 // The vicinal lab: two images and lam. Student and teacher on the blend, their linear reference, and the non-linearity so far.
 (() => {
   "use strict";
-  const { float16, source, choose, offered, eachFrame, logSoftmax, nonlinearity, svg, element } = window.mixkdLive;
+  const { float16, source, choose, offered, options, settled, eachFrame, logSoftmax, nonlinearity, svg, element } = window.mixkdLive;
   const print = (v) => v.toFixed(4);
 
   function mount(root) {
@@ -208,29 +208,19 @@
     }
     const schedule = eachFrame(draw);
 
-    let timer = 0;
-    function settle(found) {
-      clearTimeout(timer);
-      timer = setTimeout(() => {
-        const [i, j] = pairs[state.pair];
-        const best = (log) => { let c = 0; for (let d = 1; d < K; d++) if (log[offset(state.at, state.pair) + d] > log[offset(state.at, state.pair) + c]) c = d; return c; };
-        const say = (who) => { const c = best(answers[who]); return `${who} ${classes[c]} with ${Math.exp(answers[who][offset(state.at, state.pair) + c]).toFixed(2)}, non-linearity ${print(found[who].l_nl[state.at])}`; };
-        live.textContent = `${classes[i]} with ${classes[j]}, lambda ${lam[state.at].toFixed(1)}: ${Object.keys(found).map(say).join("; ")}.`;
-      }, 300);
-    }
+    const settle = settled((found) => {
+      const [i, j] = pairs[state.pair];
+      const best = (log) => { let c = 0; for (let d = 1; d < K; d++) if (log[offset(state.at, state.pair) + d] > log[offset(state.at, state.pair) + c]) c = d; return c; };
+      const say = (who) => { const c = best(answers[who]); return `${who} ${classes[c]} with ${Math.exp(answers[who][offset(state.at, state.pair) + c]).toFixed(2)}, non-linearity ${print(found[who].l_nl[state.at])}`; };
+      live.textContent = `${classes[i]} with ${classes[j]}, lambda ${lam[state.at].toFixed(1)}: ${Object.keys(found).map(say).join("; ")}.`;
+    });
 
     let ticket = 0;
     function refresh() {
       const mine = ++ticket, chosen = meta.models[state.model];
       fields.forEach((field, f) => {
-        const values = offered(meta.models, fields, chosen.label, field), select = selects[f];
-        if (select.dataset.options !== values.join("\n")) {
-          select.replaceChildren();
-          for (const value of values) element(select, "option", { value }, (meta.words[field] || {})[value] || value);
-          select.dataset.options = values.join("\n");
-        }
-        select.value = chosen.label[field];
-        select.disabled = values.length < 2;
+        const select = selects[f];
+        options(select, offered(meta.models, fields, chosen.label, field), meta.words[field], chosen.label[field]);
         select.parentElement.hidden = meta.models.every((m) => m.label[field] === chosen.label[field]);
       });
       Promise.all([fetchAnswers(chosen.logits), chosen.teacher ? fetchAnswers(meta.teachers[chosen.teacher]) : null]).then(
