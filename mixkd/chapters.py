@@ -8,19 +8,20 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
-import multiprocessing
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, as_completed
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from loky import ProcessPoolExecutor
 from tqdm import tqdm
 
+from mixkd.orphans import end_with
 from mixkd.spec import nearest
 from mixkd.studies import load_profile
 
@@ -240,7 +241,7 @@ def execute_each(jobs: Sequence[Job], workers: int = 2, executor: Executor | Non
         check(job.chapter, job.parameters)
     with ExitStack() as stack:
         if executor is None:
-            pool = ProcessPoolExecutor(max(1, min(workers, len(jobs))), multiprocessing.get_context("spawn"), _one_thread)
+            pool = ProcessPoolExecutor(max(1, min(workers, len(jobs))), initializer=_start_worker, initargs=(os.getpid(),))
             executor = stack.enter_context(pool)
         bar = stack.enter_context(tqdm(total=len(jobs), desc="chapters", unit="chapter", disable=None))
         running = {executor.submit(_run, job): job for job in jobs}
@@ -367,9 +368,10 @@ def _run(job: Job) -> None:
     execute(job.chapter, job.out, note=job.note, **job.parameters)
 
 
-def _one_thread() -> None:
-    """In a worker, before its first kernel: two kernels of two threads would fight over the cores."""
+def _start_worker(parent: int) -> None:
+    """Before the first kernel of a worker: two kernels of two threads would fight over the cores; and no orphans."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    end_with(parent)
 
 
 def _plain_role(match: re.Match[str]) -> str:

@@ -30,6 +30,7 @@ from mixkd.batches import batches
 from mixkd.data import Dataset, data_identity, load_data, normalise
 from mixkd.evaluate import evaluate
 from mixkd.objectives import Teacher
+from mixkd.orphans import end_with
 from mixkd.ranks import here
 from mixkd.records import DamagedRecord, Record, Records, RecordStore
 from mixkd.spec import RunSpec
@@ -441,10 +442,4 @@ class _one_thread:
 def _start_worker(parent: int) -> None:
     """One thread for each worker, and no orphans: a worker whose parent was killed ends itself."""
     torch.set_num_threads(1)
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    end_with(parent)
