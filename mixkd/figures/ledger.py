@@ -232,29 +232,35 @@ def badge(outcome: str) -> str:
 
 
 def verdict(judged: Judged) -> Html:
-    """One verdict in words: both outcomes, the primary interval, what to keep in mind, and how many records it rests on."""
-    sentences = []
-    if judged.stated:
-        first = judged.stated[0]
-        sentences.append(f"{first.what[0].upper()}{first.what[1:]}: {_number(first)}.")
-        unmet = [c for c in judged.stated[1:] if c.outcome != "supported"]
-        if unmet:
-            sentences.append("Conditions not met: " + "; ".join(f"{c.what}, {_number(c)}, {c.outcome}" for c in unmet) + ".")
-    if judged.attributed != judged.as_stated or judged.attributed != "supported":
-        weak = [c for c in judged.rivals if c.outcome != "supported"]
-        if weak:
-            sentences.append("Rivals it does not clear: " + "; ".join(f"{c.what} ({_number(c)})" for c in weak) + ".")
-    if judged.note:
-        sentences.append(judged.note)
+    """One verdict in words: both outcomes, the primary interval, what failed (folded), what to keep in mind, its records."""
+    first = judged.stated[0] if judged.stated else None
+    primary = f"{first.what[0].upper()}{first.what[1:]}: {_number(first)}." if first is not None else ""
+    clears = judged.attributed == judged.as_stated == "supported"
+    folds = [
+        _failed("condition not met", "conditions not met", judged.stated[1:]),
+        _failed("rival not cleared", "rivals not cleared", () if clears else judged.rivals),
+    ]
     count = f"{len(judged.records)} records" + (f", {judged.missing} missing" if judged.missing else "")
-    body = " ".join(html.escape(sentence) for sentence in sentences)
+    paragraphs = [f"<p>{html.escape(words)}</p>" if words else "" for words in (primary, judged.note)]
     markup = (
         '<div class="mixkd-verdict"><p class="mixkd-claim">'
         f'<span class="mixkd-letter">({judged.claim})</span> {html.escape(judged.sentence)}</p>'
         f"<p>As stated: {badge(judged.as_stated)} &emsp; Attributed: {badge(judged.attributed)}</p>"
-        f'<p>{body}</p><p class="mixkd-source">profile {html.escape(judged.profile)}, {count}</p></div>'
+        f"{paragraphs[0]}{''.join(markup for markup, _ in folds)}{paragraphs[1]}"
+        f'<p class="mixkd-source">profile {html.escape(judged.profile)}, {count}</p></div>'
     )
-    return Html(markup, f"as stated: {judged.as_stated}; attributed: {judged.attributed}. " + " ".join(sentences))
+    said = [words for words in (primary, *(words for _, words in folds), judged.note) if words]
+    return Html(markup, f"as stated: {judged.as_stated}; attributed: {judged.attributed}. " + " ".join(said))
+
+
+def _failed(one: str, many: str, comparisons: Sequence[Any]) -> tuple[str, str]:
+    """The comparisons that are not supported, folded under their number, and in plain words; empty where there are none."""
+    items = [f"{c.what}: {_number(c)}, {c.outcome}" for c in comparisons if c.outcome != "supported"]
+    if not items:
+        return "", ""
+    head = f"{len(items)} {one if len(items) == 1 else many}"
+    listed = "".join(f"<li>{html.escape(item)}</li>" for item in items)
+    return f"<details><summary>{head}</summary><ul>{listed}</ul></details>", f"{head}: {'; '.join(items)}."
 
 
 def _number(comparison: Any) -> str:
