@@ -8,17 +8,17 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import multiprocessing
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, as_completed
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from loky import ProcessPoolExecutor
 from tqdm import tqdm
 
 from mixkd.orphans import end_with
@@ -241,7 +241,8 @@ def execute_each(jobs: Sequence[Job], workers: int = 2, executor: Executor | Non
         check(job.chapter, job.parameters)
     with ExitStack() as stack:
         if executor is None:
-            pool = ProcessPoolExecutor(max(1, min(workers, len(jobs))), initializer=_start_worker, initargs=(os.getpid(),))
+            spawn = multiprocessing.get_context("spawn")
+            pool = ProcessPoolExecutor(max(1, min(workers, len(jobs))), spawn, _start_worker, (os.getpid(),))
             executor = stack.enter_context(pool)
         bar = stack.enter_context(tqdm(total=len(jobs), desc="chapters", unit="chapter", disable=None))
         running = {executor.submit(_run, job): job for job in jobs}

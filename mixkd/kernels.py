@@ -36,7 +36,7 @@ class _Fork(LocalProvisioner):
     process: Any
 
     async def launch_kernel(self, cmd: list[str], **options: Any) -> KernelConnectionInfo:
-        if _LAUNCHER not in cmd or multiprocessing.current_process().daemon:  # a daemon may have no children but by other means
+        if _LAUNCHER not in cmd or not _forks_here():
             return await super().launch_kernel(cmd, **options)
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(list(_LOADED))
@@ -46,6 +46,12 @@ class _Fork(LocalProvisioner):
         process.start()
         self.process, self.pid = _Handle(process), process.pid
         return self.connection_info
+
+
+def _forks_here() -> bool:
+    """Whether multiprocessing lets this process have children: not a daemon, nor a worker of a library with a start method of its own."""
+    own = multiprocessing.get_start_method(allow_none=True)
+    return not multiprocessing.current_process().daemon and own in (None, *multiprocessing.get_all_start_methods())
 
 
 class _Handle:

@@ -70,3 +70,15 @@ def test_a_kernel_ends_with_its_manager():
         return alive, process.wait() is not None, await manager.is_alive()
 
     assert asyncio.run(lifetime()) == (True, True, False)
+
+
+def started_loaded():
+    return ran("import sys; print('torch' in sys.modules)")
+
+
+@forked
+def test_in_a_worker_that_may_not_fork_a_kernel_starts_as_always():
+    from loky import ProcessPoolExecutor
+
+    with ProcessPoolExecutor(1) as pool:
+        assert pool.submit(started_loaded).result() == ["False"]
