@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 from typing import Any
 
 from jupyter_client.connect import KernelConnectionInfo
@@ -83,11 +84,19 @@ class _Handle:
 
 
 def _serve(arguments: list[str], environment: dict[str, str], folder: str) -> None:
-    """The forked process: a kernel as if started anew, which ends when the process it was forked from ends."""
+    """The forked process: a kernel as if started anew, which ends when the process that asked for it ends."""
     from ipykernel.kernelapp import IPKernelApp
 
     os.environ.clear()
     os.environ.update(environment)
-    os.environ["JPY_PARENT_PID"] = str(os.getppid())
+    os.environ.pop("JPY_PARENT_PID", None)  # the kernel would watch the process that was forked, which lives as long as its kernels
+    threading.Thread(target=_follow, daemon=True).start()
     os.chdir(folder)
     IPKernelApp.launch_instance(argv=arguments)
+
+
+def _follow() -> None:
+    asked = multiprocessing.parent_process()
+    assert asked is not None
+    asked.join()
+    os._exit(1)

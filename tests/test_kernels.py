@@ -2,7 +2,10 @@
 
 import asyncio
 import os
+import subprocess
 import sys
+import time
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -70,6 +73,28 @@ def test_a_kernel_ends_with_its_manager():
         return alive, process.wait() is not None, await manager.is_alive()
 
     assert asyncio.run(lifetime()) == (True, True, False)
+
+
+ASKING = """
+import asyncio, os, signal
+from mixkd.kernels import KernelManager
+if __name__ == "__main__":
+    manager = KernelManager(kernel_name="python3")
+    asyncio.run(manager.start_kernel())
+    print(manager.provisioner.pid, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@forked
+def test_a_kernel_ends_with_the_process_that_asked_for_it_even_where_that_was_killed(tmp_path):
+    script = tmp_path / "asking.py"
+    script.write_text(ASKING)
+    told = subprocess.run([sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, timeout=120).stdout
+    kernel, deadline = Path("/proc", told.strip()), time.monotonic() + 30
+    while kernel.exists() and "Z" not in kernel.joinpath("stat").read_text().rpartition(")")[2].split()[0]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def started_loaded():
