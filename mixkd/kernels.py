@@ -96,6 +96,7 @@ def _serve(arguments: list[str], environment: dict[str, str], folder: str) -> No
 
 
 def _follow() -> None:
+    """As `mixkd.orphans.end_with`, but of the process that asked: the parent by the system's count is the one that was forked."""
     asked = multiprocessing.parent_process()
     assert asked is not None
     asked.join()

@@ -74,8 +74,12 @@ def build(
     work.mkdir(exist_ok=True)
     with FileLock(work / "site.lock"):
         executed = _execute(root, profile, folder, work / "executed", workers)
-        if _stage(root, work / "stage", executed):
-            shutil.rmtree(work / "staged", ignore_errors=True)  # Sphinx would keep the page of a chapter that is gone
+        stamp, library = work / "staged.library", fingerprint(LIBRARY)
+        gone = _stage(root, work / "stage", executed)
+        if gone or not stamp.is_file() or stamp.read_text() != library:
+            # Sphinx would keep the page of a chapter that is gone, and pages that a former library had a hand in.
+            shutil.rmtree(work / "staged", ignore_errors=True)
+        stamp.write_text(library)
         made = _jupyter_book(work / "stage", work / "staged", root)
         _replace(made, site)
         if site == work / "html":

@@ -222,6 +222,28 @@ def _tree(markup):
     return ElementTree.fromstring(f"<root>{re.sub('<style>.*?</style>', '', markup)}</root>")
 
 
+class TestVerdict:
+    def test_what_failed_is_folded_under_its_number_and_said_in_words(self):
+        unmet = _compared("c - <d>", 0.1, -0.1, 0.3, 0.2, "unresolved")
+        shown = figures.verdict(_verdict(stated=(_compared(), _compared("met"), unmet)))
+        root = _tree(shown.markup)
+        folds = {fold.find("summary").text: [item.text for item in fold.findall("ul/li")] for fold in root.iter("details")}
+        assert list(folds) == ["1 condition not met", "1 rival not cleared"]
+        assert folds["1 condition not met"] == ["c - <d>: 0.1 (95 % interval -0.1 to 0.3, 5 seeds, margin 0.2), unresolved"]
+        assert folds["1 rival not cleared"][0].startswith("against <b>: -0.1 ")
+        for items in folds.values():
+            assert items[0] in repr(shown)
+        assert "Mind the <gap>." in repr(shown)
+
+    def test_of_what_held_nothing_is_folded(self):
+        whole = replace(_verdict(rivals=(_compared(),)), attributed="supported")
+        assert "<details>" not in figures.verdict(whole).markup
+
+    def test_several_are_counted_in_the_plural(self):
+        weak = (_compared("x", outcome="not supported"), _compared("y", outcome="unresolved"))
+        assert "<summary>2 rivals not cleared</summary>" in figures.verdict(_verdict(rivals=weak)).markup
+
+
 class TestLedger:
     def test_each_cell_opens_its_own_evidence(self):
         verdicts = [_verdict(p, c) for p in ("digits", "gaussians") for c in ("e", "f")]

@@ -150,6 +150,24 @@ def test_every_reason_makes_chapters_run_again(built, tmp_path, monkeypatch):
     site.build(root=built)
 
 
+def test_sphinx_keeps_no_page_of_a_former_library(built, monkeypatch):
+    """Its extension changes pages whose text does not change."""
+    kept = built / "_build" / "staged" / "_build" / "html" / "kept"
+    monkeypatch.setattr(site, "_execute", lambda root, *_: {})
+    monkeypatch.setattr(site, "_stage", lambda *_: False)
+    monkeypatch.setattr(site, "_replace", lambda *_: None)
+    monkeypatch.setattr(site, "_jupyter_book", lambda *_: kept.parent)
+    library = site.LIBRARY / "a.py"
+    former = library.read_text()
+    kept.write_text("a page")
+    site.build(root=built)
+    assert kept.exists()
+    library.write_text("another hand")
+    site.build(root=built)
+    assert not kept.exists()
+    library.write_text(former)
+
+
 @pytest.mark.slow
 def test_parameters_reach_the_page_and_no_path_of_this_machine_does(built, tmp_path):
     store = tmp_path / "runs"

@@ -245,7 +245,7 @@ def verdict(judged: Judged) -> Html:
     markup = (
         '<div class="mixkd-verdict"><p class="mixkd-claim">'
         f'<span class="mixkd-letter">({judged.claim})</span> {html.escape(judged.sentence)}</p>'
-        f"<p>As stated: {badge(judged.as_stated)} &emsp; Attributed: {badge(judged.attributed)}</p>"
+        f"<p>As stated: {badge(judged.as_stated)} &#8195; Attributed: {badge(judged.attributed)}</p>"
         f"{paragraphs[0]}{''.join(markup for markup, _ in folds)}{paragraphs[1]}"
         f'<p class="mixkd-source">profile {html.escape(judged.profile)}, {count}</p></div>'
     )
