@@ -650,22 +650,31 @@ def _read(read: Callable[[str], bytes], path: Path, file: str) -> bytes:
 
 
 def _digest(path: Path, prefix: str, stamps: Mapping[str, str], cache: Path) -> str:
-    """16 hexadecimal digits of the content; remembered in the cache until a stamp changes, as reading all is slow."""
+    """16 hexadecimal digits of the content; remembered in the cache until a stamp changes, as reading all is slow. Of several one reads."""
     known = hashlib.sha256(repr((str(path), prefix, sorted(stamps.items()))).encode(errors="surrogateescape"))
     memo = cache / "digests" / known.hexdigest()
-    if memo.exists() and re.fullmatch(r"[0-9a-f]{16}", text := memo.read_text()):
-        return text
-    content = hashlib.sha256()
-    with _reader(path, prefix) as read:
-        for file in tqdm(stamps, desc=f"reading {path.name}", unit="image", delay=2, leave=False):
-            line = f"{file} {hashlib.sha256(_read(read, path, file)).hexdigest()}\n"
-            content.update(line.encode(errors="surrogateescape"))
-    digest = content.hexdigest()[:16]
+    if digest := _remembered(memo):
+        return digest
     memo.parent.mkdir(parents=True, exist_ok=True)
-    partial = memo.with_name(f"{memo.name}.{os.getpid()}")
-    partial.write_text(digest)
-    partial.replace(memo)
+    with FileLock(f"{memo}.lock"):
+        if digest := _remembered(memo):
+            return digest
+        content = hashlib.sha256()
+        with _reader(path, prefix) as read:
+            for file in tqdm(stamps, desc=f"reading {path.name}", unit="image", delay=2, leave=False):
+                line = f"{file} {hashlib.sha256(_read(read, path, file)).hexdigest()}\n"
+                content.update(line.encode(errors="surrogateescape"))
+        digest = content.hexdigest()[:16]
+        partial = memo.with_suffix(".partial")
+        partial.write_text(digest)
+        partial.replace(memo)
     return digest
+
+
+def _remembered(memo: Path) -> str:
+    """The digest kept there; empty where none is, or no whole one."""
+    text = memo.read_text() if memo.exists() else ""
+    return text if re.fullmatch(r"[0-9a-f]{16}", text) else ""
 
 
 def _arranged(folder: _Folder) -> tuple[list[str], Tensor, dict[str, slice]]:

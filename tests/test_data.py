@@ -4,6 +4,7 @@ import hashlib
 import io
 import os
 import zipfile
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -537,13 +538,13 @@ def test_what_a_killed_process_left_behind_is_replaced(tree, cache):
         assert not stored.with_suffix(".partial").exists()
 
 
-def test_of_two_at_the_same_time_one_decodes(tree, cache, monkeypatch):
-    calls = []
-    decode = module._decode
-    monkeypatch.setattr(module, "_decode", lambda *args: (calls.append(1), decode(*args)))
-    with ThreadPoolExecutor(4) as pool:
-        results = list(pool.map(lambda _: load_data(f"folder:{tree}", cache=cache), range(4)))
-    assert len(calls) == 1
+def test_of_several_at_the_same_time_one_reads_and_one_decodes(tree, cache, monkeypatch):
+    files: list[str] = []
+    read = module._read
+    monkeypatch.setattr(module, "_read", lambda open_, path, file: (files.append(file), read(open_, path, file))[1])
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(lambda _: load_data(f"folder:{tree}", cache=cache), range(8)))
+    assert set(Counter(files).values()) == {2}  # once for the digest, once for the pixels
     assert all(same(result.splits, results[0].splits) for result in results)
 
 
