@@ -8,11 +8,10 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
-import multiprocessing
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -21,7 +20,6 @@ from typing import Any
 
 from tqdm import tqdm
 
-from mixkd.orphans import end_with
 from mixkd.spec import nearest
 from mixkd.studies import load_profile
 
@@ -175,7 +173,9 @@ def execute(chapter: str | Path, out: str | Path, /, note: Mapping[str, Any] | N
             notebook,
             partial,
             parameters=given,
-            cwd=path.parent,
+            resources={
+                "metadata": {"path": str(path.parent)}
+            },  # papermill's own cwd moves the whole process, threads of other chapters too
             progress_bar=False,
             execution_timeout=CELL_TIMEOUT,
             kernel_manager_class=KernelManager,
@@ -215,7 +215,7 @@ def execute_all(jobs: Sequence[Job], workers: int = 2) -> None:
 
     Args:
         jobs: all are checked before the first runs.
-        workers: processes, each with a kernel of one thread.
+        workers: kernels at a time, each of one thread.
 
     Raises:
         ValueError, TypeError: from `check`.
@@ -231,8 +231,8 @@ def execute_each(jobs: Sequence[Job], workers: int = 2, executor: Executor | Non
 
     Args:
         jobs: all are checked before the first runs.
-        workers: processes, each with a kernel of one thread.
-        executor: anything with ``submit``, instead of processes here; its workers must see the chapters and the folder of the outputs.
+        workers: kernels at a time, each of one thread.
+        executor: anything with ``submit``, instead of threads here; its workers must see the chapters and the folder of the outputs.
 
     Raises:
         ValueError, TypeError: from `check`.
@@ -241,9 +241,8 @@ def execute_each(jobs: Sequence[Job], workers: int = 2, executor: Executor | Non
         check(job.chapter, job.parameters)
     with ExitStack() as stack:
         if executor is None:
-            spawn = multiprocessing.get_context("spawn")
-            pool = ProcessPoolExecutor(max(1, min(workers, len(jobs))), spawn, _start_worker, (os.getpid(),))
-            executor = stack.enter_context(pool)
+            executor = ThreadPoolExecutor(max(1, min(workers, len(jobs))))  # threads that wait: the work is done in kernels
+            stack.callback(executor.shutdown, cancel_futures=True)
         bar = stack.enter_context(tqdm(total=len(jobs), desc="chapters", unit="chapter", disable=None))
         running = {executor.submit(_run, job): job for job in jobs}
         for done in as_completed(running):
@@ -367,12 +366,6 @@ def _tidy(notebook: Any) -> Any:
 
 def _run(job: Job) -> None:
     execute(job.chapter, job.out, note=job.note, **job.parameters)
-
-
-def _start_worker(parent: int) -> None:
-    """Before the first kernel of a worker: two kernels of two threads would fight over the cores; and no orphans."""
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    end_with(parent)
 
 
 def _plain_role(match: re.Match[str]) -> str:

@@ -19,15 +19,19 @@ from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 
 _LOADED = ("ipykernel.kernelapp", "myst_nb", "pandas", "mixkd.figures", "mixkd.claims")
 _LAUNCHER = "ipykernel_launcher"
+_THREADS = "OMP_NUM_THREADS"  # one, unless the environment has another number: kernels run side by side
+_LOADING = threading.Lock()
 
 
 class KernelManager(AsyncKernelManager):
     """Jupyter's manager, whose kernels are forks; for nbclient's and papermill's ``kernel_manager_class``.
 
-    The first start in a process loads the library, which every later one finds loaded.
+    The first start in a process loads the library, which every later one finds loaded. Kernels have one thread, or as many as
+    OMP_NUM_THREADS says.
     """
 
     async def _async_pre_start_kernel(self, **options: Any) -> Any:
+        options["env"] = {_THREADS: "1", **(options.get("env") or os.environ)}
         if self.provisioner is None and sys.platform == "linux":  # elsewhere system libraries do not survive a fork
             self.provisioner = _Fork(kernel_id=self.kernel_id, kernel_spec=self.kernel_spec, parent=self)
         return await super()._async_pre_start_kernel(**options)
@@ -39,11 +43,10 @@ class _Fork(LocalProvisioner):
     async def launch_kernel(self, cmd: list[str], **options: Any) -> KernelConnectionInfo:
         if _LAUNCHER not in cmd or not _forks_here():
             return await super().launch_kernel(cmd, **options)
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(list(_LOADED))
+        context = _loaded()
         arguments = cmd[cmd.index(_LAUNCHER) + 1 :]
         self.cwd = options.get("cwd") or os.getcwd()
-        process = context.Process(target=_serve, args=(arguments, dict(options.get("env") or os.environ), str(self.cwd)))
+        process = context.Process(target=_serve, args=(arguments, dict(options["env"]), str(self.cwd)))
         process.start()
         self.process, self.pid = _Handle(process), process.pid
         return self.connection_info
@@ -53,6 +56,23 @@ def _forks_here() -> bool:
     """Whether multiprocessing lets this process have children: not a daemon, nor a worker of a library with a start method of its own."""
     own = multiprocessing.get_start_method(allow_none=True)
     return not multiprocessing.current_process().daemon and own in (None, *multiprocessing.get_all_start_methods())
+
+
+def _loaded() -> Any:
+    """The context whose processes are forks of one that has loaded the library. That one reads its number of threads while it loads."""
+    from multiprocessing import forkserver
+
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(_LOADED))
+    with _LOADING:
+        chosen = os.environ.get(_THREADS)
+        os.environ[_THREADS] = chosen or "1"
+        try:
+            forkserver.ensure_running()
+        finally:
+            if chosen is None:
+                del os.environ[_THREADS]
+    return context
 
 
 class _Handle:

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import textwrap
+import time
 
 import nbformat
 import pytest
@@ -90,6 +91,38 @@ def test_a_failing_cell_is_named(tmp_path):
         chapters.execute(path, out)
     assert out.read_text() == "former", "a chapter that stops must not take the place of one that ran"
     assert (tmp_path / "done.failed.ipynb").is_file()
+
+
+def test_chapters_side_by_side_run_each_in_its_folder_on_one_thread(tmp_path, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    here, jobs = os.getcwd(), []
+    for number in range(4):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        wait = "import os, time\nbefore = os.getcwd()\ntime.sleep(0.2)"
+        path = _chapter(folder, "n = 0", wait, "print(before, os.getcwd(), os.environ['OMP_NUM_THREADS'])")
+        jobs.append(chapters.Job(path, folder / "done.ipynb", {"n": number}))
+    chapters.execute_all(jobs, workers=3)
+    for job in jobs:
+        folder = os.path.realpath(job.out.parent)
+        assert nbformat.read(job.out, as_version=4).cells[-1].outputs[0].text.split() == [folder, folder, "1"]
+    assert os.getcwd() == here
+    assert "OMP_NUM_THREADS" not in os.environ
+
+
+def test_what_waits_does_not_begin_once_the_asker_gives_up(tmp_path, monkeypatch):
+    begun = []
+
+    def fails(chapter, out, **_):
+        begun.append(out)
+        time.sleep(0.05)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(chapters, "execute", fails)
+    path = _chapter(tmp_path, "n = 0")
+    with pytest.raises(ZeroDivisionError):
+        chapters.execute_all([chapters.Job(path, tmp_path / f"{n}.ipynb") for n in range(50)], workers=1)
+    assert len(begun) < 50
 
 
 def test_chapters_come_in_the_order_of_the_toc_and_hold_code(tmp_path):
