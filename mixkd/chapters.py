@@ -161,7 +161,7 @@ def execute(chapter: str | Path, out: str | Path, /, note: Mapping[str, Any] | N
     from papermill import execute_notebook
     from papermill.exceptions import PapermillExecutionError
 
-    from mixkd.kernels import KernelManager
+    from mixkd.kernels import ENGINE
 
     path, out = find(chapter).resolve(), Path(out)
     check(path, given)
@@ -173,13 +173,12 @@ def execute(chapter: str | Path, out: str | Path, /, note: Mapping[str, Any] | N
             notebook,
             partial,
             parameters=given,
-            resources={
-                "metadata": {"path": str(path.parent)}
-            },  # papermill's own cwd moves the whole process, threads of other chapters too
-            progress_bar=False,
+            engine_name=ENGINE,
+            folder=path.parent,
+            what_ran=partial,
             execution_timeout=CELL_TIMEOUT,
-            kernel_manager_class=KernelManager,
-            extra_arguments=["--Application.log_level=50"],  # the kernel's own remarks; what a cell prints is kept
+            request_save_on_cell_execute=False,  # writing all of a notebook at every cell costs more than many a chapter
+            progress_bar=False,
         )
     except PapermillExecutionError as error:
         lines = "\n".join(re.sub(r"\x1b\[[0-9;]*m", "", line) for line in error.traceback).splitlines()

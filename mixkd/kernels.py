@@ -11,12 +11,16 @@ import os
 import signal
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
+from papermill.engines import NBClientEngine, papermill_engines
+from papermill.iorw import write_ipynb
 
+ENGINE = "mixkd"  # as papermill knows `Engine`
 _LOADED = ("ipykernel.kernelapp", "myst_nb", "pandas", "mixkd.figures", "mixkd.claims")
 _LAUNCHER = "ipykernel_launcher"
 _THREADS = "OMP_NUM_THREADS"  # one, unless the environment has another number: kernels run side by side
@@ -35,6 +39,37 @@ class KernelManager(AsyncKernelManager):
         if self.provisioner is None and sys.platform == "linux":  # elsewhere system libraries do not survive a fork
             self.provisioner = _Fork(kernel_id=self.kernel_id, kernel_spec=self.kernel_spec, parent=self)
         return await super()._async_pre_start_kernel(**options)
+
+
+class Engine(NBClientEngine):  # type: ignore[misc]
+    """Papermill's engine with such kernels. Unlike its `cwd`, `folder` moves the kernel alone, so that chapters can run in threads."""
+
+    @classmethod
+    def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, *, folder: Path, what_ran: Path, **options: Any) -> None:
+        """Run all cells.
+
+        Args:
+            nb_man: papermill's, which holds the notebook.
+            kernel_name: as in the notebook's metadata.
+            folder: working directory of the kernel.
+            what_ran: written where the kernel dies or a cell takes too long; a cell that fails is papermill's to tell.
+            options: of `nbclient.NotebookClient`.
+        """
+        try:
+            super().execute_managed_notebook(
+                nb_man,
+                kernel_name,
+                kernel_manager_class=KernelManager,
+                resources={"metadata": {"path": str(folder)}},
+                extra_arguments=["--Application.log_level=50"],  # the kernel's own remarks; what a cell prints is kept
+                **options,
+            )
+        except Exception:
+            write_ipynb(nb_man.nb, str(what_ran))
+            raise
+
+
+papermill_engines.register(ENGINE, Engine)
 
 
 class _Fork(LocalProvisioner):

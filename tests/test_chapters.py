@@ -93,6 +93,23 @@ def test_a_failing_cell_is_named(tmp_path):
     assert (tmp_path / "done.failed.ipynb").is_file()
 
 
+@pytest.mark.parametrize(
+    ("cell", "words"),
+    [
+        ("import time\ntime.sleep(60)", "timed out|timeout"),
+        ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", "died"),
+    ],
+)
+def test_what_ran_is_kept_where_a_kernel_is_ended(tmp_path, monkeypatch, cell, words):
+    monkeypatch.setattr(chapters, "CELL_TIMEOUT", 2)
+    path = _chapter(tmp_path, "n = 1", "print(n + 1)", cell)
+    with pytest.raises(ChapterError, match=rf"(?s)chapter 10-test: .*({words}).*done.failed.ipynb"):
+        chapters.execute(path, tmp_path / "done.ipynb", n=41)
+    ran = nbformat.read(tmp_path / "done.failed.ipynb", as_version=4).cells
+    assert ran[-2].outputs[0].text == "42\n"
+    assert not (tmp_path / "done.ipynb").exists()
+
+
 def test_chapters_side_by_side_run_each_in_its_folder_on_one_thread(tmp_path, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     here, jobs = os.getcwd(), []
