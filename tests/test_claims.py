@@ -17,7 +17,7 @@ from torch import Tensor
 import mixkd.claims
 import mixkd.records
 import mixkd.studies
-from mixkd.claims import CLAIMS, Verdict, decide, evaluate, every, to_frame, to_json, to_text
+from mixkd.claims import CLAIMS, KEPT, Verdict, decide, evaluate, every, to_frame, to_json, to_text
 from mixkd.measure.statistics import Interval
 from mixkd.records import RecordStore
 from mixkd.spec import RunSpec, SpecError
@@ -261,6 +261,22 @@ class TestLedger:
     def test_unknown_names_get_the_nearest(self, world):
         with pytest.raises(SpecError, match="must be one of a, b"):
             evaluate("tiny", world.store, ["z"])
+
+    def test_pages_of_one_build_judge_once_and_say_the_same(self, world, tmp_path, monkeypatch):
+        world.train("all", lambda spec: bent(spec, 0.2) | features(spec, 0.2) if spec.seed < 1 else None)  # numbers that do not exist too
+        first = evaluate("tiny", world.store)
+        folder = tmp_path / "verdicts"
+        folder.mkdir()
+        monkeypatch.setenv(KEPT, str(folder))
+        assert repr(evaluate("tiny", world.store)) == repr(first)  # nan is not equal to itself
+        for name in CLAIMS:
+            monkeypatch.setitem(CLAIMS, name, replace(CLAIMS[name], judge=lambda evidence: 1 / 0))
+        assert repr(evaluate("tiny", world.store)) == repr(first)
+        empty = evaluate("tiny", RecordStore(tmp_path / "empty"))
+        assert {verdict.as_stated for verdict in empty} == {"not run"}  # of another store
+        monkeypatch.delenv(KEPT)
+        with pytest.raises(ZeroDivisionError):
+            evaluate("tiny", world.store)
 
 
 # --- (a) ------------------------------------------------------------------------------------------------------------------

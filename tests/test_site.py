@@ -14,6 +14,7 @@ import pytest
 from miniature import write
 
 from mixkd import chapters, site
+from mixkd.claims import KEPT
 
 
 @pytest.fixture(scope="module")
@@ -125,11 +126,15 @@ def test_every_reason_makes_chapters_run_again(built, tmp_path, monkeypatch):
         pass
 
     def refuse(jobs, workers):
+        kept = Path(os.environ[KEPT])
+        assert not list(kept.iterdir())  # a verdict of other records, or of another library, is none of this build's
+        (kept / "a-digits-0.json").write_text("{}")
         raise Asked(sorted(job.chapter.stem for job in jobs))
 
     def asks(**options):
         with pytest.raises(Asked) as caught:
             site.build(root=built, **options)
+        assert KEPT not in os.environ
         return caught.value.args[0]
 
     monkeypatch.setattr(site, "execute_all", refuse)
