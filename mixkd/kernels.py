@@ -88,9 +88,13 @@ class _Fork(LocalProvisioner):
 
 
 def _forks_here() -> bool:
-    """Whether multiprocessing lets this process have children: not a daemon, nor a worker of a library with a start method of its own."""
+    """Whether children of multiprocessing are sound here: not in a daemon, nor in a worker of a library with a start method of its own,
+    nor in a script that would run again in each of them, as it does not ask whether it is the main module."""
     own = multiprocessing.get_start_method(allow_none=True)
-    return not multiprocessing.current_process().daemon and own in (None, *multiprocessing.get_all_start_methods())
+    if multiprocessing.current_process().daemon or own not in (None, *multiprocessing.get_all_start_methods()):
+        return False
+    script = getattr(sys.modules["__main__"], "__file__", None)
+    return script is None or not Path(script).is_file() or "__name__" in Path(script).read_text(encoding="utf-8", errors="replace")
 
 
 def _loaded() -> Any:

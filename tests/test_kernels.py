@@ -107,3 +107,24 @@ def test_in_a_worker_that_may_not_fork_a_kernel_starts_as_always():
 
     with ProcessPoolExecutor(1) as pool:
         assert pool.submit(started_loaded).result() == ["False"]
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from mixkd.chapters import execute
+print("once", flush=True)
+execute(sys.argv[1], sys.argv[2])
+"""
+
+
+def test_a_script_without_a_guard_runs_a_chapter_and_itself_once(tmp_path):
+    chapter = (
+        "---\nkernelspec:\n  display_name: Python 3\n  name: python3\n---\n\n```{code-cell} ipython3\n:tags: [parameters]\nn = 1\n```\n"
+    )
+    (tmp_path / "page.md").write_text(chapter)
+    (tmp_path / "script.py").write_text(SCRIPT)
+    command = [sys.executable, "script.py", "page.md", "out.ipynb"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stdout) == (0, "once\n"), done.stderr
+    assert (tmp_path / "out.ipynb").is_file()

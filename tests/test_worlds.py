@@ -21,6 +21,8 @@ from mixkd.runs import collect
 from mixkd.spec import TeacherSpec
 from mixkd.studies import load_profile
 
+pytestmark = pytest.mark.xdist_group("worlds")  # what the module sets up once, one worker sets up
+
 
 def _layers(model):
     linear = [module for module in model.modules() if isinstance(module, torch.nn.Linear)]
