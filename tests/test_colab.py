@@ -2,6 +2,7 @@
 
 import sys
 import types
+from functools import partial
 
 import pytest
 from handmade import CPU, short
@@ -48,6 +49,7 @@ def test_records_on_drive_are_found_again_after_a_disconnect(tmp_path, monkeypat
     monkeypatch.setattr(colab, "gpu", lambda: ("", 0.0))
     monkeypatch.setattr(colab, "study", lambda name, profile: [short("ce"), short("mixup")])
     monkeypatch.setattr(colab, "Machine", lambda: CPU)
+    monkeypatch.setattr(colab, "collect", partial(colab.collect, workers=0))
     profile, store = colab.start(train=True, minutes=60, drive=True)
     assert profile == "digits"
     assert mounted == [str(tmp_path / "drive")]

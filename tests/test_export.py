@@ -14,8 +14,6 @@ from mixkd.records import RecordStore
 from mixkd.runs import run
 from mixkd.spec import RunSpec
 
-pytestmark = pytest.mark.xdist_group("export")  # what the module sets up once, one worker sets up
-
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):

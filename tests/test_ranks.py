@@ -22,8 +22,6 @@ from mixkd.teachers import freeze
 from mixkd.train import learning_rate, predict, start, stream
 from mixkd.vicinal import Mixing, draw_mixing
 
-pytestmark = pytest.mark.xdist_group("ranks")  # what the module sets up once, one worker sets up
-
 SPEC = short("kd_mixup", epochs=6, teacher=TeacherSpec(model="cnn16", epochs=2))
 
 SCRIPT = """

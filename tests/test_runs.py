@@ -22,8 +22,6 @@ from mixkd.records import RecordStore
 from mixkd.runs import Machine, collect, run
 from mixkd.spec import RunSpec, TeacherSpec
 
-pytestmark = pytest.mark.xdist_group("runs")  # what the module sets up once, one worker sets up
-
 PLAN = [
     short("ce"),
     short("kd"),

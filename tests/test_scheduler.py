@@ -17,8 +17,6 @@ from mixkd.records import RecordStore
 from mixkd.runs import Machine, collect
 from mixkd.spec import TeacherSpec
 
-pytestmark = pytest.mark.xdist_group("scheduler")  # what the module sets up once, one worker sets up
-
 pytest.importorskip("distributed", reason="Dask is not installed: pip install 'mixkd[dask]'")
 
 # A worker as `dask worker` starts it, but a lock whose holder is gone is taken over after two seconds instead of a minute.

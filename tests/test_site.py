@@ -16,8 +16,6 @@ from miniature import write
 from mixkd import chapters, site
 from mixkd.claims import KEPT
 
-pytestmark = pytest.mark.xdist_group("site")  # what the module sets up once, one worker sets up
-
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory) -> Path:

@@ -21,8 +21,6 @@ from mixkd.runs import collect
 from mixkd.spec import TeacherSpec
 from mixkd.studies import load_profile
 
-pytestmark = pytest.mark.xdist_group("worlds")  # what the module sets up once, one worker sets up
-
 
 def _layers(model):
     linear = [module for module in model.modules() if isinstance(module, torch.nn.Linear)]
@@ -53,7 +51,7 @@ def store(tmp_path_factory):
         plan.spec("ce", 3, epochs=4, student="mlp64", extras=False),
     ]
     where = tmp_path_factory.mktemp("runs")
-    collect(specs, store=where, workers=1, progress=False)
+    collect(specs, store=where, workers=0, progress=False)
     found = RecordStore(where)
     return SimpleNamespace(store=found, records=list(found.find(specs)))
 
