@@ -77,7 +77,9 @@ def test_a_kernel_ends_with_its_manager():
 
 ASKING = """
 import asyncio, os, signal
+import mixkd.kernels
 from mixkd.kernels import KernelManager
+mixkd.kernels._LOADED = ()  # whatever is loaded, it ends
 if __name__ == "__main__":
     manager = KernelManager(kernel_name="python3")
     asyncio.run(manager.start_kernel())

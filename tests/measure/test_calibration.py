@@ -7,15 +7,11 @@ import hypothesis.extra.numpy as hnp
 import numpy as np
 import pandas as pd
 import pytest
-import relplot
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from netcal.metrics import ECE as NetcalECE
-from netcal.metrics import MCE as NetcalMCE
 from scipy.special import log_softmax, softmax
 from sklearn.metrics import log_loss
-from torchmetrics.functional.classification import multiclass_calibration_error
 
 from mixkd.measure import calibration
 from mixkd.measure.calibration import Reliability
@@ -114,6 +110,9 @@ def test_report_is_its_definitions(n, k, n_bins, temperature):
 
 
 def test_ece_and_mce_of_torchmetrics():
+    # Other libraries are loaded by the tests that ask them: every worker reads this file, one runs it.
+    from torchmetrics.functional.classification import multiclass_calibration_error
+
     # It bins [lo, hi), the same unless a confidence lies on an edge, and it accumulates in float32.
     logits, labels = (torch.from_numpy(v) for v in predictions())
     r = calibration.reliability(logits, labels)
@@ -123,18 +122,22 @@ def test_ece_and_mce_of_torchmetrics():
 
 
 def test_ece_and_mce_of_netcal():
+    from netcal.metrics import ECE, MCE
+
     # n is a multiple of the number of bins: where it is not, netcal interpolates quantiles and we round counts.
     logits, labels = predictions(n=1500)
     p = softmax(logits, axis=1)
     r = calibration.report(logits, labels)
-    assert r.ece == pytest.approx(NetcalECE(15).measure(p, labels), abs=1e-12)
-    assert r.mce == pytest.approx(NetcalMCE(15).measure(p, labels), abs=1e-12)
-    assert r.adaptive_ece == pytest.approx(NetcalECE(15, equal_intervals=False).measure(p, labels), abs=1e-3)
+    assert r.ece == pytest.approx(ECE(15).measure(p, labels), abs=1e-12)
+    assert r.mce == pytest.approx(MCE(15).measure(p, labels), abs=1e-12)
+    assert r.adaptive_ece == pytest.approx(ECE(15, equal_intervals=False).measure(p, labels), abs=1e-3)
 
 
 @pytest.mark.parametrize("margin", [1.0, 3.0, 6.0])
 @pytest.mark.parametrize("temperature", [1.0, 1.5])
 def test_smooth_ece_of_relplot(margin, temperature):
+    import relplot
+
     # relplot looks for the bandwidth on a grid of 1/1024, cuts the kernel at half the unit interval, and counts mass in the
     # last cell of its grid, where saturated confidences lie, only half: hence no temperature below 1 here.
     logits, labels = predictions(3000, margin=margin)
