@@ -305,3 +305,9 @@ def _oklab(rgb: np.ndarray) -> np.ndarray:
         [0.0259040371, 0.7827717662, -0.8086757660],
     ]
     return np.array(to_lab) @ np.cbrt(np.array(to_lms) @ np.clip(rgb, 0, 1))
+
+
+def test_curves_of_one_seed_promise_no_interval():
+    one = pd.DataFrame({"arm": "ce", "seed": 3, "epoch": [1, 2], "val_accuracy": [0.5, 0.6]})
+    assert "interval" not in curves(one).reading
+    assert "interval" in curves(pd.concat([one, one.assign(seed=4)])).reading

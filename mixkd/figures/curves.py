@@ -17,6 +17,7 @@ from mixkd.figures.plot import Plot
 from mixkd.spec import nearest
 
 READING = "The line is the mean over seeds, the band its 95 % t interval, the thin lines the seeds themselves."
+ALONE = "One run of each arm, as it was recorded; how far another seed would lie from it, this figure cannot say."
 
 
 def stack(records: Iterable[Any]) -> pd.DataFrame:
@@ -88,4 +89,6 @@ def curves(frame: pd.DataFrame, y: str = "val_accuracy", *, x: str = "epoch") ->
             }
         )
     figure.update_layout(theme.layout(xaxis={"title": {"text": theme.measure(x)}}, yaxis={"title": {"text": theme.measure(y)}}))
-    return Plot(figure, label=f"{theme.measure(y)} over {theme.measure(x)}, by arm", reading=READING, table=pd.DataFrame(last))
+    ends = pd.DataFrame(last)
+    reading = READING if (ends["seeds"] > 1).any() else ALONE
+    return Plot(figure, label=f"{theme.measure(y)} over {theme.measure(x)}, by arm", reading=reading, table=ends)
