@@ -235,7 +235,7 @@ def test_on_paper_there_is_text_and_no_controls(site, visit, shots, theme):
     page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
     page.wait_for_timeout(300)
     page.emulate_media(media="print", color_scheme=theme)
-    for hidden in (".bd-sidebar-primary", ".bd-header-article", ".prev-next-footer", ".mixkd-ui", ".book-data"):
+    for hidden in (".bd-sidebar-primary", ".bd-header-article", ".prev-next-footer", ".book-data"):
         for shown in page.locator(hidden).all():
             assert not shown.is_visible(), hidden
     for still in (".mixkd-fallback svg", ".book-plotly .book-wide > svg"):
@@ -246,3 +246,16 @@ def test_on_paper_there_is_text_and_no_controls(site, visit, shots, theme):
     assert max(map(int, re.findall(r"\d+", ink)[:3])) < 100, f"{ink} on white paper"
     pdf = page.pdf(path=shots / f"{path.stem}-{theme}.pdf", format="A4")
     assert pdf.startswith(b"%PDF")
+
+
+def test_on_paper_every_lab_is_its_still_picture(site, visit):
+    shown = "all => all.filter((one) => one.checkVisibility()).map((one) => one.className)"
+    for path in _chapters(site):
+        if "mixkd-lab" in path.read_text(encoding="utf-8"):
+            page = visit(path)
+            page.evaluate("document.querySelectorAll('.mixkd-lab').forEach((lab) => lab.scrollIntoView())")
+            page.emulate_media(media="print")
+            stills = page.locator(".mixkd-lab > .mixkd-fallback")
+            assert len(stills.evaluate_all(shown)) == page.locator(".mixkd-lab").count(), path.stem
+            assert page.locator("select, input, button").evaluate_all(shown) == [], path.stem
+            page.leave()
