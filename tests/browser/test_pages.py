@@ -32,35 +32,33 @@ MAIN = ("index", "01-", "07-", "09-", "claims")  # pages whose pictures are kept
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_every_page_stands_alone(site, visit, shots, axe, width):
+@pytest.mark.parametrize("theme", THEMES)
+def test_every_page_stands_alone(site, visit, shots, axe, width, theme):
     """What must hold on every page, in one visit to each: the first view is light, nothing comes from outside, everything is
-    drawn, nothing is cut off, in either theme, and (in each theme at one width) axe-core finds nothing serious."""
+    drawn, nothing is cut off, and (once a theme) axe-core finds nothing serious."""
     said = []
     for path in _pages(site):
         name = path.relative_to(site).as_posix()
-        page = visit(path, width=width, theme=THEMES[0])
+        page = visit(path, width=width, theme=theme)
         page.wait_for_function("document.readyState === 'complete'")
         weight = sum(_compressed(file) for file in {*page.asked, path})
         if weight > FIRST_VIEW:
             heaviest = sorted(((_compressed(file), file.name) for file in set(page.asked)), reverse=True)[:4]
             said.append(f"{name}: the first view takes {weight} bytes compressed, most of it {heaviest}")
         page.evaluate(SCROLL)
-        for theme in THEMES:
-            page.emulate_media(color_scheme=theme, reduced_motion="reduce")
-            page.wait_for_function(f"document.documentElement.dataset.theme === '{theme}'")
-            page.wait_for_function(f"({UNDRAWN})() === 0")
-            across = page.evaluate("document.documentElement.scrollWidth")
-            if across > width:
-                said.append(f"{name} scrolls sideways at {width} px: {across}, because of {page.evaluate(WIDE)}")
-            if (width, theme) in ((390, "dark"), (1280, "light")):
-                said += [f"{name}, {theme}: {problem}" for problem in _serious(page, axe)]
-            if path.name.startswith(MAIN):
-                page.evaluate("window.scrollTo(0, 0)")
-                page.screenshot(path=shots / f"{path.stem}-{width}-{theme}.png", full_page=True)
+        page.wait_for_function(f"({UNDRAWN})() === 0")
         if page.asked.count(site / "_static" / "plotly.min.js") > 1:
             said.append(f"{name} loads plotly.js more than once")
         said += [f"{name} asks for {address}" for address in page.outside]
         said += [f"{name} complains: {error}" for error in page.errors]
+        across = page.evaluate("document.documentElement.scrollWidth")
+        if across > width:
+            said.append(f"{name} scrolls sideways at {width} px: {across}, because of {page.evaluate(WIDE)}")
+        if (width, theme) in ((390, "dark"), (1280, "light")):
+            said += [f"{name}, {theme}: {problem}" for problem in _serious(page, axe)]
+        if path.name.startswith(MAIN):
+            page.evaluate("window.scrollTo(0, 0)")
+            page.screenshot(path=shots / f"{path.stem}-{width}-{theme}.png", full_page=True)
         page.leave()
     assert not said, "\n".join(said)
 
@@ -276,7 +274,7 @@ def _compressed(file: Path) -> int:
 def _serious(page, axe: str) -> list[str]:
     """What axe-core calls serious or critical."""
     page.evaluate(axe)
-    found = page.evaluate("axe.run(document, {resultTypes: ['violations'], preload: false})")["violations"]
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
     return [
         f"{violation['id']} ({violation['help']}): {node['html'][:160]} {(node['failureSummary'] or '').splitlines()[-1].strip()}"
         for violation in found
