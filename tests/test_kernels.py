@@ -58,7 +58,7 @@ def test_a_kernel_that_dies_is_noticed():
 def test_a_cell_that_takes_too_long_is_interrupted():
     ended = ran(
         "import time\ntry:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    print('interrupted')",
-        timeout=1, interrupt_on_timeout=True,
+        timeout=3, interrupt_on_timeout=True,
     )  # fmt: skip
     assert ended == ["interrupted"]
 
@@ -113,20 +113,46 @@ def test_in_a_worker_that_may_not_fork_a_kernel_starts_as_always():
 
 SCRIPT = """
 import sys
-from pathlib import Path
+import mixkd.kernels
 from mixkd.chapters import execute
+mixkd.kernels._LOADED = ("torch",)
 print("once", flush=True)
-execute(sys.argv[1], sys.argv[2])
+{guard}execute(sys.argv[1], sys.argv[2])
+"""
+PAGE = """---
+kernelspec:
+  display_name: Python 3
+  name: python3
+---
+
+```{code-cell} ipython3
+:tags: [parameters]
+n = 1
+```
+
+```{code-cell} ipython3
+import sys
+loaded = "torch" in sys.modules
+import torch
+print(loaded, torch.get_num_threads())
+```
 """
 
 
-def test_a_script_without_a_guard_runs_a_chapter_and_itself_once(tmp_path):
-    chapter = (
-        "---\nkernelspec:\n  display_name: Python 3\n  name: python3\n---\n\n```{code-cell} ipython3\n:tags: [parameters]\nn = 1\n```\n"
-    )
-    (tmp_path / "page.md").write_text(chapter)
-    (tmp_path / "script.py").write_text(SCRIPT)
+@pytest.mark.parametrize(
+    ("guard", "printed", "loaded"),
+    [
+        ("", 1, False),
+        pytest.param('if __name__ == "__main__": ', 2, True, marks=forked),
+    ],
+)
+def test_a_script_runs_a_chapter_on_one_thread_and_without_a_guard_itself_once(tmp_path, monkeypatch, guard, printed, loaded):
+    """With a guard the kernel is a fork, in which multiprocessing runs the script up to it."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    (tmp_path / "page.md").write_text(PAGE)
+    (tmp_path / "script.py").write_text(SCRIPT.format(guard=guard))
     command = [sys.executable, "script.py", "page.md", "out.ipynb"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
-    assert (done.returncode, done.stdout) == (0, "once\n"), done.stderr
-    assert (tmp_path / "out.ipynb").is_file()
+    assert (done.returncode, done.stdout) == (0, "once\n" * printed), done.stderr
+    told = nbformat.read(tmp_path / "out.ipynb", as_version=4).cells[-1].outputs[0].text.split()
+    assert told == [str(loaded), "1"]
