@@ -100,8 +100,14 @@ def _scaling(row: dict[str, Any]) -> str:
 
 
 def _precision(row: dict[str, Any]) -> str:
-    body = [[name, " ".join(f"{value:.4f}" for value in values)] for name, values in row["accuracy"].items()]
-    body += [["mean difference", f"{row['difference']:+.4f}"], ["deviation between seeds", f"{row['seed_deviation']:.4f}"]]
+    size = row["size"]
+    how = " (products by float32 units)" if row["emulated"] else ""
+    body = [[name + how * (name == "bf16"), " ".join(f"{value:.4f}" for value in values)] for name, values in row["accuracy"].items()]
+    body += [
+        ["mean difference, 95 % interval", f"**{row['difference']:+.4f}** ± {row['half_width']:.4f}"],
+        ["deviation between seeds of fp32", f"{row['seed_deviation']:.4f}"],
+        ["trained", f"{size['student']}, {size['train_size']:,} images, {size['epochs']} epochs"],
+    ]
     return _grid(["precision", "validation accuracy, one for each seed"], body)
 
 

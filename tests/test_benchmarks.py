@@ -95,10 +95,44 @@ def _bare(folder):
     return path
 
 
-def test_half_precision_is_compared_only_where_the_machine_has_it(monkeypatch):
-    monkeypatch.setattr(precision, "resolve_precision", lambda *_: "fp32")
-    with pytest.raises(ValueError, match="float32 only"):
-        precision.measure(precision.Size(), CPU)
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda x, w: torch.nn.functional.conv2d(x.view(4, 2, 6, 6), w.view(16, 2, 3, 3)),
+        lambda x, w: x.view(16, 18) @ w.view(18, 16),
+    ],
+    ids=["conv2d", "matmul"],
+)
+def test_bfloat16_by_float32_rounds_each_sum_once(work):
+    draw = torch.Generator().manual_seed(0)
+    x, w = (torch.randn(288, generator=draw).bfloat16().requires_grad_() for _ in range(2))
+    with precision.ByFloat32():
+        got = work(x, w)
+        gradients = torch.autograd.grad(got.sum(), (x, w))
+    x64, w64 = (value.detach().double().requires_grad_() for value in (x, w))
+    exact = work(x64, w64)
+    for rounded, true in zip((got, *gradients), (exact, *torch.autograd.grad(exact.sum(), (x64, w64))), strict=True):
+        assert rounded.dtype == torch.bfloat16
+        # one rounding to 8 bits; a sum that was itself rounded on its way would err by several times as much
+        assert ((rounded.double() - true).abs() <= 2**-8 * true.abs() + 1e-5).all()
+        assert (rounded.double() != true).any()
+
+
+@pytest.mark.parametrize("hardware", ["fp32", "bf16"])
+def test_half_precision_is_computed_by_float32_only_where_the_machine_lacks_it(monkeypatch, hardware):
+    monkeypatch.setattr(precision, "resolve_precision", lambda *_: hardware)
+    seen = []
+
+    class Counted(precision.ByFloat32):
+        def __enter__(self):
+            seen.append(1)
+            return super().__enter__()
+
+    monkeypatch.setattr(precision, "ByFloat32", Counted)
+    row = precision.measure(precision.QUICK, CPU)
+    assert len(seen) == (precision.QUICK.seeds if hardware == "fp32" else 0)
+    assert row["emulated"] == (hardware == "fp32")
+    assert list(row["accuracy"]) == ["fp32", "bf16"]
 
 
 def test_a_finished_section_is_kept_and_a_missing_one_measured(tmp_path, monkeypatch, capsys):
