@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import itertools
 import json
 import re
@@ -71,6 +72,25 @@ def _all() -> dict[str, Plot]:
 
 
 FIGURES = _all()
+
+
+def test_long_names_of_effects_are_whole_and_leave_each_other_room():
+    long = "displacement of kd_mixup from its teacher <towards> the linear reference, beyond that of an independent teacher: supported"
+    names = [long, "short", long]
+    figure = effects(pd.DataFrame({"name": names, "effect": [1.0, 2, 3], "low": [0.0, 1, 2], "high": [2.0, 3, 4]})).figure
+    upwards = sorted(zip(figure.layout.annotations, figure.layout.shapes, strict=True), key=lambda pair: pair[0].y)
+    assert [html.unescape(note.text).replace("<br>", " ") for note, _ in upwards] == names[::-1]
+    ceiling = 0.0
+    for note, line in upwards:
+        assert line.y0 > ceiling
+        assert line.y1 <= note.y
+        ceiling = note.y + 15 * (1 + note.text.count("<br>"))
+    assert ceiling <= figure.layout.yaxis.range[1]
+    assert figure.layout.height - figure.layout.margin.t - figure.layout.margin.b == figure.layout.yaxis.range[1]  # in pixels
+    drawn = svg(json.loads(figure.to_json()))
+    heights = [float(y) for y in re.findall(r'<text x="[^"]*" y="([^"]*)" text-anchor="start">', drawn)]
+    assert len(heights) == sum(1 + note.text.count("<br>") for note, _ in upwards)
+    assert all("&lt;towards&gt;" in words for words in re.findall(r">([^<]*towards[^<]*)<", drawn))
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -243,6 +263,16 @@ class TestPlot:
         assert len(list(root.iter("{http://www.w3.org/2000/svg}rect"))) == 2 + 4
         log = svg(json.loads(go.Figure(go.Scatter(x=[1, 10, 100], y=[1, 2, 3]), layout={"xaxis": {"type": "log"}}).to_json()))
         assert ">10</text>" in log
+
+    def test_a_still_shows_lines_that_stand_outside_the_points(self):
+        figure = go.Figure(go.Scatter(x=[0.0, 1.0], y=[0.0, 1.0]))
+        figure.add_shape(type="line", x0=5, x1=5, y0=0, y1=1)
+        figure.add_hline(y=-3)
+        packed = json.loads(figure.to_json())
+        lines = re.findall(r'<path d="M([\d.-]+) ([\d.-]+)L([\d.-]+) ([\d.-]+)" fill="none" [^>]*opacity', svg(packed, 360))
+        assert len(lines) == 2
+        assert all(0 < float(x) < 360 for line in lines for x in line[::2])
+        assert all(0 < float(y) < 420 for line in lines for y in line[1::2])
 
 
 class TestLab:

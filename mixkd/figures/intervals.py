@@ -5,6 +5,7 @@ It checks that each (row, seed) is there once; it refuses to average what should
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Hashable, Sequence
 from typing import Any
 
@@ -25,6 +26,9 @@ READING_PAIRED = (
     "Each small dot is one seed's difference to the baseline trained with the same seed, the bar the 95 % t interval "
     "of the mean difference. A bar that misses the zero line is a difference beyond seed noise."
 )
+
+LINE = 46
+"""Letters of a name in one line: what a phone has room for."""
 
 
 def t_interval(sample: Sequence[float] | pd.Series | np.ndarray) -> tuple[float, float, float]:
@@ -144,29 +148,34 @@ def effects(table: pd.DataFrame, *, margin: float = 0.0, unit: str = "") -> Plot
     missing = {"name", "effect", "low", "high"} - set(table.columns)
     if missing:
         raise ValueError(f"columns {', '.join(sorted(missing))} are not in the table; it has {', '.join(map(str, table.columns))}")
-    figure = go.Figure()
-    for place, (_, row) in enumerate(table.iloc[::-1].iterrows()):
+    # Heights are pixels: a row has its name over it, in as many lines as a phone needs, then its interval.
+    figure, top = go.Figure(), 0
+    for _, row in table.iloc[::-1].iterrows():
         look = theme.look(row["arm"]) if "arm" in table else theme.look("teacher")
-        line = row["margin"] if "margin" in table else margin
-        figure.add_trace(_dot((row["effect"], row["low"], row["high"]), place, look, hollow=False))
-        figure.add_shape(type="line", x0=line, x1=line, y0=place - 0.3, y1=place + 0.3, line={"color": theme.NEUTRAL, "dash": "dot"})
+        line, words = row["margin"] if "margin" in table else margin, textwrap.wrap(str(row["name"]), LINE)
+        at = top + 18
+        figure.add_trace(_dot((row["effect"], row["low"], row["high"]), at, look, hollow=False))
+        figure.add_shape(type="line", x0=line, x1=line, y0=at - 14, y1=at + 10, line={"color": theme.NEUTRAL, "dash": "dot"})
         figure.add_annotation(
             x=0,
             xref="paper",
             xanchor="left",
-            y=place,
-            yshift=16,
-            text=theme.text(row["name"]),
+            y=at + 10,
+            yanchor="bottom",
+            align="left",
+            text="<br>".join(map(theme.text, words)),
             showarrow=False,
             font={"size": 12},
         )
+        top = at + 20 + 16 * len(words)
+    margins = {"l": 12, "r": 12, "t": 8, "b": 48}
     figure.update_layout(
         theme.layout(
-            height=82 + 48 * len(table),
+            height=top + margins["t"] + margins["b"],
             xaxis={"title": {"text": theme.text(unit)}, "zeroline": False},
-            yaxis={"visible": False, "range": [-0.6, len(table) - 0.2]},
+            yaxis={"visible": False, "range": [0, top]},
             showlegend=False,
-            margin={"l": 12, "r": 12, "t": 8, "b": 48},
+            margin=margins,
         )
     )
     reading = "The marker is the estimate, the bar its 95 % interval, the dotted line the margin it is held against."

@@ -19,6 +19,8 @@ import numpy as np
 
 WIDTH, NARROW = 720, 360
 """Units across a picture: of a desk or paper, of a phone."""
+LEADING = 15
+"""Units from one line of an annotation to the next."""
 _GREY = "#7d848e"
 _DASH = {"dot": "1.5 4", "dash": "7 4", "longdash": "11 5", "dashdot": "7 3 1.5 3", "longdashdot": "11 3 2 3"}
 _DRAWN = {"scatter", "scattergl", "bar", "heatmap", "contour"}
@@ -56,7 +58,7 @@ def svg(figure: Mapping[str, Any], width: int = WIDTH) -> str:
     area = _Area(64 if width > NARROW else 46, width - 14, 14 + shift + legend_height + panels, height - 52)
     pairs = sorted({_axes_of(trace) for trace in traces} or {("x", "y")})
     axes = {
-        name: _Axis.fit(name, layout.get(f"{name[0]}axis{name[1:]}", {}), traces, area)
+        name: _Axis.fit(name, layout.get(f"{name[0]}axis{name[1:]}", {}), traces, layout.get("shapes", []), area)
         for name in sorted({name for pair in pairs for name in pair})
     }
     body = [f'<text x="{area.left}" y="18" font-size="15" font-weight="600">{title}</text>' if title else ""]
@@ -133,12 +135,17 @@ class _Axis:
     options: Mapping[str, Any]
 
     @classmethod
-    def fit(cls, name: str, options: Mapping[str, Any], traces: Sequence[Mapping[str, Any]], area: _Area) -> _Axis:
-        """The axis that holds its traces, or the range it was given."""
+    def fit(
+        cls, name: str, options: Mapping[str, Any], traces: Sequence[Mapping[str, Any]], shapes: Sequence[Mapping[str, Any]], area: _Area
+    ) -> _Axis:
+        """The axis that holds its traces and shapes, or the range it was given."""
         vertical = name[0] == "y"
         start, end = (area.at(share, vertical) for share in options.get("domain") or (0, 1))
         own = [t for t in traces if _axes_of(t)[vertical] == name]
-        raw = [value for trace in own for value in _extent(trace, "y" if vertical else "x")]
+        raw = [value for trace in own for value in _extent(trace, name[0])]
+        raw += [
+            s[side] for s in shapes if (s.get(f"{name[0]}ref") or name[0]) == name for side in (f"{name[0]}0", f"{name[0]}1") if side in s
+        ]
         categories: tuple[str, ...] = ()
         if options.get("type") == "category" or any(isinstance(v, str) for v in raw):
             given = options.get("categoryarray")
@@ -460,8 +467,12 @@ def _annotation(note: Mapping[str, Any], axes: Mapping[str, _Axis], area: _Area)
     if note.get("showarrow", True):
         x, y = x + float(note.get("ax") or 0), y + float(note.get("ay") or 0)
     anchor = {"left": "start", "right": "end"}.get(str(note.get("xanchor")), "middle")
-    y += {"top": 11, "bottom": -2}.get(str(note.get("yanchor")), 4)
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{_plain(note.get("text"))}</text>'
+    lines = str(note.get("text") or "").split("<br>")
+    over = LEADING * (len(lines) - 1)  # from the first line to the last
+    y += {"top": 11, "bottom": -2 - over}.get(str(note.get("yanchor")), 4 - over / 2)
+    return "".join(
+        f'<text x="{x:.1f}" y="{y + LEADING * i:.1f}" text-anchor="{anchor}">{_plain(line)}</text>' for i, line in enumerate(lines)
+    )
 
 
 def _legend(traces: Sequence[Mapping[str, Any]], across: int) -> tuple[str, int]:

@@ -24,6 +24,10 @@ SCROLL = """async () => {
 }"""
 WIDE = """() => [...document.querySelectorAll('main *')].filter((node) => node.getBoundingClientRect().right > innerWidth + 1)
   .slice(-1).map((node) => node.outerHTML.slice(0, 120))"""
+CUT = """() => [...document.querySelectorAll('.book-plotly .annotation-text')].filter((words) => {
+  const own = words.getBoundingClientRect(), picture = words.closest('.main-svg').getBoundingClientRect();
+  return own.width && (own.left < picture.left - 1 || own.right > picture.right + 1);
+}).map((words) => words.textContent)"""
 UNDRAWN = "() => [...document.querySelectorAll('.book-plotly')].filter((box) => !box.querySelector('.main-svg')).length"
 
 
@@ -54,6 +58,7 @@ def test_every_page_stands_alone(site, visit, shots, axe, width, theme):
         across = page.evaluate("document.documentElement.scrollWidth")
         if across > width:
             said.append(f"{name} scrolls sideways at {width} px: {across}, because of {page.evaluate(WIDE)}")
+        said += [f"{name}, {width} px: cut off at the edge of its figure: {words}" for words in page.evaluate(CUT)]
         if (width, theme) in ((390, "dark"), (1280, "light")):
             said += [f"{name}, {theme}: {problem}" for problem in _serious(page, axe)]
         if path.name.startswith(MAIN):
