@@ -18,6 +18,8 @@ import mixkd.claims
 import mixkd.records
 import mixkd.studies
 from mixkd.claims import CLAIMS, KEPT, Verdict, decide, evaluate, every, to_frame, to_json, to_text
+from mixkd.claims.imitation import DISPLACEMENT_MARGIN
+from mixkd.claims.verdicts import equivalent
 from mixkd.measure.statistics import Interval
 from mixkd.records import RecordStore
 from mixkd.spec import RunSpec, SpecError
@@ -64,7 +66,7 @@ class World:
 @pytest.fixture
 def world(tmp_path, monkeypatch):
     made = World(RecordStore(tmp_path))
-    for module in (mixkd.claims, mixkd.studies):
+    for module in (mixkd.claims.evidence, mixkd.studies):
         monkeypatch.setattr(module, "load_profile", lambda name: made.profile)
     monkeypatch.setattr(mixkd.records, "_fsync", lambda path: None)
     return made
@@ -163,7 +165,7 @@ class TestRules:
 
     def test_same(self):
         def outcome(low: float, high: float, n: int = 3) -> str:
-            return mixkd.claims._same("", Interval((low + high) / 2, low, high, n), 0.1).outcome
+            return equivalent("", Interval((low + high) / 2, low, high, n), 0.1).outcome
 
         assert outcome(-0.05, 0.05) == "supported"
         assert outcome(0.12, 0.3) == outcome(-0.3, -0.12) == outcome(0.1, 0.2) == "not supported"
@@ -440,7 +442,7 @@ class TestImitation:
     def test_no_further_than_an_independent_teacher(self, world):
         self.displaced(world, lambda spec: 0.3, apart=1.0)
         verdict = world.judge("c")
-        assert verdict.shown[0].low > mixkd.claims.DISPLACEMENT_MARGIN  # measured from 0 it would have passed
+        assert verdict.shown[0].low > DISPLACEMENT_MARGIN  # measured from 0 it would have passed
         assert verdict.as_stated == "not supported"
 
     def test_clean_distillation_does_it_too(self, world):
