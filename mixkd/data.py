@@ -1,31 +1,21 @@
 """Named data sets with fixed splits: embedded ones, torchvision's, folders or zips of images as whole tensors, and big folders, ImageNet
-among them, as files that are decoded on the way. Nothing here unpacks an archive to disk, or lets the test split decide anything.
+among them, as files that are decoded on the way. Nothing here lets the test split decide anything.
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
-import os
-import re
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import chain
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from filelock import FileLock
-from PIL import Image, ImageOps
 from torch import Tensor
-from tqdm.auto import tqdm
 
+from mixkd.folders import Folder, decoded, find
 from mixkd.spec import MAX_TEST_DRAWS, Augmentation, nearest
 from mixkd.streaming import DRAWS, ImageFiles, random_box
 from mixkd.transfer import send
@@ -142,9 +132,9 @@ def load_data(
     if name.startswith("folder:"):
         if image_size is not None and image_size < 1:
             raise ValueError(f"image_size = {image_size}: must be at least 1")
-        data = _folder(_find(name, root, cache), image_size, cache)
+        data = _folder(find(name, root, cache), image_size, cache)
     elif name.startswith("stream:") or name == "imagenet":
-        data = _stream(_find(name, root, cache), image_size or 224)
+        data = _stream(find(name, root, cache), image_size or 224)
     else:
         _known(name)
         if name == "digits":
@@ -171,7 +161,7 @@ def data_identity(name: str, root: str | Path | None = None, cache: str | Path |
         ValueError, FileNotFoundError: as :func:`load_data`.
     """
     if name.startswith(("folder:", "stream:")):
-        return _find(name, root, Path(cache) if cache is not None else CACHE).identity
+        return find(name, root, Path(cache) if cache is not None else CACHE).identity
     return _known(name)
 
 
@@ -468,216 +458,10 @@ def _validation_size(n: int) -> int:
 
 # --- folders and zips of images ---------------------------------------------------------------------------------------
 
-_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp"})
-_LAYOUT = "expected train/CLASS/*.jpg and test/CLASS/*.jpg (or val/CLASS/*.jpg), at the top or inside one folder"
-_DECODER = 1  # part of a cache file's name; raise it when decoding or row order change
 _MOMENT_ROWS = 10_000  # the first of the training rows, a stratified choice, are enough for four decimals
 
 
-@dataclass(frozen=True)
-class _Folder:
-    """A directory or zip whose layout is known to be right."""
-
-    path: Path
-    prefix: str
-    classes: tuple[str, ...]
-    members: Mapping[str, tuple[str, ...]]  # "train" and "test", maybe "val": sorted image paths below the prefix
-    digest: str
-    kind: str = "folder"
-
-    @property
-    def name(self) -> str:
-        return self.path.stem if self.path.suffix.lower() == ".zip" else self.path.name
-
-    @property
-    def identity(self) -> str:
-        return f"{self.kind}:{self.name}@{self.digest}"
-
-    def __hash__(self) -> int:  # the digest says which files there are and what is in them
-        return hash((self.path, self.digest))
-
-
-def _find(name: str, root: str | Path | None, cache: Path) -> _Folder:
-    """The folder or zip that "folder:PATH", "folder:NAME@DIGEST", "stream:..." or "imagenet" means."""
-    if name == "imagenet":
-        return _imagenet(Path(root).expanduser() if root is not None else cache)
-    kind, _, wanted = name.partition(":")
-    streamed = kind == "stream"
-    known = re.fullmatch(r"(.+)@([0-9a-f]{16})", wanted)
-    place, digest = known.groups() if known else (wanted, "")
-    if not place:
-        raise ValueError(f"data = {name!r}: say which, as in '{kind}:PATH'")
-    path = Path(os.path.abspath((Path(root) if root is not None else Path()).expanduser() / Path(place).expanduser()))
-    candidates = [p for p in (path, path.with_name(path.name + ".zip")) if p.exists()]
-    if streamed and candidates and not path.is_dir():
-        raise ValueError(f"{name!r}: {candidates[0]} is no directory, and only directories are streamed; use folder:{place}, or unpack it")
-    if not candidates:
-        hint = "give the folder that holds it as the data root" if root is None else "is the data root right?"
-        raise FileNotFoundError(f"{name!r}: neither {path} nor {path}.zip exists; {hint}")
-    folders = [_tree(path)] if streamed else [_open(candidate, cache) for candidate in candidates]
-    for folder in folders:
-        if digest in ("", folder.digest):
-            return folder
-    found = ", ".join(f"{folder.path} has {folder.digest}" for folder in folders)
-    raise ValueError(f"{name!r}: these are not the images it was made from; {found}")
-
-
-def _open(path: Path, cache: Path) -> _Folder:
-    if path.is_dir():
-        return _parse(path, _walk(path), cache)
-    status = path.stat()
-    return _open_zip(path, cache, (status.st_size, status.st_mtime_ns))
-
-
-@lru_cache(maxsize=4)
-def _open_zip(path: Path, cache: Path, stamp: tuple[int, int]) -> _Folder:
-    """Kept while the zip stays as it is: listing 60,000 entries takes a second."""
-    return _parse(path, _list(path), cache)
-
-
-def _walk(path: Path) -> dict[str, str]:
-    """Path -> stamp of every file (an image changed, a stamp changed); folders end in "/", hidden ones are left out."""
-    entries: dict[str, str] = {}
-    for folder, folders, files in os.walk(path, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        base = "" if folder == str(path) else Path(folder).relative_to(path).as_posix() + "/"
-        entries.update((f"{base}{name}/", "") for name in folders)
-        for name in files:
-            if _is_image(name):
-                status = os.stat(os.path.join(folder, name))
-                entries[base + name] = f"{status.st_size} {status.st_mtime_ns}"
-            elif not name.startswith("."):
-                entries[base + name] = ""
-    return entries
-
-
-def _list(path: Path) -> dict[str, str]:
-    """The same for a zip. Nothing is ever unpacked; an entry that points elsewhere is refused all the same."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            infos = archive.infolist()
-    except (zipfile.BadZipFile, OSError) as error:
-        raise ValueError(f"{path}: neither a directory nor a whole zip file ({error})") from error
-    entries: dict[str, str] = {}
-    for info in infos:
-        name = info.filename.replace("\\", "/")
-        if name.startswith("/") or ".." in name.split("/"):
-            raise ValueError(f"{path}: entry {info.filename!r} points out of the zip")
-        if not name.startswith((".", "__MACOSX/")) and "/." not in name:
-            entries[info.filename] = f"{info.file_size} {info.CRC}"
-    return entries
-
-
-def _is_image(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in _SUFFIXES and not name.startswith(".")
-
-
-def _parse(path: Path, entries: Mapping[str, str], cache: Path | None) -> _Folder:
-    """Without a cache the digest is that of the entries: their paths and what stands beside them."""
-    prefix = _prefix(path, entries)
-    groups: dict[str, dict[str, list[str]]] = {"train": {}, "val": {}, "test": {}}
-    for entry in entries:
-        steps = entry[len(prefix) :].split("/", 2) if entry.startswith(prefix) else []
-        if len(steps) == 3 and steps[0] in groups:
-            images = groups[steps[0]].setdefault(steps[1], [])
-            if _is_image(steps[2].rpartition("/")[2]):
-                images.append(entry[len(prefix) :])
-    held_out = "test" if groups["test"] else "val"
-    used = {"train": groups["train"], "test": groups[held_out]}
-    if held_out == "test" and groups["val"]:
-        used["val"] = groups["val"]
-    _check(path, used, held_out)
-    members = {part: tuple(sorted(chain.from_iterable(group.values()))) for part, group in used.items()}
-    files = sorted(chain.from_iterable(members.values()))
-    stamps = {file: entries[prefix + file] for file in files}
-    classes = tuple(sorted(groups["train"]))
-    if cache is None:
-        listed = "".join(f"{file} {stamp}\n" for file, stamp in stamps.items())
-        digest = hashlib.sha256(listed.encode(errors="surrogateescape")).hexdigest()[:16]
-        return _Folder(path, prefix, classes, members, digest, "stream")
-    return _Folder(path, prefix, classes, members, _digest(path, prefix, stamps, cache))
-
-
-def _prefix(path: Path, entries: Mapping[str, str]) -> str:
-    """What stands before train/: nothing, or one folder."""
-    heads = {tuple(steps[:2]) for entry in entries if len(steps := entry.split("/", 2)) > 1}
-    if any(head[0] == "train" for head in heads):
-        return ""
-    tops = sorted(top for top, below in heads if below == "train" and f"{top}/train" not in entries)
-    if len(tops) != 1:
-        problem = f"more than one train folder (in {', '.join(tops)})" if tops else "no train folder"
-        found = ", ".join(sorted({entry.partition("/")[0] for entry in entries})[:8]) or "nothing"
-        raise ValueError(f"{path}: {problem}; {_LAYOUT}; found {found}")
-    return f"{tops[0]}/"
-
-
-def _check(path: Path, used: Mapping[str, Mapping[str, list[str]]], held_out: str) -> None:
-    train = used["train"]
-    if not used["test"]:
-        raise ValueError(f"{path}: no test or val folder with classes in it; {_LAYOUT}")
-    if len(train) < 2:
-        found = f"train holds {len(train)} class ({', '.join(train) or 'none'})"
-        raise ValueError(f"{path}: {found}, two or more are needed; {_LAYOUT}")
-    for part, group in used.items():
-        folder = held_out if part == "test" else part
-        for label, images in sorted(group.items()):
-            if not images:
-                kinds = ", ".join(sorted(_SUFFIXES))
-                raise ValueError(f"{path}: class folder {folder}/{label} has no images ({kinds})")
-        if group.keys() != train.keys():
-            only = {"train": sorted(train.keys() - group.keys()), folder: sorted(group.keys() - train.keys())}
-            listed = "; ".join(f"only in {side}: {', '.join(labels[:5])}" for side, labels in only.items() if labels)
-            raise ValueError(f"{path}: train and {folder} hold different classes ({listed})")
-    for label, images in sorted(train.items()):
-        if "val" not in used and len(images) < 2:
-            raise ValueError(f"{path}: class folder train/{label} has one image; two are needed to set some aside as val")
-
-
-@contextmanager
-def _reader(path: Path, prefix: str) -> Iterator[Callable[[str], bytes]]:
-    if path.is_dir():
-        yield lambda file: (path / prefix / file).read_bytes()
-    else:
-        with zipfile.ZipFile(path) as archive:
-            yield lambda file: archive.read(prefix + file)
-
-
-def _read(read: Callable[[str], bytes], path: Path, file: str) -> bytes:
-    try:
-        return read(file)
-    except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:  # RuntimeError: encrypted
-        raise ValueError(f"{path}: cannot read {file} ({error})") from error
-
-
-def _digest(path: Path, prefix: str, stamps: Mapping[str, str], cache: Path) -> str:
-    """16 hexadecimal digits of the content; remembered in the cache until a stamp changes, as reading all is slow. Of several one reads."""
-    known = hashlib.sha256(repr((str(path), prefix, sorted(stamps.items()))).encode(errors="surrogateescape"))
-    memo = cache / "digests" / known.hexdigest()
-    if digest := _remembered(memo):
-        return digest
-    memo.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{memo}.lock"):
-        if digest := _remembered(memo):
-            return digest
-        content = hashlib.sha256()
-        with _reader(path, prefix) as read:
-            for file in tqdm(stamps, desc=f"reading {path.name}", unit="image", delay=2, leave=False):
-                line = f"{file} {hashlib.sha256(_read(read, path, file)).hexdigest()}\n"
-                content.update(line.encode(errors="surrogateescape"))
-        digest = content.hexdigest()[:16]
-        partial = memo.with_suffix(".partial")
-        partial.write_text(digest)
-        partial.replace(memo)
-    return digest
-
-
-def _remembered(memo: Path) -> str:
-    """The digest kept there; empty where none is, or no whole one."""
-    text = memo.read_text() if memo.exists() else ""
-    return text if re.fullmatch(r"[0-9a-f]{16}", text) else ""
-
-
-def _arranged(folder: _Folder) -> tuple[list[str], Tensor, dict[str, slice]]:
+def _arranged(folder: Folder) -> tuple[list[str], Tensor, dict[str, slice]]:
     """All files in the order of the splits, their labels, and which stretch each split is."""
     files: list[str] = []
     labels: list[int] = []
@@ -698,10 +482,10 @@ def _arranged(folder: _Folder) -> tuple[list[str], Tensor, dict[str, slice]]:
 
 
 @lru_cache(maxsize=4)
-def _folder(folder: _Folder, image_size: int | None, cache: Path) -> Dataset:
+def _folder(folder: Folder, image_size: int | None, cache: Path) -> Dataset:
     """The rows lie in the cache in the order of the splits, so that every split is a stretch of one mapped file."""
     files, labels, stretches = _arranged(folder)
-    pixels = _decoded(folder, files, image_size, cache)
+    pixels = decoded(folder, files, image_size, cache)
     splits = {part: Split(pixels[rows], labels[rows]) for part, rows in stretches.items()}
     train = splits["train"].images
     assert isinstance(train, Tensor)
@@ -709,102 +493,13 @@ def _folder(folder: _Folder, image_size: int | None, cache: Path) -> Dataset:
     return Dataset(folder.name, folder.identity, folder.classes, _with_train_eval(splits, 1000), mean, std)
 
 
-def _decoded(folder: _Folder, files: list[str], image_size: int | None, cache: Path) -> Tensor:
-    """(N, 3, H, W) uint8, mapped from the cache. Of several processes one decodes; a file is whole or absent."""
-    target = cache / "images" / f"{folder.digest}-{image_size or 'own'}-v{_DECODER}.npy"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if (mapped := _mapped(target, len(files))) is not None:
-        return mapped
-    with FileLock(f"{target}.lock"):
-        if (mapped := _mapped(target, len(files))) is None:
-            partial = target.with_suffix(".partial")
-            try:
-                _decode(folder, files, image_size, partial)
-                partial.replace(target)
-            finally:
-                partial.unlink(missing_ok=True)
-            mapped = _mapped(target, len(files))
-    if mapped is None:
-        raise OSError(f"{target}: just written, but cannot be read back")
-    return mapped
-
-
-def _mapped(path: Path, rows: int) -> Tensor | None:
-    """The cached images, or None where no whole file lies. Copy on write: no process can change another's."""
-    try:
-        array = np.load(path, mmap_mode="c", allow_pickle=False)
-    except (OSError, ValueError, EOFError):  # missing, cut short, not an array
-        return None
-    return torch.from_numpy(array) if array.dtype == np.uint8 and array.ndim == 4 and len(array) == rows else None
-
-
-def _decode(folder: _Folder, files: list[str], image_size: int | None, target: Path) -> None:
-    """Written as a stream, not through a map: a full disk then raises instead of killing the process."""
-    shape: tuple[int, ...] = ()
-    with open(target, "wb") as out, _reader(folder.path, folder.prefix) as read:
-        for file in tqdm(files, desc=f"decoding {folder.name}", unit="image", delay=2, leave=False):
-            pixels = _pixels(_read(read, folder.path, file), f"{folder.path}: {file}", image_size)
-            if not shape:
-                shape = pixels.shape
-                header = {"descr": "|u1", "fortran_order": False, "shape": (len(files), *shape)}
-                np.lib.format.write_array_header_1_0(out, header)
-            if pixels.shape != shape or shape[1] != shape[2]:
-                sizes = " and ".join(sorted({f"{w} x {h}" for _, h, w in (shape, pixels.shape)}))
-                raise ValueError(f"{folder.path}: images are not squares of one size ({sizes} px at {file}): set image_size")
-            out.write(pixels.tobytes())
-        out.flush()
-        os.fsync(out.fileno())
-
-
-def _pixels(content: bytes, where: str, image_size: int | None) -> np.ndarray:
-    """One image, upright, as (3, H, W) uint8."""
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            if image.mode.startswith(("I", "F")):
-                raise ValueError(f"{image.mode} pixels of more than 8 bits are not supported")
-            if image_size is not None:
-                image.draft(None, (2 * image_size, 2 * image_size))  # a large JPEG is decoded at a fraction of its size
-            upright = ImageOps.exif_transpose(image).convert("RGB")
-            if image_size is not None and upright.size != (image_size, image_size):
-                upright = ImageOps.fit(upright, (image_size, image_size), Image.Resampling.BILINEAR)
-            return np.asarray(upright).transpose(2, 0, 1)
-    except Exception as error:  # on damaged files Pillow raises almost anything
-        raise ValueError(f"{where} cannot be read as an image ({error})") from error
-
-
 # --- directories too big for memory -----------------------------------------------------------------------------------
 
 _IMAGENET_STATISTICS = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # the literature's, for every streamed tree
-_IMAGENET_CLASSES = 1000
 
 
 @lru_cache(maxsize=4)
-def _tree(path: Path) -> _Folder:
-    """Listed once in each process: a million files take seconds."""
-    sizes = {name: stamp.partition(" ")[0] for name, stamp in _walk(path).items()}  # no times: a copy is the same data
-    return _parse(path, sizes, None)
-
-
-def _imagenet(root: Path) -> _Folder:
-    """ILSVRC 2012 as torchvision lays it out, in the root or in its folder "imagenet"."""
-    places = [place for place in (root / "imagenet", root) if (place / "train").is_dir() and (place / "val").is_dir()]
-    if not places:
-        raise FileNotFoundError(
-            f"imagenet: neither {root / 'imagenet'} nor {root} holds train/CLASS/*.JPEG and val/CLASS/*.JPEG. Get "
-            "ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and ILSVRC2012_devkit_t12.tar.gz from https://image-net.org (it asks for an "
-            f"account) into {root / 'imagenet'}, then run: python -c 'from torchvision.datasets import ImageNet; "
-            f"""[ImageNet("{root / "imagenet"}", split) for split in ("train", "val")]'; and name the folder by --data-root {root}"""
-        )
-    folder = _tree(places[0])
-    if len(folder.classes) != _IMAGENET_CLASSES:
-        raise ValueError(
-            f"imagenet: {folder.path} holds {len(folder.classes)} classes, not {_IMAGENET_CLASSES}; a part of it is stream:{folder.path}"
-        )
-    return replace(folder, kind="imagenet")
-
-
-@lru_cache(maxsize=4)
-def _stream(folder: _Folder, size: int) -> Dataset:
+def _stream(folder: Folder, size: int) -> Dataset:
     files, labels, stretches = _arranged(folder)
     images = ImageFiles(folder.path / folder.prefix, files, size)
     splits = {part: Split(images[rows], labels[rows]) for part, rows in stretches.items()}

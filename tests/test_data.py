@@ -18,6 +18,7 @@ from scipy.stats import multivariate_normal
 from sklearn.datasets import load_digits
 
 from mixkd import data as module
+from mixkd import folders
 from mixkd.data import (
     augment,
     data_identity,
@@ -516,8 +517,8 @@ def test_decoding_happens_once(tree, cache, monkeypatch):
     def forbidden(*_):
         raise AssertionError("decoded again")
 
-    monkeypatch.setattr(module, "_decode", forbidden)
-    monkeypatch.setattr(module, "_read", forbidden)
+    monkeypatch.setattr(folders, "_decode", forbidden)
+    monkeypatch.setattr(folders, "_read", forbidden)
     assert same(load_data(f"folder:{tree}", cache=cache).splits, first.splits)
     (tree / "train" / "cat" / "000.png").write_bytes(png((200, 40, 40), seed=77))
     monkeypatch.undo()
@@ -540,8 +541,8 @@ def test_what_a_killed_process_left_behind_is_replaced(tree, cache):
 
 def test_of_several_at_the_same_time_one_reads_and_one_decodes(tree, cache, monkeypatch):
     files: list[str] = []
-    read = module._read
-    monkeypatch.setattr(module, "_read", lambda open_, path, file: (files.append(file), read(open_, path, file))[1])
+    read = folders._read
+    monkeypatch.setattr(folders, "_read", lambda open_, path, file: (files.append(file), read(open_, path, file))[1])
     with ThreadPoolExecutor(8) as pool:
         results = list(pool.map(lambda _: load_data(f"folder:{tree}", cache=cache), range(8)))
     assert set(Counter(files).values()) == {2}  # once for the digest, once for the pixels

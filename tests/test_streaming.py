@@ -9,7 +9,7 @@ from handmade import CPU
 from PIL import Image, ImageOps
 from torchvision.transforms import v2
 
-from mixkd import streaming
+from mixkd import folders, streaming
 from mixkd.batches import batches
 from mixkd.data import Dataset, Split, augment, data_identity, load_data, normalise
 from mixkd.draws import stream
@@ -170,9 +170,7 @@ def test_the_identity_of_a_streamed_tree_is_its_listing(tree, tmp_path):
     assert data_identity("stream:zoo", root=moved.parent) == identity
     assert load_data(identity, image_size=16, root=moved.parent).identity == identity
     (moved / "train" / "cat" / "extra.png").write_bytes((moved / "train" / "cat" / "1.png").read_bytes())
-    from mixkd.data import _tree
-
-    _tree.cache_clear()
+    folders._tree.cache_clear()
     with pytest.raises(ValueError, match="not the images it was made from"):
         load_data(identity, image_size=16, root=moved.parent)
 
