@@ -10,6 +10,7 @@ import pytest
 
 from mixkd import claims, figures
 from mixkd.claims import Comparison, Verdict
+from mixkd.studies import load_profile
 
 OUTCOMES = ("supported", "not supported", "unresolved")
 
@@ -39,6 +40,21 @@ def test_the_short_answer_says_what_is_missing_and_how_to_get_it(tmp_path):
     assert "4 of the planned records are missing" in repr(figures.finding(_verdict(missing=4)))
     for verdict in claims.evaluate("gaussians", tmp_path):
         assert "mixkd reproduce --profile gaussians" in repr(figures.finding(verdict))
+
+
+@pytest.mark.parametrize(
+    ("profile", "words"),
+    [
+        ("digits", "on the same examples"),
+        ("gaussians", "more than the 100 training examples"),
+        ("cifar10-jpeg", "more than the 5,000 training examples"),
+        ("cifar10", "on the same examples"),
+        ("imagenet", "come pretrained"),
+        ("authors-cifar100", "come pretrained"),
+    ],
+)
+def test_who_saw_more_images_is_said_of_each_profile(profile, words):
+    assert words in figures.same_images(load_profile(profile))
 
 
 def test_the_short_answer_escapes_what_it_is_given():

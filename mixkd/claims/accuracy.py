@@ -15,7 +15,8 @@ def _judge_accuracy(evidence: Evidence) -> Verdict:
         for rival in ({"arm": "kd", "teacher": teacher}, {"arm": "mixup"}, {"arm": "label_smoothing"}):
             what = f"accuracy, kd_mixup from {teacher} - {rival['arm']}"
             rivals.append(compare(what, difference(frame, "accuracy", ours, rival)))
-    return judged(evidence, "d", stated, rivals)
+    note = "One teacher was trained at this scale, so nothing here is about capacity." if len(evidence.profile.teachers) == 1 else ""
+    return judged(evidence, "d", stated, rivals, note)
 
 
 CLAIM = Claim(

@@ -27,7 +27,7 @@ from mixkd.figures.sweep import sweep
 from mixkd.figures.table import table
 from mixkd.figures.tradeoff import tradeoff
 from mixkd.figures.truth import against_truth, truth_along
-from mixkd.figures.words import across, average, beyond_strangers, finding, slowest, tally, versus
+from mixkd.figures.words import across, average, beyond_strangers, finding, same_images, slowest, tally, versus
 from mixkd.figures.worlds import boundary_frame, vicinal_of, world_of
 
 __all__ = [
@@ -35,7 +35,7 @@ __all__ = [
     "boundary_frame", "capacity", "class_map", "comparisons", "cover_of", "curves", "effects", "finding",
     "followed", "imitation", "imitation_rates", "intervals", "intervals_if", "lab_of", "labelled_points",
     "ledger", "over_classes", "over_images", "paths", "propagation", "propagation_lab", "published",
-    "reliability", "risk_coverage", "rows", "shape", "signal_parts", "slowest", "stack", "sweep", "table",
+    "reliability", "risk_coverage", "rows", "same_images", "shape", "signal_parts", "slowest", "stack", "sweep", "table",
     "table_if", "tally", "teacher_table", "temperature_lab", "tradeoff", "tradeoff_lab", "truth_along",
     "usefulness", "verdict", "versus", "vicinal_of", "with_teachers", "world_of",
 ]  # fmt: skip

@@ -147,6 +147,26 @@ def versus(
     return f"not told apart: the difference is {mean:+.{digits}f}{unit} (95 % interval {low:+.{digits}f} to {high:+.{digits}f})"
 
 
+def same_images(profile: Any) -> str:
+    """Whether the teachers of a profile know of images that their students never see, and what that means for a comparison of arms.
+
+    Args:
+        profile: see :class:`mixkd.studies.Profile`.
+    """
+    if profile.teacher_recipe.get("pretrained"):
+        return (
+            "Teachers come pretrained on other images, so what an arm with a teacher gains over one without is the objective's and "
+            "those images' together; arms with the same teacher compare objectives alone."
+        )
+    own = profile.recipe.get("train_size")
+    if own is not None and profile.teacher_recipe.get("train_size") == "all":
+        return (
+            f"Teachers were trained on more than the {own:,} training examples of their students, so what an arm with a teacher gains over "
+            "one without is the objective's and those examples' together; arms with the same teacher compare objectives alone."
+        )
+    return "Teachers and students are trained on the same examples, so a difference between two arms is that of their objectives."
+
+
 def slowest(curves: pd.DataFrame, column: str = "val_accuracy") -> str:
     """The arm whose mean is lowest after the first recorded epoch.
 
