@@ -54,7 +54,7 @@ class Size:
     student: str = "resnet8"
     train_size: int = 10_000
     epochs: int = 8
-    seeds: int = 3
+    seeds: int = 6
     augment: str = "crop_flip"
     batch: int = 128
 

@@ -64,7 +64,7 @@ def grid(path: str | Path, out: str | Path, root: Path = ROOT) -> list[Job]:
         root: the book.
 
     Raises:
-        ValueError, TypeError: for other keys, values that are not lists, the same notebook twice, or anything `check` refuses.
+        ValueError: for other keys, values that are not lists, the same notebook twice, or anything `check` refuses.
     """
     try:
         given = tomllib.loads(Path(path).read_text(encoding="utf-8"))
@@ -73,15 +73,19 @@ def grid(path: str | Path, out: str | Path, root: Path = ROOT) -> list[Job]:
     if unknown := sorted(set(given) - set(_KEYS)):
         raise ValueError(f"{path}: no key {unknown[0]!r}; there are {', '.join(_KEYS)}{nearest(unknown[0], _KEYS)}")
     names, lists, single = given.get("chapters", []), given.get("parameters", {}), given.get("also", [])
-    if not isinstance(names, list) or not (names or single):
-        raise ValueError(f"{path}: chapters must list at least one chapter")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or not (names or single):
+        raise ValueError(f"{path}: chapters must list at least one chapter, by name; it is {names!r}")
+    if not isinstance(lists, dict):
+        raise ValueError(f"{path}: parameters must be a table of lists, not {lists!r}")
+    if not isinstance(single, list) or not all(isinstance(entry, dict) for entry in single):
+        raise ValueError(f"{path}: also must be tables, each under [[also]], not {single!r}")
     for name, values in lists.items():
         if not isinstance(values, list) or not values:
             raise ValueError(f"{path}: parameter {name!r} must be a list of values, not {values!r}")
     combinations = [dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values())]
     asked = [(name, combination) for name in names for combination in combinations]
     for entry in single:
-        if "chapter" not in entry:
+        if not isinstance(entry.get("chapter"), str):
             raise ValueError(f"{path}: each [[also]] must name its chapter")
         asked.append((entry["chapter"], {name: value for name, value in entry.items() if name != "chapter"}))
     jobs = []

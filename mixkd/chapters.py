@@ -122,9 +122,8 @@ def check(chapter: str | Path, given: Mapping[str, Any]) -> None:
     """Check parameters before anything runs.
 
     Raises:
-        ValueError: for a name that the chapter does not have, or a profile that does not exist.
-        TypeError: for a value of another type than the default (an int may stand for a float; a default None takes
-            anything).
+        ValueError: for a name that the chapter does not have, a profile that does not exist, or a value of another type than the
+            default (an int may stand for a float; a default None takes anything).
     """
     path = find(chapter)
     defaults = parameters(path)
@@ -135,7 +134,7 @@ def check(chapter: str | Path, given: Mapping[str, Any]) -> None:
         fits = type(value) is type(default) or (isinstance(default, float) and type(value) is int)
         if default is not None and not fits:
             kind = type(default).__name__
-            raise TypeError(f"{path.stem}: parameter {name!r} must be {kind} like its default {default!r}, not {value!r}")
+            raise ValueError(f"{path.stem}: parameter {name!r} must be {kind} like its default {default!r}, not {value!r}")
     if isinstance(profile := given.get("profile"), str):
         load_profile(profile)
 
@@ -153,7 +152,7 @@ def execute(chapter: str | Path, out: str | Path, /, note: Mapping[str, Any] | N
         given: parameters by name; the others keep their defaults.
 
     Raises:
-        ValueError, TypeError: from `check`, before anything runs.
+        ValueError: from `check`, before anything runs.
         ChapterError: when a cell fails, takes longer than ``CELL_TIMEOUT`` seconds, or the kernel dies.
     """
     import nbformat
@@ -189,6 +188,8 @@ def execute(chapter: str | Path, out: str | Path, /, note: Mapping[str, Any] | N
         ) from None
     except (CellTimeoutError, DeadKernelError) as error:
         raise ChapterError(f"chapter {path.stem}: {str(error).strip().splitlines()[0]}\n  what ran: {partial}") from None
+    except RuntimeError as error:  # of jupyter_client: a kernel that died, or took too long, before its first cell
+        raise ChapterError(f"chapter {path.stem}: {error}") from error
     partial.unlink()
     temporary = out.with_suffix(".tmp")
     done = _tidy(done)
@@ -217,7 +218,7 @@ def execute_all(jobs: Sequence[Job], workers: int = 2) -> None:
         workers: kernels at a time, each of one thread.
 
     Raises:
-        ValueError, TypeError: from `check`.
+        ValueError: from `check`.
         ChapterError: after the others are done, naming every chapter that stopped.
     """
     failed = [str(error) for _, error in execute_each(jobs, workers) if error]
@@ -234,7 +235,7 @@ def execute_each(jobs: Sequence[Job], workers: int = 2, executor: Executor | Non
         executor: anything with ``submit``, instead of threads here; its workers must see the chapters and the folder of the outputs.
 
     Raises:
-        ValueError, TypeError: from `check`.
+        ValueError: from `check`.
     """
     for job in jobs:
         check(job.chapter, job.parameters)
@@ -302,22 +303,32 @@ def fingerprint(*places: Path) -> str:
     """Hash of what chapters depend on beside their text: files, and the versions of the packages that compute and draw.
 
     Args:
-        places: files or folders; one that is missing counts as empty.
+        places: files or folders; one that is missing counts as empty. Hidden files do not count: what is half written, checkpoints,
+            locks, and heavy weights, each of which belongs to a record that counts.
     """
     digest = hashlib.blake2b(digest_size=12)
     for package in ("numpy", "pandas", "plotly", "scikit-learn", "scipy", "torch"):
         digest.update(f"{package} {metadata.version(package)}\n".encode())
     for place in places:
         for path in sorted(_files(place)):
+            try:
+                content = path.read_bytes()
+            except FileNotFoundError:  # somebody trains into this place
+                continue
             digest.update(f"{path.relative_to(place.parent).as_posix()}\n".encode())
-            digest.update(hashlib.blake2b(path.read_bytes()).digest())
+            digest.update(hashlib.blake2b(content).digest())
     return digest.hexdigest()
 
 
 def _files(place: Path) -> Iterable[Path]:
     if place.is_file():
         return [place]
-    return (p for p in place.rglob("*") if p.is_file() and "__pycache__" not in p.parts and p.suffix not in {".pyc", ".lock", ".tmp"})
+    made = {".pyc", ".lock", ".tmp"}
+    return (p for p in place.rglob("*") if p.suffix not in made and _counts(p.relative_to(place).parts) and p.is_file())
+
+
+def _counts(parts: Sequence[str]) -> bool:
+    return not any(part.startswith(".") or part == "__pycache__" for part in parts)
 
 
 def _pages(toc: Mapping[str, Any]) -> Iterable[str]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-    from mixkd.records import Record
+    from mixkd.records import Record, RecordStore
     from mixkd.runs import Machine
     from mixkd.spec import RunSpec
 
@@ -78,7 +78,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     )
     reproduce.add_argument("--profile", default="digits", help="scale (default: digits)")
     reproduce.add_argument("--chapters", nargs="+", metavar="NAME", help="only what these studies need (default: all)")
-    reproduce.add_argument("--seeds", type=int, metavar="N", help="only seeds below N: a reduced grid")
+    reproduce.add_argument("--seeds", type=int, metavar="N", help="only the first N seeds: a reduced grid")
     reproduce.add_argument("--store", default="runs", help="folder or URL of the fresh records (default: runs)")
     reproduce.add_argument("--no-site", action="store_true", help="train and compare only")
     reproduce.add_argument("--workers", type=int, metavar="N", help="processes side by side (default: one for each CPU)")
@@ -101,7 +101,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
 
     records = command("records", _records, "list, show or verify records")
     records.add_argument("action", choices=["list", "show", "verify"])
-    records.add_argument("id", nargs="?", help="of the record to show; its beginning is enough")
+    records.add_argument("id", nargs="?", help="of the record to show or verify; its beginning is enough (verify: all when not given)")
     records.add_argument("--store", default="runs", help="folder of records, or 'committed' (default: runs)")
 
     export = command("export", _export, "write a trained network to a file that others can use")
@@ -262,15 +262,27 @@ def _show(record: Record) -> None:
         print(f"  {name:<22}  {report.accuracy:.4f} {figures}")
 
 
-def _records(options: argparse.Namespace) -> int:
+def _store(name: str) -> RecordStore:
+    """The store of that name, for those that only read it."""
     from mixkd.records import RecordStore
 
-    store = RecordStore(options.store)
+    store = RecordStore(name)
     if store.remote is None and not store.path.is_dir():
-        raise FileNotFoundError(f"store = {options.store!r}: no folder {store.path.absolute()}")
+        raise FileNotFoundError(f"store = {name!r}: no folder {store.path.absolute()}")
+    return store
+
+
+def _records(options: argparse.Namespace) -> int:
+    store = _store(options.store)
+    if options.action == "list" and options.id is not None:
+        raise ValueError(f"records list {options.id}: it lists all of them; `mixkd records show {options.id}` shows one")
     if options.action == "verify":
-        problems = store.verify()
-        print("\n".join(problems) or f"{len(store.ids())} records in {store.address if store.remote else store.path}, all whole")
+        ids = None if options.id is None else [store.load(options.id).id]
+        problems = store.verify(ids)
+        where = store.address if store.remote else store.path
+        print(
+            "\n".join(problems) or (f"record {ids[0]} in {where} is whole" if ids else f"{len(store.ids())} records in {where}, all whole")
+        )
         return 1 if problems else 0
     if options.action == "show":
         if options.id is None:
@@ -323,7 +335,7 @@ def _doctor(options: argparse.Namespace) -> int:
 def _claims(options: argparse.Namespace) -> int:
     from mixkd import claims
 
-    verdicts = claims.evaluate(profile=options.profile, store=options.store)
+    verdicts = claims.evaluate(profile=options.profile, store=_store(options.store))
     print(claims.to_json(verdicts) if options.json else claims.to_text(verdicts))
     return 0
 

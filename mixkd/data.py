@@ -229,7 +229,7 @@ def augment(images: Tensor, generator: torch.Generator, kind: Augmentation, size
     room = images.shape[2] - size if kind == "resize_crop_flip" else 2 * pad
     rows_out, columns_out = height + 2 * pad - room, width + 2 * pad - room
     flip = torch.randint(2, (n, 1), generator=generator, dtype=torch.bool)
-    rows, columns = torch.arange(rows_out).expand(n, -1), torch.arange(columns_out)
+    rows, columns = torch.arange(rows_out).repeat(n, 1), torch.arange(columns_out)  # expanded, it could not be pinned
     columns = torch.where(flip, columns.flip(0), columns)
     if room:
         corner = torch.randint(room + 1, (2, n, 1), generator=generator)

@@ -11,7 +11,7 @@ from torch import Tensor
 from mixkd.data import Dataset, Images, normalise
 from mixkd.models import Model
 from mixkd.spec import Extras
-from mixkd.train import predict
+from mixkd.train import predict, whole_float32
 from mixkd.vicinal import FEATURE_LAMS, LAM_GRID, probe_pairs
 
 PROBE_PAIRS = 200
@@ -64,6 +64,7 @@ def evaluate(model: Model, data: Dataset, extras: Extras = True) -> dict[str, Te
 
 
 @torch.inference_mode()
+@whole_float32()
 def _on_mix(model: Model, data: Dataset, images: Images, pairs: Tensor, lam: float, features: bool = False) -> Tensor:
     first, second = normalise(images[pairs[:, 0]], data), normalise(images[pairs[:, 1]], data)
     x = torch.lerp(second, first, lam)

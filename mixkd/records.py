@@ -330,14 +330,15 @@ class RecordStore:
         folders = (entry for entry in self.path.iterdir() if not entry.name.startswith("."))
         return sorted(entry.name for entry in folders if (entry / "record.json").is_file())
 
-    def verify(self) -> list[str]:
-        """Check every file of every record against its checksum; a line for each that is not as it was written."""
+    def verify(self, ids: Iterable[str] | None = None) -> Sequence[str]:
+        """Check every file of every record, or of some, against its checksum; a line for each that is not as it was written."""
         if self.remote is not None:
-            self.remote.fetch(self.remote.ids(), again=True)
-            return [problem for id in self.remote.ids() for problem in _problems(self.path / id)]
-        folders = self.path.iterdir() if self.path.is_dir() else ()
-        ids = (folder for folder in folders if re.fullmatch("[0-9a-f]{16}", folder.name))
-        return [problem for folder in sorted(ids) for problem in _problems(folder)]
+            ids = ids if ids is not None else self.remote.ids()
+            self.remote.fetch(ids, again=True)
+        elif ids is None:
+            folders = self.path.iterdir() if self.path.is_dir() else ()
+            ids = sorted(folder.name for folder in folders if re.fullmatch("[0-9a-f]{16}", folder.name))
+        return [problem for id in ids for problem in _problems(self.path / id)]
 
     def list(self) -> Records:
         """All records that can be read; damaged ones are skipped, :meth:`verify` names them."""
@@ -400,7 +401,9 @@ class RecordStore:
         if self.remote is not None:
             self.remote.fetch([id])
             if not (self.path / id / "model.safetensors").is_file():
-                return self.remote.fetch_beside(f".weights/{id}.safetensors")
+                listed = (self.path / id / _SUMS).is_file()
+                known = _sums(self.path / id).get(_beside(id)) if listed else None
+                return self.remote.fetch_beside(f".weights/{id}.safetensors", lambda path: known in (None, _sha256(path)))
         for path in (self.path / id / "model.safetensors", self.path / ".weights" / f"{id}.safetensors"):
             if path.is_file():
                 return path
@@ -452,6 +455,8 @@ class RecordStore:
             lines = ",\n".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in record.items())
             (folder / "record.json").write_text(f"{{\n{lines}\n}}\n", encoding="utf-8")
             sums = "".join(f"{_sha256(folder / name)}  {name}\n" for name in _FILES if (folder / name).exists())
+            if heavy:
+                sums += f"{_sha256(folder / 'weights.tmp')}  {_beside(spec.id)}\n"
             (folder / _SUMS).write_text(sums, encoding="utf-8")
             for path in folder.iterdir():
                 os.chmod(path, 0o644)  # safetensors and mkdtemp keep theirs to one user; a store may be shared
@@ -460,6 +465,10 @@ class RecordStore:
             if heavy:  # before the record: who sees the record finds its weights
                 beside.parent.mkdir(exist_ok=True)
                 os.replace(folder / "weights.tmp", beside)
+            if self.remote is not None:  # out of its hidden folder: what the mirror holds and the remote place does not, others remove
+                if heavy:
+                    self.remote.send_beside(f".weights/{spec.id}.safetensors")
+                self.remote.send(spec.id, folder)
             if target.exists():  # damaged, or without its weights: out of sight at once, never half removed
                 os.rename(target, old)
             os.rename(folder, target)
@@ -470,10 +479,6 @@ class RecordStore:
                 os.rename(old, target)
             raise
         shutil.rmtree(old, ignore_errors=True)
-        if self.remote is not None:
-            if heavy:
-                self.remote.send_beside(f".weights/{spec.id}.safetensors")
-            self.remote.send(spec.id)
         return Record(target)
 
     def lock(self, id: str, wait: bool = True) -> AbstractContextManager[object]:
@@ -495,22 +500,33 @@ class RecordStore:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
+def _beside(id: str) -> str:
+    """What the checksums of a record call the weights that lie beside it."""
+    return f"../.weights/{id}.safetensors"
+
+
+def _sums(folder: Path) -> dict[str, str]:
+    """The checksums of a record by file; OSError or ValueError where they cannot be read."""
+    listed = (folder / _SUMS).read_text(encoding="utf-8")
+    return {line[66:]: line[:64] for line in listed.splitlines()}
+
+
 def _problems(folder: Path) -> list[str]:
     """What is wrong with the files of one record, each file named once."""
     problems: dict[Path, str] = {}
     sums: dict[str, str] = {}
     try:
-        listed = (folder / _SUMS).read_text(encoding="utf-8")
-        sums = {line[66:]: line[:64] for line in listed.splitlines()}
+        sums = _sums(folder)
         unlisted = {"record.json", "tensors.safetensors", *(path.name for path in folder.iterdir())} - {_SUMS, *sums}
         if unlisted:
             problems[folder / _SUMS] = f"does not list {', '.join(sorted(unlisted))}"
     except (OSError, ValueError) as error:
         problems[folder / _SUMS] = _reason(error)
     for name, expected in sums.items():
-        path = folder / name
+        path = folder.parent / ".weights" / f"{folder.name}.safetensors" if name == _beside(folder.name) else folder / name
         if not path.is_file():
-            problems[path] = "missing"
+            if name != _beside(folder.name):  # a record is whole without its heavy weights
+                problems[path] = "missing"
         elif _sha256(path) != expected:
             problems[path] = "differs from its checksum"
     try:

@@ -16,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +27,16 @@ from tqdm.auto import tqdm
 
 import mixkd
 from mixkd.batches import batches
-from mixkd.data import Dataset, data_identity, load_data, normalise
-from mixkd.evaluate import evaluate
+from mixkd.data import Dataset, data_identity, load_data
+from mixkd.evaluate import PROBE_PAIRS, evaluate
 from mixkd.objectives import Teacher
 from mixkd.orphans import end_with
 from mixkd.ranks import here
 from mixkd.records import DamagedRecord, Record, Records, RecordStore
 from mixkd.spec import RunSpec
-from mixkd.teachers import UnreachableControl, freeze, matched_sigma, projection, temper
+from mixkd.teachers import UnreachableControl, freeze, matched_sigma, projected, temper
 from mixkd.train import Precision, network, resolve_precision, train_cohort
-from mixkd.vicinal import LAM_GRID
+from mixkd.vicinal import LAM_GRID, probe_pairs
 
 COHORT_BYTES = 2**30
 """Weights, gradients and moments of the students trained in one pass, at most; activations are those of one student at a time."""
@@ -130,7 +130,8 @@ def collect(
         raise ValueError("torchrun trains one run on several ranks; many runs go to --workers or --scheduler, without torchrun")
     specs = list(dict.fromkeys(specs))
     wanted = [_resolve(spec, machine) for spec in specs]
-    located = {spec.data: given.data for spec, given in zip(wanted, specs, strict=True)}
+    machine = replace(machine, root=None if machine.root is None else os.path.abspath(Path(machine.root).expanduser()))
+    located = {spec.data: _absolute(given.data, machine) for spec, given in zip(wanted, specs, strict=True)}
 
     there = store if store.remote is None else set(store.ids())  # one listing, not a question for each
     missing = {spec.id: spec for spec in wanted if spec.id not in there}
@@ -297,11 +298,17 @@ def _train_locked(
         return failed
 
     began = time.perf_counter()
-    students = train_cohort(
-        todo, data, teacher, sigma=sigma, device=device, precision=machine.precision,
-        checkpoints=checkpoints, checkpoint_seconds=machine.checkpoint_seconds, progress=progress,
-    )  # fmt: skip
+    try:
+        students = train_cohort(
+            todo, data, teacher, sigma=sigma, device=device, precision=machine.precision,
+            checkpoints=checkpoints, checkpoint_seconds=machine.checkpoint_seconds, progress=progress,
+        )  # fmt: skip
+    except torch.OutOfMemoryError as error:
+        size = todo[0].batch_size
+        advice = f"batch_size = {size} does not fit; batch_size = {size // 2} needs about half of it, --precision bf16 less too"
+        raise RuntimeError(f"run {todo[0].id}: the GPU is out of memory. {advice}. ({str(error).partition('.')[0]})") from error
     seconds = time.perf_counter() - began
+    images = sum((student.step - student.began) * student.spec.batch_size for student in students)
     for student in tqdm(students if ranks.first else [], disable=not progress, unit="record", desc="evaluating", leave=False):
         spec = student.spec
         if student.error is not None:
@@ -313,8 +320,7 @@ def _train_locked(
             failed[spec.id] = f"run {spec.id}: the last step made the network answer with NaN; no record was written"
             continue
         if spec.teacher is not None and spec.teacher.temperature_spread > 0:
-            tensors["projection.test"] = projection(asked)(normalise(asked.splits["test"].images, asked)).cpu()
-        images = len(student.losses) * spec.batch_size
+            tensors["projection.test"] = projected(asked, asked.splits["test"].images)
         store.put(
             spec,
             tensors,
@@ -328,7 +334,7 @@ def _train_locked(
                 "threads": torch.get_num_threads(),
                 "cohort": len(students),
                 "cohort_seconds": round(seconds, 3),
-                "cohort_images_per_second": round(images * len(students) / seconds, 1),
+                "cohort_images_per_second": round(images / seconds, 1),
                 **({"ranks": ranks.size} if ranks.size > 1 else {}),
                 **({"sigma": sigma[spec.id]} if spec.id in sigma else {}),
                 **({"teacher": record.id} if record is not None and spec.teacher is not None else {}),
@@ -360,10 +366,19 @@ def _resolve(spec: RunSpec, machine: Machine) -> RunSpec:
     return spec.replace(data=data_identity(spec.data, machine.root))
 
 
+def _absolute(name: str, machine: Machine) -> str:
+    """A data name whose folder a worker finds wherever it was started."""
+    kind, colon, place = name.partition(":")
+    return f"{kind}:{os.path.abspath(Path(machine.root or '.') / Path(place).expanduser())}" if colon else name
+
+
 def _load(spec: RunSpec, machine: Machine, located: dict[str, str]) -> Dataset:
     name = located.get(spec.data, spec.data)
     draws = spec.test_draws if name == "digits" else 1
-    return load_data(name, image_size=spec.image_size, train_size=spec.train_size, root=machine.root, test_draws=draws)
+    data = load_data(name, image_size=spec.image_size, train_size=spec.train_size, root=machine.root, test_draws=draws)
+    if data.identity != spec.data and ":" in spec.data:  # files were changed since the spec was made, or lie elsewhere on another machine
+        raise ValueError(f"{name}: holds {data.identity} now, and the run is of {spec.data}; nothing is trained on other images")
+    return data
 
 
 def _check(specs: Iterable[RunSpec], machine: Machine, located: dict[str, str]) -> dict[str, int]:
@@ -388,6 +403,7 @@ def _check(specs: Iterable[RunSpec], machine: Machine, located: dict[str, str]) 
         next(batches(spec, data, 0, min(1, spec.epochs)), None)  # its augmentation can be done
         if int(test.labels[: data.test_images].bincount().max()) < 2:
             raise ValueError(f"{data.name}: one test image in each class; some class needs two, so that it can be mixed")
+        probe_pairs(test.labels[: data.test_images], PROBE_PAIRS)  # where too few pairs can be found, now is the time to say so
     return sizes
 
 

@@ -6,6 +6,7 @@ not its business.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -14,8 +15,8 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,8 @@ class Remote:
         except (ValueError, ImportError) as error:
             raise ValueError(f"store = {url!r}: {error}; a folder, or a URL of a protocol whose fsspec package is installed") from error
         self._root = self._root.rstrip("/")
-        self.mirror = Path.home() / ".cache" / "mixkd" / "stores" / re.sub(r"[^\w.-]+", "_", self.url)
+        name, own = re.sub(r"[^\w.-]+", "_", self.url), hashlib.sha256(self.url.encode()).hexdigest()[:8]
+        self.mirror = Path.home() / ".cache" / "mixkd" / "stores" / f"{name}-{own}"  # a/b and a_b are two places
 
     def ids(self) -> list[str]:
         """The ids of the records that are there, whole."""
@@ -98,20 +100,25 @@ class Remote:
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
 
-    def send(self, id: str) -> None:
-        """Copy a record of the mirror to the remote place. Until its last file is there, it is no record there."""
+    def send(self, id: str, folder: Path) -> None:
+        """Copy a record from a folder of this machine to the remote place. Until its last file is there, it is no record there."""
         seal = f"{self._root}/{id}/{SEAL}"
         if self._fs.exists(seal):
             self._fs.rm_file(seal)
         self._fs.makedirs(f"{self._root}/{id}", exist_ok=True)
-        files = sorted((self.mirror / id).iterdir(), key=lambda path: path.name == SEAL)
+        files = sorted(folder.iterdir(), key=lambda path: path.name == SEAL)
         for path in files:
             self._fs.put_file(str(path), f"{self._root}/{id}/{path.name}")
 
-    def fetch_beside(self, name: str) -> Path | None:
-        """A file that lies beside the records, such as heavy weights; None when it is not there."""
+    def fetch_beside(self, name: str, whole: Callable[[Path], bool] = lambda path: True) -> Path | None:
+        """A file that lies beside the records, such as heavy weights; None when it is not there.
+
+        Args:
+            name: below the store.
+            whole: whether a file is the one that is meant; a copy in the mirror that is not is loaded anew.
+        """
         path = self.mirror / name
-        if not path.is_file():
+        if not path.is_file() or not whole(path):
             if not self._fs.exists(f"{self._root}/{name}"):
                 return None
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -147,13 +154,19 @@ class Remote:
                 self._fs.rm_file(path)
 
     def _take(self, path: str, mine: str, wait: bool) -> None:
-        seen, since = "", time.monotonic()
+        seen, since, refused = "", time.monotonic(), 0
         while True:
-            with suppress(OSError, NotImplementedError):  # most protocols say that it exists; the next line looks
+            reason: Exception | None = None
+            try:
                 self._fs.pipe_file(path, f"{mine} 0".encode(), mode="create")
+            except (OSError, NotImplementedError) as error:  # most protocols say that it exists; the next line looks
+                reason = error
             holder = self._read(path)
             if holder.startswith(mine):
                 return
+            refused = refused + 1 if reason is not None and not holder else 0  # once: its holder may just have let it go
+            if refused == 3:
+                raise OSError(f"{self.url}: cannot be written to ({type(reason).__name__}: {reason}); records need a store that can")
             if not wait:
                 raise TimeoutError(f"{path} is held by {holder}")
             if holder != seen:  # a sign of life; clocks of different machines are not compared

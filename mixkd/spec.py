@@ -162,7 +162,7 @@ class TeacherSpec(_Spec):
     @model_validator(mode="after")
     def _only_what_the_arm_uses(self) -> Self:
         _reject_unused(self, ARMS[self.arm].uses, {"alpha", "smoothing"}, f"arm {self.arm!r}")
-        untrained = {"arm": "ce", "lr": None, "train_size": None}
+        untrained = {"arm": "ce", "lr": None, "train_size": None, "milestones": None}
         for name, default in untrained.items() if self.as_it_is else ():
             if (value := getattr(self, name)) != default:
                 raise ValueError(f"{name} = {value!r}: a pretrained teacher without epochs is not trained; give epochs to fine-tune it")
@@ -249,6 +249,8 @@ class RunSpec(_Spec):
         _reject_unused(self, {"test_draws"} if self.data == "digits" else set(), {"test_draws"}, f"data {self.data!r}")
         if arm.distils and self.teacher is None:
             raise ValueError(f"teacher: arm {self.arm!r} needs a teacher, for instance TeacherSpec(model='cnn32')")
+        if self.teacher is not None and self.teacher.milestones is not None and self.schedule != "step":
+            raise ValueError(f"teacher.milestones = {self.teacher.milestones}: schedule {self.schedule!r}, the teacher's too, has none")
         if arm.distils and self.kd_weight == 0:
             raise ValueError(f"kd_weight = 0: arm {self.arm!r} distils; for none of it use arm 'ce' or 'mixup'")
         if self.arm == "kd_clean_ce_mixed" and self.ce_weight == 0:

@@ -253,8 +253,10 @@ def _longer(profile: Profile, arm: str, seed: int, times: int) -> RunSpec:
     """A run of so many times the steps, on a schedule of the same shape. Those that distil are asked how linear they became."""
     plain = profile.spec("kd", seed)
     milestones = {"milestones": tuple(times * epoch for epoch in plain.milestones)} if plain.milestones else {}
-    own: dict[str, Any] = {"epochs": plain.epochs, **({"milestones": plain.milestones} if plain.milestones else {})}
-    own |= {name: profile.teacher_recipe[name] for name in own if name in profile.teacher_recipe}
+    own: dict[str, Any] = {}
+    if not profile.teacher(seed).as_it_is:  # else epochs would have it fine-tuned, and so be another teacher
+        own = {"epochs": plain.epochs, **({"milestones": plain.milestones} if plain.milestones else {})}
+        own |= {name: profile.teacher_recipe[name] for name in own if name in profile.teacher_recipe}
     distils = arm in ("kd", "kd_mixup")
     fields = {"epochs": times * plain.epochs, **milestones, **(EXAMINED if distils else COUNTED)}
     return profile.spec(arm, seed, teacher=profile.teacher(seed, **own) if distils else None, **fields)
@@ -309,6 +311,8 @@ def stopped_early(profile: Profile, seed: int) -> TeacherSpec:
     shorter: dict[str, Any] = (
         {"milestones": tuple(sorted({max(1, round(epoch / STOPPED_EARLY)) for epoch in milestones}))} if milestones else {}
     )
+    if profile.teacher(seed).as_it_is:  # one that its library trained to the end cannot be stopped early; one of its kind can
+        shorter["pretrained"] = None
     return profile.teacher(seed, epochs=epochs, temperature="fitted", **shorter, **COUNTED)
 
 

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from mixkd.data import Dataset, normalise
+from mixkd.data import Dataset, Images, normalise
 from mixkd.draws import stream
 from mixkd.models import fold_batchnorm
 from mixkd.objectives import Teacher
@@ -70,7 +70,7 @@ def temper(spec: TeacherSpec, record: Record, data: Dataset) -> Callable[[Tensor
         return None if base == 1 else lambda images: base
     val = data.splits["val"]
     project = projection(data)
-    h = project(normalise(val.images, data)).cpu()
+    h = projected(data, val.images)
     logits = record.logits("val").double() / base
     target = float(logits.softmax(-1).amax(-1).mean())
     spread = torch.exp(spec.temperature_spread * h).double().unsqueeze(-1)
@@ -102,6 +102,12 @@ def projection(data: Dataset) -> Callable[[Tensor], Tensor]:
     reference = val @ direction
     centre, width = reference.mean(), reference.std()
     return lambda images: (images.flatten(1) @ direction - centre) / width
+
+
+def projected(data: Dataset, images: Images, batch: int = 1024) -> Tensor:
+    """h of raw images, (N,) float32 on the CPU, batch by batch: a test split may not fit the device whole."""
+    h = projection(data)
+    return torch.cat([h(normalise(chunk, data)).cpu() for chunk in images.split(batch)])
 
 
 def matched_sigma(teacher: Teacher, spec: RunSpec, data: Dataset) -> float:

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import math
 import os
+import pickle
 import time
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -48,6 +50,7 @@ class Student:
         losses: (steps,) float32 on the device; written each step, read once an epoch.
         curve: one row per curve point: epoch, train_loss, lr, val_accuracy, val_nll, val_confidence.
         step: how many steps it has done.
+        began: how many of them a checkpoint brought along.
         network: the model as training calls it: itself, or wrapped so that ranks average their gradients.
         stochastic: whether the model draws random numbers while it trains; asked once, as the answer walks through every module.
         error: why it was dropped from the cohort, or None.
@@ -60,6 +63,7 @@ class Student:
     scaler: torch.amp.GradScaler
     curve: list[dict[str, float]] = field(default_factory=list)
     step: int = 0
+    began: int = 0
     network: torch.nn.Module | None = None
     stochastic: bool = False
     error: TrainingDiverged | None = None
@@ -88,6 +92,20 @@ def resolve_precision(precision: Precision, device: torch.device, data: str) -> 
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
     return "bf16" if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported() else "fp32"
+
+
+@contextmanager
+def whole_float32() -> Iterator[None]:
+    """float32 as the CPU has it: on a GPU, convolutions would else multiply with 10 of its 23 bits (TF32)."""
+    flags: tuple[Any, ...] = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    before = [flag.allow_tf32 for flag in flags]
+    try:
+        for flag in flags:
+            flag.allow_tf32 = False
+        yield
+    finally:
+        for flag, allowed in zip(flags, before, strict=True):
+            flag.allow_tf32 = allowed
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
@@ -204,7 +222,8 @@ def train_cohort(
         for student in students:
             if student.step > step or student.error:  # a resumed cohort may hold students at different steps
                 continue
-            _step(student, views, learning_rate(student.spec, step, per_epoch), precision)
+            with whole_float32() if precision == "fp32" else nullcontext():
+                _step(student, views, learning_rate(student.spec, step, per_epoch), precision)
             if position == per_epoch - 1:
                 _end_epoch(student, data, epoch + 1, per_epoch, epoch + 1 in curve_epochs, checkpoints)
         if checkpoints is not None and ranks.first and time.monotonic() - saved > checkpoint_seconds:
@@ -232,7 +251,7 @@ def _step(student: Student, views: Views, lr: float, precision: str) -> None:
     for group in optimizer.param_groups:
         group["lr"] = lr
     spec, device = student.spec, views.clean.device
-    with ambient(spec.seed, "dropout", student.step, device) if student.stochastic else nullcontext():
+    with ambient(spec.seed, "dropout" + here().purpose, student.step, device) if student.stochastic else nullcontext():
         value = loss(spec, logits, views)
     optimizer.zero_grad(set_to_none=True)
     student.scaler.scale(value).backward()
@@ -271,6 +290,7 @@ def _end_epoch(student: Student, data: Dataset, epoch: int, per_epoch: int, curv
 
 
 @torch.inference_mode()
+@whole_float32()
 def predict(model: torch.nn.Module, data: Dataset, images: Images, batch: int = 1024, features: bool = False) -> Tensor:
     """Logits (or penultimate features) in float32 for raw images, batch by batch, on the images' device.
 
@@ -304,18 +324,30 @@ def _save(student: Student, folder: Path) -> None:
             },
             partial,
         )
+        with partial.open("rb+") as written:
+            os.fsync(written.fileno())  # else a lost power supply can leave a file with its name and nothing in it
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
 
 
 def _load(student: Student, folder: Path) -> None:
+    """Continue where a checkpoint says; one that cannot be read is put aside, with a warning, and the student begins anew."""
     path = folder / f"{student.spec.id}.pt"
     if not path.exists():
         return
-    state = torch.load(path, map_location=student.losses.device, weights_only=True)
+    try:
+        state = torch.load(path, map_location=student.losses.device, weights_only=True)
+    except (EOFError, RuntimeError, OSError, pickle.UnpicklingError) as error:
+        damaged = path.with_suffix(".damaged")
+        with suppress(FileNotFoundError):  # another rank was faster
+            path.replace(damaged)
+        reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
+        warnings.warn(f"checkpoint {damaged} cannot be read ({reason}): run {student.spec.id} begins anew", stacklevel=2)
+        return
     student.model.load_state_dict(state["model"])
     student.optimizer.load_state_dict(state["optimizer"])
     if student.scaler.is_enabled():
         student.scaler.load_state_dict(state["scaler"])
     student.losses, student.curve, student.step = state["losses"], state["curve"], state["step"]
+    student.began = student.step

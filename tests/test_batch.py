@@ -126,6 +126,11 @@ def test_a_grid_is_every_combination_and_singles_checked_first(tmp_path):
         ("[[also]]\npoints = 1", "must name its chapter"),
         ("chapters = [", "grid.toml"),
         ("", "at least one chapter"),
+        ("chapters = [1]", "by name; it is .1."),
+        ('chapters = ["index"]\nparameters = 3', "parameters must be a table"),
+        ("also = [3]", "also must be tables"),
+        ("[[also]]\nchapter = 3", "must name its chapter"),
+        ('chapters = ["index"]\n[parameters]\npoints = ["one"]', "must be int"),
     ],
 )
 def test_a_bad_grid_says_what_is_wrong_before_anything_runs(tmp_path, text, words):

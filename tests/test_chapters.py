@@ -55,9 +55,9 @@ def test_parameters_must_be_literals_in_one_cell(tmp_path, cell, words):
     [
         ({"profil": "digits"}, ValueError, "no parameter 'profil'; there are profile, live, rate; did you mean 'profile'"),
         ({"profile": "digit"}, ValueError, "digits"),
-        ({"profile": 3}, TypeError, "must be str"),
-        ({"live": 1}, TypeError, "must be bool"),
-        ({"rate": "1"}, TypeError, "must be float"),
+        ({"profile": 3}, ValueError, "must be str"),
+        ({"live": 1}, ValueError, "must be bool"),
+        ({"rate": "1"}, ValueError, "must be float"),
     ],
 )
 def test_bad_parameters_stop_before_execution(tmp_path, given, error, words):
@@ -231,6 +231,42 @@ class TestTheBook:
         assert paired.is_file(), f"{paired.name} is missing: mixkd.chapters.pair('{chapter.stem}') writes it"
         fresh = chapters.paired(chapter, chapters.stamped(paired))
         assert paired.read_text(encoding="utf-8") == fresh, f"mixkd.chapters.pair('{chapter.stem}') renews it"
+
+
+def test_fingerprint_of_a_store_is_that_of_its_records(tmp_path, monkeypatch):
+    (tmp_path / "record").mkdir()
+    (tmp_path / "record" / "a.json").write_text("1")
+    before = chapters.fingerprint(tmp_path)
+    for hidden in (".checkpoints", ".record.half"):
+        (tmp_path / hidden).mkdir()
+        (tmp_path / hidden / "a.pt").write_text("2")
+    assert chapters.fingerprint(tmp_path) == before
+    listed = chapters._files
+    monkeypatch.setattr(chapters, "_files", lambda place: [*listed(place), place / "gone.json"])  # between listing and reading
+    assert chapters.fingerprint(tmp_path) == before
+
+
+@pytest.mark.parametrize("words", ["Kernel didn't respond in 60 seconds", "Kernel died before replying to kernel_info"])
+def test_a_kernel_that_does_not_start_stops_its_own_chapter_only(tmp_path, monkeypatch, words):
+    import papermill
+
+    for name in ("slow", "sound"):
+        (tmp_path / name).mkdir()
+    slow, sound = (_chapter(tmp_path / name, "live = False", "1 + 1") for name in ("slow", "sound"))
+    real = papermill.execute_notebook
+
+    def fails(notebook, out, **options):
+        if options["folder"] == slow.parent:
+            raise RuntimeError(words)
+        return real(notebook, out, **options)
+
+    monkeypatch.setattr(papermill, "execute_notebook", fails)
+    jobs = [chapters.Job(path, path.with_suffix(".ipynb")) for path in (slow, sound)]
+    ended = {job.chapter: error for job, error in chapters.execute_each(jobs)}
+    assert ended[sound] is None
+    assert isinstance(ended[slow], chapters.ChapterError)
+    assert words in str(ended[slow])
+    assert slow.stem in str(ended[slow])
 
 
 def test_fingerprint_follows_content_only(tmp_path):

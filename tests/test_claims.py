@@ -628,6 +628,13 @@ class TestPropagation:
             assert verdict.as_stated == "unresolved"
             assert "not tested" in verdict.note
 
+    def test_one_pair_of_teachers_met_under_many_seeds_is_one_observation(self, world):
+        world.profile = replace(world.profile, teacher_seeds=1)
+        self.fill(world)
+        verdict = world.judge("f")
+        assert "not tested" in verdict.note
+        assert verdict.as_stated == "unresolved"
+
     def test_mere_confidence_copying(self, world):
         self.fill(world, followed=-0.2)
         verdict = world.judge("f")

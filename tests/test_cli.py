@@ -257,6 +257,12 @@ def test_records_are_listed_shown_and_verified(capsys, tmp_path):
     (record.path / "tensors.safetensors").write_bytes(b"")
     assert main(["records", "verify", *where]) == 1
     assert str(record.path / "tensors.safetensors") in capsys.readouterr().out
+    assert main(["records", "verify", record.id, *where]) == 1
+    whole = next(id for id in store.ids() if id != record.id)
+    assert main(["records", "verify", whole[:8], *where]) == 0
+    assert f"record {whole} in" in capsys.readouterr().out
+    assert main(["claims", "--store", str(tmp_path / "nowhere")]) == 2
+    assert "no folder" in capsys.readouterr().err
     assert main(["records", "list", *where]) == 0
     out, error = capsys.readouterr()
     assert record.id not in out
@@ -271,6 +277,8 @@ def test_records_are_listed_shown_and_verified(capsys, tmp_path):
         (["list", "--store", "nowhere"], ["'nowhere'", "no folder"]),
         (["verify", "--store", "nowhere"], ["'nowhere'", "no folder"]),
         (["show"], ["say which"]),
+        (["list", "1f0f"], ["records list 1f0f", "records show 1f0f"]),
+        (["verify", "zzz"], ["'zzz'", "none in"]),
         (["show", "zzz"], ["'zzz'", "none in"]),
         (["shwo"], ["shwo", "list", "show", "verify"]),
     ],

@@ -326,11 +326,22 @@ def test_senseless_augmentation_is_refused(shape, kind, message):
         augment(torch.zeros(shape), generator(), kind)
 
 
+@pytest.mark.parametrize("kind", ["flip", "crop_flip", "resize_crop_flip"])
+def test_what_is_sent_to_a_device_can_be_pinned(kind, monkeypatch):
+    """Memory that one element shares with another, as ``expand`` makes it, cannot."""
+    sent = []
+    monkeypatch.setattr(module, "send", lambda tensor, device: (sent.append(tensor), tensor)[1])
+    augment(torch.rand(6, 3, 32, 32), generator(), kind)
+    assert sent
+    assert all(0 not in tensor.stride() for tensor in sent)
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_gpu_sees_the_same_draws():
+@pytest.mark.parametrize("kind", ["flip", "crop_flip"])
+def test_gpu_sees_the_same_draws(kind):
     images = torch.randint(0, 256, (64, 3, 32, 32), dtype=torch.uint8)
-    assert torch.equal(augment(images.cuda(), generator(), "crop_flip").cpu(), augment(images, generator(), "crop_flip"))
+    assert torch.equal(augment(images.cuda(), generator(), kind).cpu(), augment(images, generator(), kind))
     data = load_data("digits")
     there = data.to("cuda")
     assert there.splits["val"].images.is_cuda

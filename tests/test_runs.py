@@ -17,6 +17,7 @@ from PIL import Image
 
 import mixkd.records
 import mixkd.runs as runs
+from mixkd.data import load_data
 from mixkd.models import build
 from mixkd.records import RecordStore
 from mixkd.runs import Machine, collect, run
@@ -345,6 +346,62 @@ def test_a_folder_is_known_by_its_content_not_by_its_place(tmp_path, cache, trai
     found = quietly(again, tmp_path / "store", Machine(root=str(there.parent), device="cpu"))
     assert {one.id for one in found} == {record.id}
     assert trained_ids() == [record.id]
+
+
+def test_a_folder_that_changed_after_the_plan_trains_nothing(tmp_path, cache, monkeypatch):
+    path = make_folder(tmp_path / "pets")
+    real = runs._cohorts
+
+    def later(*arguments):  # between the plan and its jobs
+        Image.new("RGB", (12, 10), "#123456").save(path / "train" / "cat" / "0.png")
+        return real(*arguments)
+
+    monkeypatch.setattr(runs, "_cohorts", later)
+    with pytest.raises(ValueError, match=r"pets: holds folder:pets@\w{16} now, and the run is of folder:pets@\w{16}"):
+        quietly([RunSpec(data=f"folder:{path}", **FOLDER)], tmp_path / "store")
+    assert RecordStore(tmp_path / "store").ids() == []
+
+
+def test_a_relative_folder_is_found_by_a_worker_elsewhere(tmp_path, cache, monkeypatch):
+    make_folder(tmp_path / "data" / "pets")
+    monkeypatch.chdir(tmp_path)
+    seen = []
+    monkeypatch.setattr(runs, "_work", lambda jobs, store, machine, located, *_: seen.append((machine, located)) or {})
+    for data, root in (("folder:data/pets", None), ("folder:pets", "data")):
+        quietly([RunSpec(data=data, **FOLDER)], tmp_path / "store", Machine(root=root, device="cpu"))
+        [[machine, located]] = [seen.pop()]
+        assert list(located.values()) == [f"folder:{tmp_path}/data/pets"]
+        assert machine.root in (None, f"{tmp_path}/data")
+
+
+def test_a_gpu_without_memory_says_which_batch_would_fit(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+
+    monkeypatch.setattr(runs, "train_cohort", full)
+    with pytest.raises(RuntimeError, match="batch_size = 64 does not fit; batch_size = 32"):
+        quietly([short("ce", batch_size=64)], tmp_path)
+
+
+def test_the_rate_of_a_resumed_run_counts_what_was_done_since(tmp_path, monkeypatch):
+    import mixkd.train as train
+
+    spec, real, calls = short("ce", epochs=4), train._step, []
+
+    def killed(*arguments):
+        calls.append(1)
+        if len(calls) == 12:
+            raise KeyboardInterrupt
+        real(*arguments)
+
+    monkeypatch.setattr(train, "_step", killed)
+    with pytest.raises(KeyboardInterrupt):
+        quietly([spec], tmp_path, Machine(device="cpu", checkpoint_seconds=0))
+    monkeypatch.setattr(train, "_step", real)
+    [record] = quietly([spec], tmp_path)
+    said, per_epoch = record.provenance, len(load_data("digits").splits["train"].labels) // spec.batch_size
+    done = (4 * per_epoch - 11) * spec.batch_size
+    assert said["cohort_images_per_second"] * said["cohort_seconds"] == pytest.approx(done, rel=0.02)
 
 
 def test_a_folder_with_nothing_to_mix_is_refused_before_anything_trains(tmp_path, cache, trained_ids):

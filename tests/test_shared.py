@@ -69,6 +69,50 @@ def test_heavy_weights_lie_beside_and_are_found_elsewhere(url, home, monkeypatch
     assert RecordStore(url).weights("0" * 16) is None
 
 
+def test_weights_that_were_made_again_elsewhere_are_loaded_anew(url, home, monkeypatch):
+    id, mirror = short("ce").id, os.environ["HOME"]
+    written(RecordStore(url), short("ce"), weights={"weight": torch.ones(2**18)})
+    first = RecordStore(url).weights(id).read_bytes()
+    monkeypatch.setenv("HOME", str(home) + "-other")
+    written(RecordStore(url), short("ce"), seed=1, weights={"weight": torch.zeros(2**18)})
+    second = RecordStore(url).weights(id).read_bytes()
+    monkeypatch.setenv("HOME", mirror)
+    assert RecordStore(url).weights(id).read_bytes() == second != first
+
+
+def test_no_two_places_share_a_mirror():
+    assert RecordStore("memory://lab/a/runs").path != RecordStore("memory://lab/a_runs").path
+
+
+def test_whoever_lists_the_store_leaves_an_upload_alone(url, monkeypatch):
+    """Two processes of one machine have one mirror."""
+    store = RecordStore(url)
+    kind = type(store.remote._fs)
+    real = kind.put_file
+
+    def meanwhile(self, here, there, *arguments, **options):
+        RecordStore(url).here()
+        return real(self, here, there, *arguments, **options)
+
+    monkeypatch.setattr(kind, "put_file", meanwhile)
+    record, tensors = written(store, short("ce"))
+    assert store.ids() == [record.id]
+    assert store.verify() == []
+    torch.testing.assert_close(store.load(record.id).logits("val"), tensors["logits.val"], rtol=1e-2, atol=1e-2)
+
+
+def test_a_store_that_cannot_be_written_to_says_so(url, monkeypatch):
+    monkeypatch.setattr(shared, "LEASE", 0.2)
+    store = RecordStore(url)
+
+    def refuse(*_, **__):
+        raise PermissionError("read only")
+
+    monkeypatch.setattr(type(store.remote._fs), "pipe_file", refuse)
+    with pytest.raises(OSError, match=r"store: cannot be written to \(PermissionError: read only\)"), store.lock("0" * 16):
+        pass
+
+
 def test_an_upload_that_was_cut_off_is_no_record(url, home, monkeypatch):
     store = RecordStore(url)
     kind = type(store.remote._fs)

@@ -75,6 +75,11 @@ def test_canonical_json_round_trips(tau, alpha, partial, seed, temperature):
         ({"teacher": {"model": "cnn32", "alpha": 0.2}}, ["alpha = 0.2", "arm 'ce' does not use it"]),
         ({"milestones": (3,)}, ["milestones", "cosine"]),
         ({"schedule": "step"}, ["milestones"]),
+        ({"teacher": {"model": "cnn32", "milestones": (3,)}}, ["teacher.milestones = (3,)", "cosine"]),
+        (
+            {"teacher": {"model": "torchvision:resnet18", "pretrained": "IMAGENET1K_V1", "milestones": (3,)}},
+            ["milestones = (3,)", "without epochs is not trained"],
+        ),
         ({"schedule": "step", "milestones": (9, 3)}, ["(9, 3)", "grow"]),
         ({"nesterov": True}, ["nesterov", "adamw"]),
         ({"warmup": 40}, ["warmup", "40"]),

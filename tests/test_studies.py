@@ -66,6 +66,21 @@ def test_whoever_is_asked_about_mixed_inputs_keeps_the_answers(profile):
         assert all(spec.extras is not False for spec in study(name, profile)), name
 
 
+@pytest.mark.parametrize("profile", profiles())
+def test_no_student_of_a_study_of_length_has_another_teacher(profile):
+    for name in ("duration", "linearity"):
+        specs = [spec for spec in study(name, profile) if spec.arm == "kd" and spec.teacher.model == load_profile(profile).default_teacher]
+        assert len({(spec.seed, spec.teacher_run().id) for spec in specs}) == len({spec.seed for spec in specs}), name
+
+
+@pytest.mark.parametrize("profile", profiles())
+def test_a_teacher_that_was_stopped_early_was_not_trained_to_the_end_before(profile):
+    plan = load_profile(profile)
+    teacher, early = plan.teacher(plan.first_seed), stopped_early(plan, plan.first_seed)
+    assert early.pretrained == (None if teacher.as_it_is else teacher.pretrained)
+    assert early.epochs < (teacher.epochs or plan.spec("kd", plan.first_seed).epochs)
+
+
 @pytest.mark.parametrize("profile", ["digits", "cifar10", "cifar10-jpeg"])
 def test_a_longer_student_keeps_its_teacher_and_the_shape_of_its_schedule(profile):
     plan, [plain] = load_profile(profile), study("overconfidence", profile)[3:4]

@@ -89,6 +89,27 @@ def test_resuming_mid_epoch_changes_no_bit(data, teacher, tmp_path, monkeypatch,
         assert a.curve == b.curve
 
 
+@pytest.mark.parametrize("left", [0, 1000])
+def test_a_checkpoint_that_cannot_be_read_is_put_aside(data, tmp_path, left):
+    [whole] = train_cohort([spec("ce")], data, checkpoints=tmp_path, checkpoint_seconds=0)
+    path = tmp_path / f"{whole.spec.id}.pt"
+    path.write_bytes(path.read_bytes()[:left])  # as after a power cut
+    with pytest.warns(UserWarning, match=f"{whole.spec.id}.damaged cannot be read.*begins anew"):
+        [again] = train_cohort([spec("ce")], data, checkpoints=tmp_path)
+    assert states_equal(whole, again)
+    assert path.with_suffix(".damaged").stat().st_size == left
+
+
+def test_float32_is_whole_while_it_is_asked_for(data):
+    from mixkd.train import whole_float32
+
+    flags = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    before = [flag.allow_tf32 for flag in flags]
+    with whole_float32():
+        assert [flag.allow_tf32 for flag in flags] == [False, False]
+    assert [flag.allow_tf32 for flag in flags] == before
+
+
 def test_seeds_pair_arms_and_differ_from_each_other(data, teacher):
     a, b = train_cohort([spec("ce"), spec("label_smoothing")], data, teacher)
     [c] = train_cohort([spec("ce", seed=1)], data, teacher)

@@ -61,7 +61,9 @@ def _scaled_teachers(evidence: Evidence) -> tuple[list[Comparison], list[Compari
     shown: list[Comparison] = []
     for one, other in combinations(schools, 2):
         seeds = sorted(set(schools[one]) & set(schools[other]))
-        better = over_seeds([accuracy[one][seed] - accuracy[other][seed] for seed in seeds])
+        # by teacher, not by student: the same two networks, met again under another seed, are no new evidence
+        met = {(schools[one][seed][1].id, schools[other][seed][1].id): accuracy[one][seed] - accuracy[other][seed] for seed in seeds}
+        better = over_seeds(list(met.values()))
         moved = over_seeds([math.log(schools[one][seed][0].temperature) - math.log(schools[other][seed][0].temperature) for seed in seeds])
         row = equivalent(f"log T* of the student, scaled teacher {one} - {other}", moved, LOG_TEMPERATURE_MARGIN)
         apart = better.defined and better.excludes(0) and abs(better.estimate) >= evidence.accuracy_margin
