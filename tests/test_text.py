@@ -116,6 +116,8 @@ def test_every_page_of_the_book_is_in_the_sidebar():
 def _run(name: str, store: Path, profile: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """Run the cells of a chapter in this process, which a kernel of its own would take seconds for; what they show, as text."""
     monkeypatch.chdir(BOOK)
+    glued: set[str] = set()
+    monkeypatch.setattr("myst_nb.glue", lambda key, *_, **__: glued.add(key))
     shell = InteractiveShell()
     with capture_output() as shown:
         for cell in _cells(name):
@@ -125,6 +127,8 @@ def _run(name: str, store: Path, profile: str, monkeypatch: pytest.MonkeyPatch) 
             ran = shell.run_cell(cell.source + given)
             if not ran.success:
                 raise AssertionError(f"{name}, cell {cell.source.splitlines()[0]!r}") from (ran.error_before_exec or ran.error_in_exec)
+    asked = set(re.findall(r"\{glue:\w*\}`(\w+)", _text(name)))
+    assert asked <= glued, f"{name}: the text asks for what no cell gives: {asked - glued}"
     return f"{shown.stdout}\n" + "\n".join(str(output) for output in shown.outputs)
 
 
