@@ -72,7 +72,7 @@ def find(name: str, root: str | Path | None, cache: Path) -> Folder:
     if not place:
         raise ValueError(f"data = {name!r}: say which, as in '{kind}:PATH'")
     path = Path(os.path.abspath((Path(root) if root is not None else Path()).expanduser() / Path(place).expanduser()))
-    candidates = [p for p in (path, path.with_name(path.name + ".zip")) if p.exists()]
+    candidates = [p for p in (path, Path(f"{path}.zip")) if p.exists()]
     if streamed and candidates and not path.is_dir():
         raise ValueError(f"{name!r}: {candidates[0]} is no directory, and only directories are streamed; use folder:{place}, or unpack it")
     if not candidates:
