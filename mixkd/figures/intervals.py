@@ -27,8 +27,13 @@ READING_PAIRED = (
     "of the mean difference. A bar that misses the zero line is a difference beyond seed noise."
 )
 
-LINE = 46
+LINE = 48
 """Letters of a name in one line: what a phone has room for."""
+
+
+def lines(name: object) -> str:
+    """A name as plotly text, in lines that a phone has room for."""
+    return "<br>".join(map(theme.text, textwrap.wrap(str(name), LINE)))
 
 
 def t_interval(sample: Sequence[float] | pd.Series | np.ndarray) -> tuple[float, float, float]:
@@ -152,7 +157,7 @@ def effects(table: pd.DataFrame, *, margin: float = 0.0, unit: str = "") -> Plot
     figure, top = go.Figure(), 0
     for _, row in table.iloc[::-1].iterrows():
         look = theme.look(row["arm"]) if "arm" in table else theme.look("teacher")
-        line, words = row["margin"] if "margin" in table else margin, textwrap.wrap(str(row["name"]), LINE)
+        line, words = row["margin"] if "margin" in table else margin, lines(row["name"])
         at = top + 18
         figure.add_trace(_dot((row["effect"], row["low"], row["high"]), at, look, hollow=False))
         figure.add_shape(type="line", x0=line, x1=line, y0=at - 14, y1=at + 10, line={"color": theme.NEUTRAL, "dash": "dot"})
@@ -163,11 +168,11 @@ def effects(table: pd.DataFrame, *, margin: float = 0.0, unit: str = "") -> Plot
             y=at + 10,
             yanchor="bottom",
             align="left",
-            text="<br>".join(map(theme.text, words)),
+            text=words,
             showarrow=False,
             font={"size": 12},
         )
-        top = at + 20 + 16 * len(words)
+        top = at + 20 + 16 * (1 + words.count("<br>"))
     margins = {"l": 12, "r": 12, "t": 8, "b": 48}
     figure.update_layout(
         theme.layout(

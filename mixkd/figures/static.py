@@ -54,7 +54,8 @@ def svg(figure: Mapping[str, Any], width: int = WIDTH) -> str:
     entries, legend_height = _legend(traces, width)
     # Room over the plotting area: for the title, the legend, and panel titles that stand on its upper edge.
     shift = 24 if title else 0
-    panels = 16 if any(n.get("yref") == "paper" and n.get("y", 0) >= 1 for n in layout.get("annotations", [])) else 0
+    upper = [str(n.get("text")) for n in layout.get("annotations", []) if n.get("yref") == "paper" and n.get("y", 0) >= 1]
+    panels = max((16 + LEADING * words.count("<br>") for words in upper), default=0)
     area = _Area(64 if width > NARROW else 46, width - 14, 14 + shift + legend_height + panels, height - 52)
     pairs = sorted({_axes_of(trace) for trace in traces} or {("x", "y")})
     axes = {
