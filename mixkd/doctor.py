@@ -231,19 +231,32 @@ def _estimate(profile: Profile, store: RecordStore, device: torch.device, second
     workers = 1 if device.type == "cuda" else _cores()
     low, high = (factor * cost / workers / 3600 for factor, cost in zip((LOW, HIGH), costs, strict=True))
     default = profile.spec("kd_mixup", 0)
-    own = student * _flops(default.student, shape) + teacher * _flops(profile.default_teacher, shape)
+    networks = ((student, default.student), (teacher, profile.default_teacher))
+    own = sum(cost.of(_flops(name, shape), default.batch_size) for cost, name in networks) / default.batch_size
     return Estimate(**row, hours=(low, high), images_per_second=1 / own)  # type: ignore[arg-type]
 
 
-def _costs(profile: Profile, specs: list[RunSpec], student: float, teacher: float) -> tuple[float, float]:
+@dataclass(frozen=True)
+class Cost:
+    """What a batch takes: a part for itself, which is most of it where networks are small, and a part for each FLOP."""
+
+    batch: float
+    flop: float
+
+    def of(self, flops: float, images: int) -> float:
+        """Seconds for a batch of so many images that take so many FLOPs each."""
+        return self.batch + self.flop * flops * images
+
+
+def _costs(profile: Profile, specs: list[RunSpec], student: Cost, teacher: Cost) -> tuple[float, float]:
     """Seconds of one worker for all specs: with every teacher's answer computed once for its cohort, and with none shared."""
     training, shared, alone = 0.0, {}, 0.0
     for spec in specs:
         shape = _shape(profile, spec)
-        images = spec.epochs * (shape.rows // spec.batch_size) * spec.batch_size
-        training += images * student * _flops(spec.student, shape)
+        steps = spec.epochs * (shape.rows // spec.batch_size)
+        training += steps * student.of(_flops(spec.student, shape), spec.batch_size)
         if spec.teacher is not None:
-            answers = images * teacher * _flops(spec.teacher.model, shape)
+            answers = steps * teacher.of(_flops(spec.teacher.model, shape), spec.batch_size)
             alone += answers
             shared[(spec.cohort(), spec.teacher.model, spec.teacher.seed, spec.teacher.arm, spec.arm)] = answers
     return training + sum(shared.values()), training + alone
@@ -267,8 +280,8 @@ def _network(name: str, shape: Shape) -> nn.Module:
     return build(name, shape.classes, shape.channels, shape.side)
 
 
-def _measure(profile: Profile, shape: Shape, device: torch.device, seconds: float) -> tuple[float, float]:
-    """Seconds for each FLOP of a student's forward pass while it trains, and of a teacher's that only answers."""
+def _measure(profile: Profile, shape: Shape, device: torch.device, seconds: float) -> tuple[Cost, Cost]:
+    """What a step of a student takes, by the FLOPs of its forward pass, and an answer of a teacher."""
     spec = profile.spec("kd_mixup", 0)
     precision = resolve_precision("auto", device, profile.data)
     networks = [_network(name, shape).to(device) for name in (spec.student, _lightest(profile, shape))]
@@ -299,15 +312,16 @@ def _measure(profile: Profile, shape: Shape, device: torch.device, seconds: floa
 
     trained = _timed(step, spec.batch_size, seconds * 0.6, device)
     answered = _timed(answer, spec.batch_size, seconds * 0.4, device)
-    return trained / _flops(spec.student, shape), answered / _flops(_lightest(profile, shape), shape)
+    names = spec.student, _lightest(profile, shape)
+    return tuple(Cost(own, each / _flops(name, shape)) for (own, each), name in zip((trained, answered), names, strict=True))  # type: ignore[return-value]
 
 
 def _lightest(profile: Profile, shape: Shape) -> str:
     return min(profile.teachers, key=lambda name: _flops(name, shape))
 
 
-def _timed(work: Callable[[int], None], batch: int, seconds: float, device: torch.device) -> float:
-    """Seconds for one image: whole batches where they fit the time, else smaller ones."""
+def _timed(work: Callable[[int], None], batch: int, seconds: float, device: torch.device) -> tuple[float, float]:
+    """Seconds for a batch as such, and for each of its images: whole batches where they fit the time, else smaller ones."""
 
     def once(n: int) -> float:
         began = time.perf_counter()
@@ -316,13 +330,16 @@ def _timed(work: Callable[[int], None], batch: int, seconds: float, device: torc
             torch.cuda.synchronize(device)
         return time.perf_counter() - began
 
-    n = min(2, batch)
+    n = least = min(2, batch)
     once(n)  # allocations and kernels are chosen here
     first = once(n)
+    small = sorted([first, *(once(n) for _ in range(4) if 20 * first < seconds)])
     while n < batch and first * min(4, batch / n) < seconds / 2:
         n = min(batch, 4 * n)
         first = once(n)
     times = [first]
     while sum(times) + times[-1] < seconds:
         times.append(once(n))
-    return sorted(times)[len(times) // 2] / n
+    whole, little = sorted(times)[len(times) // 2], small[len(small) // 2]
+    own = max(0.0, min(little, (little * n - whole * least) / (n - least))) if n > least else 0.0
+    return own, (whole - own) / n

@@ -49,18 +49,34 @@ def test_what_is_there_needs_no_time(tmp_path):
     assert row["runs"] - row["missing"] == 3
 
 
-def test_costs_are_those_of_the_steps():
-    """One second for each FLOP: the sum of images times FLOPs, a teacher shared by its students counted once or each time."""
+@pytest.mark.parametrize("batch", [0.0, 1e9])
+def test_costs_are_those_of_the_steps(batch):
+    """One second for each FLOP: the sum of images times FLOPs, a teacher shared by its students counted once or each time. And the
+    seconds of each batch, whatever is in it."""
+    each = doctor.Cost(batch, 1.0)
     profile = load_profile("gaussians")
     first, second = profile.spec("kd_mixup", 0), profile.spec("kd_mixup", 0, tau=4.0)
     images = first.epochs * (100 // first.batch_size) * first.batch_size
     student = 2 * (2 * 16 + 16 * 16 + 16 * 5)
     width = int(first.teacher.model.removeprefix("mlp"))
     teacher = 2 * (2 * width + width * width + width * 5)
-    low, high = doctor._costs(profile, [first, second], 1.0, 1.0)
-    assert low == images * (2 * student + teacher)
-    assert high == images * 2 * (student + teacher)
-    assert doctor._costs(profile, [], 1.0, 1.0) == (0, 0)
+    low, high = doctor._costs(profile, [first, second], each, each)
+    steps = images // first.batch_size
+    assert low == images * (2 * student + teacher) + 3 * steps * batch
+    assert high == images * 2 * (student + teacher) + 4 * steps * batch
+    assert doctor._costs(profile, [], each, each) == (0, 0)
+
+
+def test_what_a_batch_takes_is_told_from_what_its_images_take(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(doctor.time, "perf_counter", lambda: clock[0])
+
+    def work(n):
+        clock[0] += 5 + 0.25 * n
+
+    own, image = doctor._timed(work, 64, 400.0, torch.device("cpu"))
+    assert own == pytest.approx(5)
+    assert image == pytest.approx(0.25)
 
 
 def test_flops_without_memory_are_those_of_the_network():
