@@ -341,5 +341,5 @@ def _timed(work: Callable[[int], None], batch: int, seconds: float, device: torc
     while sum(times) + times[-1] < seconds:
         times.append(once(n))
     whole, little = sorted(times)[len(times) // 2], small[len(small) // 2]
-    own = max(0.0, min(little, (little * n - whole * least) / (n - least))) if n > least else 0.0
+    own = max(0.0, min(whole, (little * n - whole * least) / (n - least))) if n > least else 0.0
     return own, (whole - own) / n

@@ -78,6 +78,13 @@ def test_what_a_batch_takes_is_told_from_what_its_images_take(monkeypatch):
     assert own == pytest.approx(5)
     assert image == pytest.approx(0.25)
 
+    def noise(n):  # where a large batch happened to be faster than a small one
+        clock[0] += 5 - 0.01 * n
+
+    own, image = doctor._timed(noise, 64, 400.0, torch.device("cpu"))
+    assert own == pytest.approx(5 - 0.64)
+    assert image == 0
+
 
 def test_flops_without_memory_are_those_of_the_network():
     shape = Shape(1, 7, 3, 32, "")
