@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from scipy.stats import t as student_t
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from mixkd.data import load_data
+from mixkd.measure.statistics import paired_difference
 from mixkd.spec import RunSpec
 from mixkd.train import predict, resolve_precision, train_cohort
 
@@ -82,13 +82,12 @@ def measure(size: Size, device: torch.device) -> dict[str, Any]:
             logits = predict(student.model, data, val.images)
             accuracy[precision].append(float((logits.argmax(-1) == val.labels).double().mean()))
     full, other = accuracy.values()
-    differences = [b - a for a, b in zip(full, other, strict=True)]
-    error = statistics.stdev(differences) / size.seeds**0.5
+    found = paired_difference(other, full)
     return {
         "accuracy": accuracy,
         "emulated": emulated,
-        "difference": statistics.mean(differences),
-        "half_width": float(student_t.ppf(0.975, size.seeds - 1)) * error,
+        "difference": found.estimate,
+        "half_width": (found.high - found.low) / 2,
         "seed_deviation": statistics.stdev(full),
         "size": vars(size),
     }

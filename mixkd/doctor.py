@@ -312,8 +312,8 @@ def _measure(profile: Profile, shape: Shape, device: torch.device, seconds: floa
 
     trained = _timed(step, spec.batch_size, seconds * 0.6, device)
     answered = _timed(answer, spec.batch_size, seconds * 0.4, device)
-    names = spec.student, _lightest(profile, shape)
-    return tuple(Cost(own, each / _flops(name, shape)) for (own, each), name in zip((trained, answered), names, strict=True))  # type: ignore[return-value]
+    light = _flops(_lightest(profile, shape), shape)
+    return Cost(trained[0], trained[1] / _flops(spec.student, shape)), Cost(answered[0], answered[1] / light)
 
 
 def _lightest(profile: Profile, shape: Shape) -> str:
