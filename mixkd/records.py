@@ -330,7 +330,7 @@ class RecordStore:
         folders = (entry for entry in self.path.iterdir() if not entry.name.startswith("."))
         return sorted(entry.name for entry in folders if (entry / "record.json").is_file())
 
-    def verify(self, ids: Iterable[str] | None = None) -> Sequence[str]:
+    def verify(self, ids: Sequence[str] | None = None) -> Sequence[str]:
         """Check every file of every record, or of some, against its checksum; a line for each that is not as it was written."""
         if self.remote is not None:
             ids = ids if ids is not None else self.remote.ids()

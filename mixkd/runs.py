@@ -34,7 +34,7 @@ from mixkd.orphans import end_with
 from mixkd.ranks import here
 from mixkd.records import DamagedRecord, Record, Records, RecordStore
 from mixkd.spec import RunSpec
-from mixkd.teachers import UnreachableControl, freeze, matched_sigma, projected, temper
+from mixkd.teachers import UnreachableControl, freeze, matched_sigma, projected, projection, temper
 from mixkd.train import Precision, network, resolve_precision, train_cohort
 from mixkd.vicinal import LAM_GRID, probe_pairs
 
@@ -320,7 +320,7 @@ def _train_locked(
             failed[spec.id] = f"run {spec.id}: the last step made the network answer with NaN; no record was written"
             continue
         if spec.teacher is not None and spec.teacher.temperature_spread > 0:
-            tensors["projection.test"] = projected(asked, asked.splits["test"].images)
+            tensors["projection.test"] = projected(projection(asked), asked, asked.splits["test"].images)
         store.put(
             spec,
             tensors,

@@ -70,7 +70,7 @@ def temper(spec: TeacherSpec, record: Record, data: Dataset) -> Callable[[Tensor
         return None if base == 1 else lambda images: base
     val = data.splits["val"]
     project = projection(data)
-    h = projected(data, val.images)
+    h = projected(project, data, val.images)
     logits = record.logits("val").double() / base
     target = float(logits.softmax(-1).amax(-1).mean())
     spread = torch.exp(spec.temperature_spread * h).double().unsqueeze(-1)
@@ -104,9 +104,8 @@ def projection(data: Dataset) -> Callable[[Tensor], Tensor]:
     return lambda images: (images.flatten(1) @ direction - centre) / width
 
 
-def projected(data: Dataset, images: Images, batch: int = 1024) -> Tensor:
+def projected(h: Callable[[Tensor], Tensor], data: Dataset, images: Images, batch: int = 1024) -> Tensor:
     """h of raw images, (N,) float32 on the CPU, batch by batch: a test split may not fit the device whole."""
-    h = projection(data)
     return torch.cat([h(normalise(chunk, data)).cpu() for chunk in images.split(batch)])
 
 

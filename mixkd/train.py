@@ -337,8 +337,8 @@ def _load(student: Student, folder: Path) -> None:
     if not path.exists():
         return
     try:
-        state = torch.load(path, map_location=student.losses.device, weights_only=True)
-    except (EOFError, RuntimeError, OSError, pickle.UnpicklingError) as error:
+        state = torch.load(path, map_location="cpu", weights_only=True)  # a device without memory is no fault of the file
+    except (EOFError, RuntimeError, pickle.UnpicklingError) as error:
         damaged = path.with_suffix(".damaged")
         with suppress(FileNotFoundError):  # another rank was faster
             path.replace(damaged)
@@ -349,5 +349,5 @@ def _load(student: Student, folder: Path) -> None:
     student.optimizer.load_state_dict(state["optimizer"])
     if student.scaler.is_enabled():
         student.scaler.load_state_dict(state["scaler"])
-    student.losses, student.curve, student.step = state["losses"], state["curve"], state["step"]
+    student.losses, student.curve, student.step = state["losses"].to(student.losses.device), state["curve"], state["step"]
     student.began = student.step
