@@ -31,9 +31,9 @@ LINE = 48
 """Letters of a name in one line: what a phone has room for."""
 
 
-def lines(name: object) -> str:
+def lines(name: object, letters: int = LINE) -> str:
     """A name as plotly text, in lines that a phone has room for."""
-    return "<br>".join(map(theme.text, textwrap.wrap(str(name), LINE)))
+    return "<br>".join(map(theme.text, textwrap.wrap(str(name), letters)))
 
 
 def t_interval(sample: Sequence[float] | pd.Series | np.ndarray) -> tuple[float, float, float]:

@@ -36,7 +36,7 @@ def sweep(frame: pd.DataFrame, columns: Sequence[str]) -> Plot:
     once(frame, ["arm", "tau", "seed"])
     figure = make_subplots(
         rows=len(columns), cols=1, shared_xaxes=True, vertical_spacing=0.11 / max(1, len(columns) - 1) + 0.03,
-        subplot_titles=[lines(theme.measure(column)) for column in columns],
+        subplot_titles=[lines(theme.measure(column), 40) for column in columns],
     )  # fmt: skip
     table = []
     for row, column in enumerate(columns, start=1):
@@ -66,6 +66,6 @@ def sweep(frame: pd.DataFrame, columns: Sequence[str]) -> Plot:
     figure.update_layout(legend={"y": 1 + 42 / (150 + 170 * len(columns))}, margin={"t": 92})
     figure.update_xaxes(type="log", tickvals=taus, ticktext=[f"{tau:g}" for tau in taus])
     figure.update_xaxes(title={"text": theme.text(theme.measure("tau"))}, row=len(columns))
-    figure.update_annotations(font={"size": 12}, x=0, xanchor="left", align="left", xshift=-24)
+    figure.update_annotations(font={"size": 12}, x=0, xanchor="left", align="left")
     names = ", ".join(theme.measure(column) for column in columns)
     return Plot(figure, label=f"{names} over the distillation temperature", reading=READING, table=pd.DataFrame(table))

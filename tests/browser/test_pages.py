@@ -27,6 +27,7 @@ CUT = """() => [...document.querySelectorAll('.book-plotly .annotation-text')].f
   const own = words.getBoundingClientRect(), picture = words.closest('.main-svg').getBoundingClientRect();
   return own.width && (own.left < picture.left - 1 || own.right > picture.right + 1);
 }).map((words) => words.textContent)"""
+AWAY = "() => [...document.querySelectorAll('.prev-next-area *')].some((part) => part.getBoundingClientRect().right > innerWidth + 1)"
 UNDRAWN = "() => [...document.querySelectorAll('.book-plotly')].filter((box) => !box.querySelector('.main-svg')).length"
 
 
@@ -56,6 +57,8 @@ def test_every_page_stands_alone(site, visit, shots, axe, width, theme):
         across = page.evaluate("document.documentElement.scrollWidth")
         if across > width:
             said.append(f"{name} scrolls sideways at {width} px: {across}, because of {page.evaluate(WIDE)}")
+        if page.evaluate(AWAY):
+            said.append(f"{name}, {width} px: the way to the next page reaches beyond the edge")
         said += [f"{name}, {width} px: cut off at the edge of its figure: {words}" for words in page.evaluate(CUT)]
         said += [f"{name}, {width} px, {theme}: {problem}" for problem in _serious(page, axe)]
         if path.name.startswith(MAIN):
