@@ -238,12 +238,13 @@ _FLOORS: dict[tuple[str, int], calibration.NoiseFloor] = {}
 """Figures of records this process has read, by folder and time of writing."""
 
 
-def _key(record: Record) -> tuple[str, int]:
+def record_key(record: Record) -> tuple[str, int]:
+    """Return what a cache knows a record by: its folder and time of writing."""
     return str(record.path.resolve()), (record.path / "tensors.safetensors").stat().st_mtime_ns
 
 
 def _measures(record: Record) -> dict[str, Array]:
-    key = _key(record)
+    key = record_key(record)
     if key not in _MEASURES:
         found = resampling.resampled(record.logits(), record.labels(), record.images(), record.temperature)
         found["log_temperature"] = resampling.log_temperature(
@@ -273,7 +274,7 @@ def overconfidence_floor(records: Iterable[Record]) -> Interval:
 
 
 def _floor(record: Record) -> calibration.NoiseFloor:
-    key = _key(record)
+    key = record_key(record)
     if key not in _FLOORS:
         confidence, answer = calibration.confidences(record.logits())
         images = record.images().numpy()
