@@ -192,7 +192,9 @@ def nearest_in_accuracy(evidence: Evidence, students: BySeed, candidates: Mappin
 
     def apart(name: str) -> float:
         seeds = sorted(set(students) & set(candidates[name]))
-        gaps = [evidence.measures(students[seed])["accuracy"][0] - evidence.measures(candidates[name][seed])["accuracy"][0] for seed in seeds]
+        gaps = [
+            evidence.measures(students[seed])["accuracy"][0] - evidence.measures(candidates[name][seed])["accuracy"][0] for seed in seeds
+        ]
         return abs(float(np.mean(gaps)))
 
     paired = [name for name, found in candidates.items() if len(set(students) & set(found)) > 1]
@@ -212,5 +214,3 @@ def mean_accuracy(evidence: Evidence, students: Iterable[Record]) -> float:
     """Return the mean test accuracy of records; nan without any."""
     found = [float(evidence.measures(record)["accuracy"][0]) for record in students]
     return float(np.mean(found)) if found else float("nan")
-
-

@@ -29,7 +29,7 @@ from mixkd.measure import calibration, resampling, statistics
 from mixkd.measure.statistics import Interval
 from mixkd.records import Record, Records, RecordStore
 from mixkd.spec import ARMS, RunSpec
-from mixkd.studies import Cell, Profile, cell_spec, load_profile, study
+from mixkd.studies import Cell, Profile, cell_spec, cells, load_profile, study
 
 Array = NDArray[Any]
 BySeed = Mapping[int, Record]
@@ -47,7 +47,8 @@ class Claim:
         letter, title, sentence, statistic, rule, rivals, chapter: for readers.
         studies: those that train what it needs, the cheapest to run first; a missing run is sought in them in this order.
         judge: the verdict from the evidence of a profile in a cell. Cell None is the claim's own line in the ledger: the paper's cell.
-        per: what one row of the map is: a "cell"; a "column" of all tau under one teacher and calibration; the whole "profile".
+        per: what one row of the map is: a "cell"; a "column" of all tau under one teacher and calibration; a "teacher" in one calibration,
+            whatever its students' tau; the whole "profile".
     """
 
     letter: str
@@ -59,7 +60,7 @@ class Claim:
     chapter: str
     studies: tuple[str, ...]
     judge: Callable[[Evidence, Cell | None], Verdict] = field(repr=False)
-    per: Literal["cell", "column", "profile"] = "cell"
+    per: Literal["cell", "column", "teacher", "profile"] = "cell"
 
 
 class Evidence:
@@ -77,6 +78,7 @@ class Evidence:
         self.lacking: dict[str, RunSpec] = {}
         self._records: dict[str, Record | None] = {}
         self._frames: dict[str, pd.DataFrame] = {}
+        self._planned: dict[str, frozenset[str]] = {}
 
     @classmethod
     def of(cls, profile: str, store: str | Path | RecordStore) -> Evidence:
@@ -108,11 +110,18 @@ class Evidence:
             cell: None for the paper's. An arm that does not distil has the same students in every cell.
             arm: name.
             fields: of the RunSpec where they differ from the profile's recipe.
+
+        Returns:
+            Those that are there; none in a cell in which no study trains this arm.
         """
         at = cell or self.profile.paper_cell
+        everyone = not fields and (at == self.profile.paper_cell or not ARMS[arm].distils)
+        seeds = self.profile.core_seeds if everyone else self.profile.swept_seeds
         if not ARMS[arm].distils:
-            return self.by_seed(self.profile.spec(arm, seed, **fields) for seed in self.profile.core_seeds)
-        specs = (cell_spec(self.profile, arm, seed, at) for seed in self.profile.core_seeds)
+            return self.by_seed(self.profile.spec(arm, seed, **fields) for seed in seeds)
+        if arm in ("kd", "kd_mixup") and at not in cells(self.profile, arm):
+            return {}
+        specs = (cell_spec(self.profile, arm, seed, at) for seed in seeds)
         return self.by_seed(spec.replace(**fields) if fields else spec for spec in specs)
 
     def teacher_of(self, record: Record) -> Record | None:
@@ -128,6 +137,14 @@ class Evidence:
     def records(self, name: str) -> Records:
         """Return the records of a study that are there."""
         return self.find(study(name, self.profile.name))
+
+    def planned(self, name: str) -> frozenset[str]:
+        """Return the ids of everything that running a study trains, its teachers included."""
+        if name not in self._planned:
+            specs = study(name, self.profile.name)
+            taught = (run for spec in specs if (run := spec.teacher_run()) is not None)
+            self._planned[name] = frozenset(spec.id for spec in (*specs, *taught))
+        return self._planned[name]
 
     def select(self, name: str, **columns: Any) -> dict[int, Record]:
         """Return the records of a study with these columns (see :meth:`Records.select`), by seed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ import torch
 from mixkd.claims import blends, premises
 from mixkd.claims.evidence import Array, BySeed, Claim, Evidence, judged
 from mixkd.claims.verdicts import Comparison, Verdict, compare
-from mixkd.measure import linearity, resampling
+from mixkd.measure import resampling
 from mixkd.measure.statistics import Interval
 from mixkd.records import Record
 from mixkd.studies import Cell
@@ -26,7 +26,11 @@ def _judge_imitation(evidence: Evidence, cell: Cell | None) -> Verdict:
     pool = blends.faculty(evidence, at.teacher)
     name, plain = blends.nearest_in_accuracy(evidence, ours, blends.plain_rivals(evidence, at))
     stated = [
-        compare("displacement of the student's answers from its teacher's towards linear", _displacement(ours, teachers, teachers, pool), unit="share")
+        compare(
+            "displacement of the student's answers from its teacher's towards linear",
+            _displacement(ours, teachers, teachers, pool),
+            unit="share",
+        )
     ]
     rivals = [
         compare(

@@ -51,7 +51,9 @@ def _judge_linearity(evidence: Evidence, cell: Cell | None) -> Verdict:
     if name == "kd for twice the steps":
         del others["kd for twice the steps"]
     rivals = [
-        compare(f"non-linearity of {other} over that of the student, {scale}", blends.paired(evidence, ratio, group, ours), unit="log ratio")
+        compare(
+            f"non-linearity of {other} over that of the student, {scale}", blends.paired(evidence, ratio, group, ours), unit="log ratio"
+        )
         for other, group in others.items()
         for scale, ratio in SCALE_FREE.items()
     ]
@@ -61,7 +63,10 @@ def _judge_linearity(evidence: Evidence, cell: Cell | None) -> Verdict:
             blends.paired(evidence, on_training_images, teachers, ours),
             unit="log ratio",
         ),
-        *(compare(f"accuracy, kd_mixup - {other}", evidence.difference("accuracy", ours, group), unit="points") for other, group in others.items()),
+        *(
+            compare(f"accuracy, kd_mixup - {other}", evidence.difference("accuracy", ours, group), unit="points")
+            for other, group in others.items()
+        ),
     ]
     note = ""
     if math.isfinite(stated[0].estimate):

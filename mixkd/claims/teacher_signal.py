@@ -24,7 +24,6 @@ DOMINATES = 0.5
 def _judge_signal(evidence: Evidence, cell: Cell | None) -> Verdict:
     at = cell or evidence.profile.paper_cell
     teachers = blends.faculty(evidence, at.teacher)
-    students = evidence.students(at, "kd_mixup")
 
     def leak(record: Record) -> Array:
         return blends.drawn(blends.one_class(record, blends.tempering(record, at.calibration)).lost)
@@ -44,7 +43,11 @@ def _judge_signal(evidence: Evidence, cell: Cell | None) -> Verdict:
     noise = _beyond_noise(evidence, teachers, leaks, at.calibration)
     rivals = [noise, _beyond_mixup_trained(evidence, teachers, leaks, at)]
     shown = [
-        compare("share of the tail that independent teachers do not share, clean images", _private_tail(list(teachers.values()), clean=True), unit="share"),
+        compare(
+            "share of the tail that independent teachers do not share, clean images",
+            _private_tail(list(teachers.values()), clean=True),
+            unit="share",
+        ),
         *_wrong_answers(evidence, list(teachers.values())),
     ]
     wrong, shared = shown[1:]
@@ -59,7 +62,7 @@ def _judge_signal(evidence: Evidence, cell: Cell | None) -> Verdict:
     absent = [name for name, record in teachers.items() if record.noise_logits is None]
     if absent:
         note += f" For {len(absent)} of {len(teachers)} teachers no noise is as uncertain as a blend, so that control is missing."
-    premise = [premises.strange_blends(evidence, teachers.values()), premises.not_by_heart(evidence, students)]
+    premise = [premises.strange_blends(evidence, teachers.values()), premises.unlearnt(evidence, teachers.values())]
     return judged(evidence, "a", at, premise, stated, rivals, note.strip(), shown)
 
 
@@ -162,5 +165,5 @@ CLAIM = Claim(
     chapter="03-teacher-off-distribution",
     studies=("teachers", "mixup_teachers"),
     judge=_judge_signal,
-    per="column",
+    per="teacher",
 )
