@@ -112,21 +112,21 @@ def drawn(values: Array | Tensor) -> Array:
     shares = resampling.weights(len(column))
     known = np.isfinite(column)
     if known.all():
-        return cast(Array, shares @ column)
+        return shares @ column
     with np.errstate(divide="ignore", invalid="ignore"):
-        return cast(Array, shares @ np.where(known, column, 0.0) / (shares @ known))
+        return shares @ np.where(known, column, 0.0) / (shares @ known)
 
 
 def log_ratio(over: Array | Tensor, under: Array | Tensor) -> Array:
     """Return the log of the ratio of two means over the same pairs: (R + 1,); nan where one of the two is nothing."""
     a, b = (np.where(mean > NEGLIGIBLE, mean, np.nan) for mean in (drawn(over), drawn(under)))
-    return cast(Array, np.log(a) - np.log(b))
+    return np.log(a) - np.log(b)
 
 
 def ratio_of(over: Array, under: Array) -> Array:
     """Return the ratio of two sums (R + 1,); nan where the second is 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        return cast(Array, np.where(under > 0, over / under, np.nan))
+        return np.where(under > 0, over / under, np.nan)
 
 
 def over_units(statistic: Callable[[list[int]], Array], n: int) -> Interval:
