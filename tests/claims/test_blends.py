@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from made import Made, Tensors, World, noise
 from torch import Tensor
 
 import mixkd.claims
-import mixkd.records
-import mixkd.studies
-from mixkd.claims import Verdict, blends, evaluate
-from mixkd.claims.evidence import Evidence
-from mixkd.records import RecordStore
+from mixkd.claims import blends
+from mixkd.records import Record
 from mixkd.spec import RunSpec
 from mixkd.studies import LONGER, Cell, Profile, cell_spec, study
 from mixkd.vicinal import LAM_GRID
@@ -24,8 +21,6 @@ from mixkd.vicinal import LAM_GRID
 K, TWO, ONE, N, WIDTH = 8, 80, 40, 600, 6
 HALF = LAM_GRID.index(0.5)
 LAM = torch.tensor(LAM_GRID)[:, None, None]
-Tensors = dict[str, Tensor]
-Made = Callable[[RunSpec], Tensors | None]
 TINY = Profile(
     name="tiny", title="made by hand", data="digits", student="cnn8", wider_student="cnn16", teachers=("cnn16", "cnn32"),
     seeds=5, sweep_seeds=5, teacher_seeds=5, taus=(1.0, 2.0, 4.0), minutes=1, recipe={"epochs": 4}, teacher_recipe={"train_skip": 10},
@@ -33,45 +28,18 @@ TINY = Profile(
 )  # fmt: skip
 
 
-@dataclass
-class World:
-    """A store that holds whatever a test says was trained."""
-
-    store: RecordStore
-    profile: Profile
-
-    def put(self, specs: list[RunSpec], made: Made) -> None:
-        for spec in dict.fromkeys(specs):
-            if (tensors := made(spec)) is not None:
-                names = [str(k) for k in range(K)]
-                self.store.put(spec, tensors, lam=LAM_GRID, classes=names, curve=[], provenance={}, weights={"w": torch.zeros(1)})
-
-    def teach(self, made: Made) -> None:
-        self.put(study("teachers", "tiny"), made)
-
-    def train(self, name: str, made: Made) -> None:
-        self.put(study(name, "tiny"), made)
-
-    def judge(self, letter: str) -> Verdict:
-        [verdict] = evaluate("tiny", self.store, [letter])
-        return verdict
-
-    def in_cell(self, letter: str, cell: Cell) -> Verdict:
-        return mixkd.claims.CLAIMS[letter].judge(Evidence.of("tiny", self.store), cell)
+@pytest.fixture(autouse=True)
+def five_seeds(world):
+    """A teacher for each of five students, and teachers that skip their students' images."""
+    world.profile = TINY
 
 
-@pytest.fixture
-def world(tmp_path, monkeypatch):
-    made = World(RecordStore(tmp_path), TINY)
-    for module in (mixkd.claims.evidence, mixkd.studies):
-        monkeypatch.setattr(module, "load_profile", lambda name: made.profile)
-    monkeypatch.setattr(mixkd.records, "_fsync", lambda path: None)
-    return made
+def teach(world: World, made: Made) -> None:
+    world.put(study("teachers", "tiny"), made)
 
 
-def number(spec: RunSpec, *what: object) -> float:
-    """A standard normal number, the same for the same run and purpose."""
-    return float(np.random.default_rng(list(f"{spec.id}/{what}".encode())).normal())
+def train(world: World, name: str, made: Made) -> None:
+    world.put(study(name, "tiny"), made)
 
 
 def normal(seed: int, *shape: int) -> Tensor:
@@ -93,13 +61,13 @@ def one_class(drop: float, spec: RunSpec, sharp: float = 4.0) -> Tensor:
     return truth * (sharp - drop * 4 * LAM * (1 - LAM)) + 0.01 * normal(own_seed(spec), len(LAM_GRID), ONE, K)
 
 
-def made(
+def blended(
     spec: RunSpec,
     two: Tensor | None = None,
     *,
     accuracy: float = 0.8,
     drop: float = 1.0,
-    noise: float | None = 0.3,
+    costs: float | None = 0.3,
     features: float = 0.3,
     by_heart: bool = False,
     train: Tensor | None = None,
@@ -113,7 +81,7 @@ def made(
     two = 4 * torch.nn.functional.one_hot(two_class()[:, 0], K).float().expand(len(LAM_GRID), -1, -1) if two is None else two
     pairs = torch.cat([two_class(), (torch.arange(ONE) % K)[:, None].expand(-1, 2)])
     start, end, aside = (normal(seed, TWO // 2, WIDTH) for seed in (1, 2, 3))
-    size = features * (1 + 0.02 * number(spec, "features")) * (end - start).norm(dim=1, keepdim=True) / aside.norm(dim=1, keepdim=True)
+    size = features * (1 + 0.02 * noise(spec, "features")) * (end - start).norm(dim=1, keepdim=True) / aside.norm(dim=1, keepdim=True)
     tensors = {
         "probe.logits": torch.cat([two, rest], 1), "probe.labels": pairs, "probe.pairs": torch.zeros_like(pairs),
         "train_probe.logits": (two if train is None else train)[[0, HALF, -1]], "train_probe.labels": two_class(),
@@ -125,8 +93,8 @@ def made(
     if spec.train_skip:
         known = torch.nn.functional.one_hot(labels, K) * 9.0 if by_heart else logits
         tensors |= {"logits.skipped": known.float(), "labels.skipped": labels}
-    if noise is not None:
-        tensors |= {"noise.logits": one_class(noise, spec)[HALF], "noise.sigma": torch.tensor([1.0], dtype=torch.float64)}
+    if costs is not None:
+        tensors |= {"noise.logits": one_class(costs, spec)[HALF], "noise.sigma": torch.tensor([1.0], dtype=torch.float64)}
     return tensors
 
 
@@ -143,10 +111,10 @@ def tail(spec: RunSpec, *, private: float, shared: float) -> Tensor:
 class TestSignal:
     def fill(self, world, *, private=2.0, shared=0.5, met=0.0, **fields):
         def teacher(spec):
-            return made(spec, tail(spec, private=private, shared=shared), **fields)
+            return blended(spec, tail(spec, private=private, shared=shared), **fields)
 
-        world.teach(teacher)
-        world.train("mixup_teachers", lambda spec: made(spec, drop=met))
+        teach(world, teacher)
+        train(world, "mixup_teachers", lambda spec: blended(spec, drop=met))
 
     def test_confusion(self, world):
         self.fill(world)
@@ -170,18 +138,18 @@ class TestSignal:
         assert f"holds for the {won}" in verdict.note
 
     def test_teachers_that_differ(self, world):
-        world.teach(lambda spec: made(spec, tail(spec, private=2, shared=0.5), drop=0.1 + 0.15 * (spec.seed == 0)))
+        teach(world, lambda spec: blended(spec, tail(spec, private=2, shared=0.5), drop=0.1 + 0.15 * (spec.seed == 0)))
         verdict = world.judge("a")
         assert verdict.stated[0].outcome == verdict.as_stated == "unresolved"
         assert "would resolve it" in verdict.note
 
     def test_two_teachers_say_nothing_about_what_teachers_share(self, world):
-        world.teach(lambda spec: made(spec, tail(spec, private=2, shared=0.5)) if spec.seed < 2 else None)
+        teach(world, lambda spec: blended(spec, tail(spec, private=2, shared=0.5)) if spec.seed < 2 else None)
         assert world.judge("a").as_stated == "unresolved"
 
     @pytest.mark.parametrize("count", [0, 1])
     def test_not_run(self, world, count):
-        world.teach(lambda spec: made(spec, tail(spec, private=2, shared=0.5)) if spec.seed < count else None)
+        teach(world, lambda spec: blended(spec, tail(spec, private=2, shared=0.5)) if spec.seed < count else None)
         verdict = world.judge("a")
         assert (verdict.as_stated, verdict.attributed) == ("not run", "not run")
         assert verdict.missing > 0
@@ -199,25 +167,25 @@ class TestSignal:
         assert "P6 fails" in verdict.note
 
     @pytest.mark.parametrize(
-        ("fields", "word"), [({"noise": 2.0}, "not supported"), ({"met": 2.0}, "not supported"), ({"noise": None}, "unresolved")]
+        ("fields", "word"), [({"costs": 2.0}, "not supported"), ({"met": 2.0}, "not supported"), ({"costs": None}, "unresolved")]
     )
     def test_rivals(self, world, fields, word):
         """Noise that costs as much, a teacher trained on mixup that leaks as much, no noise to compare with."""
         self.fill(world, **fields)
         verdict = world.judge("a")
         assert (verdict.as_stated, verdict.attributed) == ("supported", word)
-        assert ("control is missing" in verdict.note) == (fields.get("noise", 0.3) is None)
+        assert ("control is missing" in verdict.note) == (fields.get("costs", 0.3) is None)
 
     def test_a_softer_teacher_leaks_less(self, world):
         """The calibration of the cell divides the logits; tau does not enter."""
         self.fill(world)
 
         def hot(spec):  # twice as sharp on validation as it should be
-            found = made(spec, tail(spec, private=2, shared=0.5))
+            found = blended(spec, tail(spec, private=2, shared=0.5))
             return found | {"logits.val": 2 * found["logits.val"]}
 
-        world.teach(hot)
-        raw, fitted, same = (world.in_cell("a", Cell("cnn32", how, tau)) for how, tau in (("raw", 2.0), ("fitted", 2.0), ("fitted", 4.0)))
+        teach(world, hot)
+        raw, fitted, same = (world.judge("a", Cell("cnn32", how, tau)) for how, tau in (("raw", 2.0), ("fitted", 2.0), ("fitted", 4.0)))
         assert fitted.stated[1].estimate != pytest.approx(raw.stated[1].estimate, abs=0.01)
         assert fitted.stated[2].estimate == pytest.approx(raw.stated[2].estimate)
         assert [row.estimate for row in same.stated] == [row.estimate for row in fitted.stated]
@@ -225,7 +193,7 @@ class TestSignal:
     def test_answers_that_all_teachers_get_wrong_alike_are_shown(self, world):
         third = torch.nn.functional.one_hot((two_class()[:, 1] + 1) % K, K) * 9.0
         away = (torch.arange(TWO) < TWO // 4)[:, None] * third
-        world.teach(lambda spec: made(spec, tail(spec, private=0.5, shared=1.0) + away * (LAM > 0) * (LAM < 1)))
+        teach(world, lambda spec: blended(spec, tail(spec, private=0.5, shared=1.0) + away * (LAM > 0) * (LAM < 1)))
         wrong, same = world.judge("a").shown[1:]
         expected = float(((two_class()[:, 1] + 1) % K != two_class()[:, 0])[: TWO // 4].double().sum()) / TWO
         assert wrong.estimate == pytest.approx(expected, abs=0.02)
@@ -238,7 +206,7 @@ class TestSignal:
 def bent(spec: RunSpec, bend: float, scale: float = 4.0) -> Tensor:
     """Two-class logits, the same for every model on clean images, that bend by `bend` between them."""
     first, second = (scale * torch.nn.functional.one_hot(two_class()[:, side], K).float() for side in (0, 1))
-    return LAM * first + (1 - LAM) * second + 4 * LAM * (1 - LAM) * bend * (1 + 0.02 * number(spec, "bend")) * scale * normal(1, TWO, K)
+    return LAM * first + (1 - LAM) * second + 4 * LAM * (1 - LAM) * bend * (1 + 0.02 * noise(spec, "bend")) * scale * normal(1, TWO, K)
 
 
 def is_ours(spec: RunSpec) -> bool:
@@ -247,9 +215,9 @@ def is_ours(spec: RunSpec) -> bool:
 
 class TestLinearity:
     def fill(self, world, ours=0.1, *, rival=0.6, teacher=0.6, accuracy=0.8, **fields):
-        world.teach(lambda spec: made(spec, bent(spec, teacher), **fields))
+        teach(world, lambda spec: blended(spec, bent(spec, teacher), **fields))
         for name in ("linearity", "temperature"):
-            world.train(name, lambda spec: made(spec, bent(spec, ours if is_ours(spec) else rival), accuracy=accuracy))
+            train(world, name, lambda spec: blended(spec, bent(spec, ours if is_ours(spec) else rival), accuracy=accuracy))
 
     def test_more_linear_than_all(self, world):
         self.fill(world)
@@ -272,23 +240,23 @@ class TestLinearity:
 
     def test_less_confidence_is_not_linearity(self, world):
         """The student is its teacher at a quarter of its confidence: linear as the authors measure it, and in no other way."""
-        world.teach(lambda spec: made(spec, bent(spec, 0.6)))
-        world.train("linearity", lambda spec: made(spec, bent(spec, 0.6) / 4) | {"logits.val": made(spec)["logits.val"] / 4})
+        teach(world, lambda spec: blended(spec, bent(spec, 0.6)))
+        train(world, "linearity", lambda spec: blended(spec, bent(spec, 0.6) / 4) | {"logits.val": blended(spec)["logits.val"] / 4})
         verdict = world.judge("b")
         assert verdict.as_stated == "supported"
         assert verdict.attributed != "supported"
         assert all(abs(row.estimate) < 0.05 for row in verdict.rivals[:2])
 
     def test_training_images_stand_beside(self, world):
-        world.teach(lambda spec: made(spec, bent(spec, 0.6), train=bent(spec, 0.9)))
-        world.train("linearity", lambda spec: made(spec, bent(spec, 0.1)))
+        teach(world, lambda spec: blended(spec, bent(spec, 0.6), train=bent(spec, 0.9)))
+        train(world, "linearity", lambda spec: blended(spec, bent(spec, 0.1)))
         verdict = world.judge("b")
         [row] = [row for row in verdict.shown if "training images" in row.what]
         assert row.estimate > verdict.stated[0].estimate
 
     def test_seeds_that_differ(self, world):
-        world.teach(lambda spec: made(spec, bent(spec, 0.4)))
-        world.train("linearity", lambda spec: made(spec, bent(spec, 0.1 if spec.seed == 0 else 0.45)))
+        teach(world, lambda spec: blended(spec, bent(spec, 0.4)))
+        train(world, "linearity", lambda spec: blended(spec, bent(spec, 0.1 if spec.seed == 0 else 0.45)))
         verdict = world.judge("b")
         assert verdict.as_stated == "unresolved"
         assert "would resolve it" in verdict.note
@@ -302,8 +270,8 @@ class TestLinearity:
 
     @pytest.mark.parametrize("count", [0, 1])
     def test_not_run(self, world, count):
-        world.teach(lambda spec: made(spec, bent(spec, 0.6)))
-        world.train("linearity", lambda spec: made(spec, bent(spec, 0.1)) if spec.seed < count else None)
+        teach(world, lambda spec: blended(spec, bent(spec, 0.6)))
+        train(world, "linearity", lambda spec: blended(spec, bent(spec, 0.1)) if spec.seed < count else None)
         verdict = world.judge("b")
         assert (verdict.as_stated, verdict.attributed) == ("not run", "not run")
 
@@ -311,11 +279,11 @@ class TestLinearity:
         self.fill(world)
         for tau, accuracy in ((1.0, 0.7), (4.0, 0.79)):
             specs = [cell_spec(TINY, "kd", seed, Cell("cnn32", "raw", tau)) for seed in TINY.core_seeds]
-            world.put(specs, lambda spec, accuracy=accuracy: made(spec, bent(spec, 0.05), accuracy=accuracy))
+            world.put(specs, lambda spec, accuracy=accuracy: blended(spec, bent(spec, 0.05), accuracy=accuracy))
         specs = [cell_spec(TINY, "kd", seed, Cell("cnn32", "raw", 2.0)) for seed in TINY.core_seeds]
-        world.put(specs, lambda spec: made(spec, bent(spec, 0.6), accuracy=0.6))
+        world.put(specs, lambda spec: blended(spec, bent(spec, 0.6), accuracy=0.6))
         longer = [spec for spec in study("linearity", "tiny") if spec.epochs == LONGER * 4]
-        world.put(longer, lambda spec: made(spec, bent(spec, 0.6), accuracy=0.9))
+        world.put(longer, lambda spec: blended(spec, bent(spec, 0.6), accuracy=0.9))
         verdict = world.judge("b")
         assert [row.outcome for row in verdict.rivals if "kd at tau 4" in row.what] == ["not supported"] * 2
         assert not any("kd at tau 1" in row.what for row in verdict.rivals)
@@ -333,17 +301,17 @@ class TestImitation:
     def fill(self, world, ours, plain=0.0, apart=0.5, count=5, **fields):
         """Students part of the way from their teacher's answers to its linear reference: `ours` (a share, or of the spec), or `plain`."""
         profile = world.profile
-        world.teach(lambda spec: made(spec, self.answers(spec.seed, apart)[0].log(), **fields) if spec.student == "cnn32" else None)
+        teach(world, lambda spec: blended(spec, self.answers(spec.seed, apart)[0].log(), **fields) if spec.student == "cnn32" else None)
 
         def student(spec: RunSpec) -> Tensors | None:
             if spec.arm not in ("kd", "kd_mixup") or spec.seed >= count:
                 return None
             p, m = self.answers(profile.teacher_seed(spec.seed), apart)
             share = (ours(spec) if callable(ours) else ours) if spec.arm == "kd_mixup" else plain
-            share += 0.01 * number(spec, "share")
-            return made(spec, ((1 - share) * p + share * m).clamp_min(1e-6).log())
+            share += 0.01 * noise(spec, "share")
+            return blended(spec, ((1 - share) * p + share * m).clamp_min(1e-6).log())
 
-        world.train("temperature", student)
+        train(world, "temperature", student)
 
     def test_towards_the_line(self, world):
         self.fill(world, 0.6)
@@ -361,7 +329,7 @@ class TestImitation:
         others = study("temperature", "tiny")
         world.put(
             [spec for spec in others if spec.arm == "kd_mixup"],
-            lambda spec: made(spec, self.answers(1000 + spec.seed, 1.0)[0].log()),
+            lambda spec: blended(spec, self.answers(1000 + spec.seed, 1.0)[0].log()),
         )
         verdict = world.judge("c")
         assert verdict.as_stated == "unresolved"
@@ -400,7 +368,7 @@ class TestImitation:
         self.fill(world, 0.6)
         before = world.judge("c").stated[0].estimate
         specs = [spec for spec in study("temperature", "tiny") if spec.arm == "kd_mixup"]
-        kept = {spec.id: mixkd.records.Record(world.store.path / spec.id) for spec in specs}
+        kept = {spec.id: Record(world.store.path / spec.id) for spec in specs}
 
         def sharper(spec):
             record = kept[spec.id]
@@ -417,7 +385,7 @@ class TestImitation:
 class TestGeometry:
     def fill(self, world, ours=0.2, *, plain=0.4, mixup=0.3, better=0.0, spread=0.0, others=None, **fields):
         """Features that bend by so much; kd_mixup is `better` than kd, and kd at another tau as `others` says, by tau: accuracy."""
-        world.teach(lambda spec: made(spec, **fields))
+        teach(world, lambda spec: blended(spec, **fields))
         bends = {"kd_mixup": ours, "kd": plain, "mixup": mixup}
 
         def student(spec: RunSpec) -> Tensors:
@@ -426,10 +394,10 @@ class TestGeometry:
                 accuracy = 0.6
             if spec.arm == "kd" and spec.tau != 2:
                 accuracy = (others or {}).get(spec.tau, 0.6)
-            return made(spec, features=bends.get(spec.arm, 0.5) * math.exp(spread * number(spec, "f")), accuracy=accuracy)
+            return blended(spec, features=bends.get(spec.arm, 0.5) * math.exp(spread * noise(spec, "f")), accuracy=accuracy)
 
         for name in ("overconfidence", "temperature", "duration"):
-            world.train(name, student)
+            train(world, name, student)
 
     def test_straighter(self, world):
         self.fill(world)
@@ -482,30 +450,50 @@ class TestGeometry:
 # --- all four ----------------------------------------------------------------------------------------------------------------
 
 
+class TestIntervals:
+    @pytest.mark.parametrize("n", [3, 6])
+    def test_units_that_share_terms_are_covered(self, n):
+        """A mean over pairs of teachers, each pair on the same pairs of images: 95 % intervals hold the truth about 95 % of the time."""
+        random = np.random.default_rng(0)
+        shares = blends.resampling.weights(60)
+        held = 0
+        for _ in range(300):
+            teachers, images, rest = random.normal(size=n), random.normal(size=60), random.normal(size=(n, n, 60))
+            values = teachers[:, None, None] + teachers[None, :, None] + 3 * images + 2 * (rest + rest.transpose(1, 0, 2))
+            drawn = np.einsum("rp,abp->rab", shares, values)
+
+            def mean(units, drawn=drawn):
+                rows = [drawn[:, a, b] for a in units for b in units if a < b]
+                return np.mean(rows, axis=0) if rows else np.full(len(shares), np.nan)
+
+            held += not blends.over_units(mean, n).excludes(0.0)
+        assert 0.92 <= held / 300 <= 1.0
+
+
 class TestEveryCell:
     def test_a_part_of_the_grid_never_crashes(self, world):
-        world.teach(lambda spec: made(spec) if spec.seed < 3 else None)
-        world.train("map", lambda spec: made(spec) if spec.seed % 2 else None)
+        teach(world, lambda spec: blended(spec) if spec.seed < 3 else None)
+        train(world, "map", lambda spec: blended(spec) if spec.seed % 2 else None)
         rows = mixkd.claims.across("tiny", world.store, "abch")
         assert {row.claim for row in rows} == set("abch")
         assert len([row for row in rows if row.claim == "a"]) == len({(row.teacher, row.calibration) for row in rows})
 
     def test_models_without_any_answer_never_crash(self, world):
         def constant(spec: RunSpec) -> Tensors:
-            return {name: tensor if "labels" in name else torch.zeros_like(tensor) for name, tensor in made(spec).items()}
+            return {name: tensor if "labels" in name else torch.zeros_like(tensor) for name, tensor in blended(spec).items()}
 
-        world.teach(constant)
-        world.train("linearity", constant)
-        world.train("temperature", constant)
+        teach(world, constant)
+        train(world, "linearity", constant)
+        train(world, "temperature", constant)
         for letter in "abch":
             assert world.judge(letter).as_stated != "supported"
 
     def test_intervals_are_over_seeds_and_pairs(self, world):
         """Models that all seeds agree about still leave the choice of pairs open."""
-        world.teach(lambda spec: made(spec, bent(spec, 0.6)))
-        world.train("linearity", lambda spec: made(spec, bent(spec, 0.5)))
+        teach(world, lambda spec: blended(spec, bent(spec, 0.6)))
+        train(world, "linearity", lambda spec: blended(spec, bent(spec, 0.5)))
         row = world.judge("b").stated[0]
-        evidence = Evidence.of("tiny", world.store)
+        evidence = world.evidence
         ours = evidence.students(None, "kd_mixup")
         teachers = evidence.teachers(ours)
         values = [blends.log_ratio(blends.nonlinearity(teachers[seed]), blends.nonlinearity(ours[seed]))[0] for seed in ours]
