@@ -47,7 +47,8 @@ class Claim:
         letter, title, sentence, statistic, rule, rivals, chapter: for readers.
         studies: those that train what it needs, the cheapest to run first; a missing run is sought in them in this order.
         judge: the verdict from the evidence of a profile in a cell. Cell None is the claim's own line in the ledger: the paper's cell.
-        per: what one row of the map is: a "cell"; a "column" of all tau under one teacher and calibration; the whole "profile".
+        per: what one row of the map is: a "cell"; a "column" of all tau under one teacher and calibration; a "teacher" in one calibration,
+            whatever its students' tau; the whole "profile".
     """
 
     letter: str
@@ -59,7 +60,7 @@ class Claim:
     chapter: str
     studies: tuple[str, ...]
     judge: Callable[[Evidence, Cell | None], Verdict] = field(repr=False)
-    per: Literal["cell", "column", "profile"] = "cell"
+    per: Literal["cell", "column", "teacher", "profile"] = "cell"
 
 
 class Evidence:
@@ -254,12 +255,13 @@ _FLOORS: dict[tuple[str, int, float], calibration.NoiseFloor] = {}
 """Figures of records this process has read, by folder and time of writing."""
 
 
-def _key(record: Record) -> tuple[str, int]:
+def record_key(record: Record) -> tuple[str, int]:
+    """Return what a cache knows a record by: its folder and time of writing."""
     return str(record.path.resolve()), (record.path / "tensors.safetensors").stat().st_mtime_ns
 
 
 def _measures(record: Record) -> dict[str, Array]:
-    key = _key(record)
+    key = record_key(record)
     if key not in _MEASURES:
         found = resampling.resampled(record.logits(), record.labels(), record.images(), record.temperature)
         found["log_temperature"] = resampling.log_temperature(
@@ -293,7 +295,7 @@ def overconfidence_floor(records: Iterable[Record], *, scaled: bool = False) -> 
 
 
 def _floor(record: Record, temperature: float) -> calibration.NoiseFloor:
-    key = (*_key(record), temperature)
+    key = (*record_key(record), temperature)
     if key not in _FLOORS:
         confidence, answer = calibration.confidences(record.logits() / temperature)
         images = record.images().numpy()

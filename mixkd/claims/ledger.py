@@ -11,14 +11,17 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from mixkd.claims import accuracy, overconfidence, propagation, trade_off
+from mixkd.claims import accuracy, geometry, imitation, linearity, overconfidence, propagation, teacher_signal, trade_off
 from mixkd.claims.evidence import Claim, Evidence
 from mixkd.claims.verdicts import Comparison, Outcome, Verdict
 from mixkd.records import RecordStore
 from mixkd.spec import SpecError, nearest
 from mixkd.studies import Cell, cells, profiles, study
 
-_ALL = (accuracy.CLAIM, overconfidence.CLAIM, propagation.CLAIM, trade_off.TRADES, trade_off.STRONGER)
+_ALL = (
+    teacher_signal.CLAIM, linearity.CLAIM, imitation.CLAIM, accuracy.CLAIM, overconfidence.CLAIM, propagation.CLAIM, trade_off.TRADES,
+    geometry.CLAIM, trade_off.STRONGER,
+)  # fmt: skip
 CLAIMS: Mapping[str, Claim] = {claim.letter: claim for claim in sorted(_ALL, key=lambda claim: claim.letter)}
 _NOTHING = Comparison("", math.nan, math.nan, math.nan, math.nan, 0, "not run")
 
@@ -124,7 +127,7 @@ def _chosen(letters: Iterable[str] | None) -> list[Claim]:
 
 
 def _cells(claim: Claim, evidence: Evidence) -> list[Cell]:
-    """The cells a claim has a row for: all; one for each column that has several tau; or one."""
+    """The cells a claim has a row for: all; one for each teacher and calibration, or for those that have several tau; or one."""
     everything = cells(evidence.profile)
     if claim.per == "cell":
         return everything
@@ -134,7 +137,7 @@ def _cells(claim: Claim, evidence: Evidence) -> list[Cell]:
     for cell in everything:
         if not isinstance(cell.tau, str):
             columns.setdefault((cell.teacher, cell.calibration), []).append(cell)
-    return [Cell(*column, 2.0) for column, found in columns.items() if len(found) > 1]
+    return [Cell(*column, 2.0) for column, found in columns.items() if len(found) > 1 or claim.per == "teacher"]
 
 
 def _judge(claim: Claim, evidence: Evidence, cell: Cell | None) -> Verdict:

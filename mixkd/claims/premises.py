@@ -8,7 +8,7 @@ has not learnt the students' images by heart. A premise that is not met is a pro
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -30,10 +30,10 @@ BY_HEART = 2.0
 """P6: the teacher's NLL on the students' images over that on test images, inverted: test over training, at most."""
 
 
-def strange_blends(evidence: Evidence, students: BySeed) -> Premise:
+def strange_blends(evidence: Evidence, teachers: Iterable[Record]) -> Premise:
     """P1: on same-class test pairs the teachers' entropy at lam .5 exceeds the mean of the two ends. Drawn over pairs."""
     values = {}
-    for teacher in evidence.teachers(students).values():
+    for teacher in {teacher.id: teacher for teacher in teachers}.values():
         probe = teacher.probe
         log_p = probe.logits[:, probe.same_class].double().log_softmax(-1)
         entropy = -(log_p.exp() * log_p).sum(-1)
@@ -78,14 +78,18 @@ def unequal_teachers(evidence: Evidence, best: BySeed, worst: BySeed, names: tup
 
 
 def not_by_heart(evidence: Evidence, students: BySeed) -> Premise:
-    """P6: the teacher's NLL on test images is at most twice that on the images its students learn from, as a ratio over teachers.
+    """P6: the NLL of these students' teachers on test images is at most twice that on the images they learn from; see :func:`unlearnt`."""
+    return unlearnt(evidence, evidence.teachers(students).values())
+
+
+def unlearnt(evidence: Evidence, teachers: Iterable[Record]) -> Premise:
+    """P6 of these teachers: NLL on test images over that on the images their students learn from, as a ratio over teachers.
 
     A teacher that knows images by heart has nearly no NLL there, so it is the NLL on *test* that may be at most twice the other: the
     converse would let exactly the teachers pass that it is meant to stop.
     The students' images are the split "skipped" of a teacher that was trained on others, else its own training images: "train".
     """
-    teachers = {teacher.id: teacher for teacher in evidence.teachers(students).values()}
-    ratio = evidence.over_teachers({id: _ratio_of_nll(evidence, teacher) for id, teacher in teachers.items()})
+    ratio = evidence.over_teachers({teacher.id: _ratio_of_nll(evidence, teacher) for teacher in teachers})
     low, high = (math.exp(value) for value in (ratio.low, ratio.high))
     found = premise("P6", f"NLL of the teacher on test over that on the students' images (at most {BY_HEART:g})", ratio, math.log(BY_HEART), below=True)
     return Premise(found.name, found.what, math.exp(ratio.estimate), low, high, BY_HEART, found.met)

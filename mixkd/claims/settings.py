@@ -62,7 +62,7 @@ def _bend(record: Record, known: dict[str, float]) -> float:
     """Log of how far the logits are from linear on two-class pairs."""
     if record.id not in known:
         probe = record.probe
-        gap = float(linearity.logit_linearity(probe.logits, probe.lam, probe.labels).gap_area[~probe.same_class].nanmean())
+        gap = float(linearity.logit_linearity(probe.logits, probe.lam, probe.labels).gap_mean[~probe.same_class].nanmean())
         known[record.id] = math.log(gap) if gap > 0 else math.nan
     return known[record.id]
 

@@ -130,7 +130,8 @@ def crossed(values: ArrayLike, replicates: ArrayLike, level: float = 0.95) -> In
         return Interval(over_seeds.estimate, math.nan, math.nan, v.size)
     seeds, images = over_seeds.error**2, float(kept.var(ddof=1))
     total = seeds + images
-    df = total**2 / (seeds**2 / (v.size - 1) + images**2 / (kept.size - 1)) if total > 0 else v.size - 1.0
+    share = seeds / total if total > 0 else 1.0
+    df = 1 / (share**2 / (v.size - 1) + (1 - share) ** 2 / (kept.size - 1))
     return replace(over_seeds, error=math.sqrt(total), df=df, seed_error=over_seeds.error).at(level)
 
 
