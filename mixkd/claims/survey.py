@@ -285,8 +285,8 @@ def _pooled(models: Mapping[int, tuple[Record, float]]) -> Model:
         reports.append(report)
         seeds[seed] = (report.accuracy, report.gap, record.temperature / temperature)
     some = np.maximum(count, 1)
-    means = {
-        name: float(np.mean([getattr(r, name) for r in reports])) for name in ("accuracy", "confidence", "oe", "ece", "under", "nll")
-    }
+    means = {name: float(np.mean([getattr(r, name) for r in reports])) for name in ("accuracy", "confidence", "oe", "ece", "under", "nll")}
     needs = math.exp(float(np.mean([math.log(temperature) for _, _, temperature in seeds.values()])))
-    return Model(**means, temperature=needs, share=count / count.sum(), bar_confidence=confidence / some, bar_accuracy=hits / some, seeds=seeds)
+    return Model(
+        **means, temperature=needs, share=count / count.sum(), bar_confidence=confidence / some, bar_accuracy=hits / some, seeds=seeds
+    )

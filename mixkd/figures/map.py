@@ -10,6 +10,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from mixkd.figures import theme
 from mixkd.figures.absent import absent
 from mixkd.figures.explorer import block
@@ -36,6 +38,7 @@ STEPS: tuple[tuple[float, str, str], ...] = (
     (10, "#cfe3f3", "#111"), (20, "#5aa0cf", "#111"), (50, "#1f5f99", "#fff"),
 )  # fmt: skip
 """From which ratio on a cell has which colour, and that of its text: brown below ten, blue from ten on, darker away from it."""
+MARKED = "the authors’ public teachers, by confidence minus accuracy"
 TITLE = "Where does overconfidence fall tenfold?"
 PREMISES: Mapping[str, str] = {
     "P3": "the plain student is not overconfident enough for a tenfold fall to show",
@@ -52,14 +55,15 @@ class Map:
         name: names the figure in the address of the page, ``#name.cell=...``.
     """
 
-    def __init__(self, surveys: Sequence[Survey], question: Question, name: str) -> None:
-        self.surveys, self.question, self.name = tuple(surveys), question, name
+    def __init__(self, surveys: Sequence[Survey], question: Question, name: str, marks: Mapping[str, float]) -> None:
+        self.surveys, self.question, self.name, self.marks = tuple(surveys), question, name, dict(marks)
 
     def _repr_html_(self) -> str:
         meta = {
             "name": self.name, "title": TITLE, "question": self.question, "questions": QUESTIONS, "columns": COLUMNS, "students": STUDENTS,
-            "steps": [[low, color, ink] for low, color, ink in STEPS], "looks": {arm: _look(arm) for arm in ("ce", "kd", "kd_mixup", "teacher")},
-            "rows": max(len(taus(survey)) for survey in self.surveys), "tabs": [_tab(survey) for survey in self.surveys],
+            "steps": STEPS, "looks": {arm: _look(arm) for arm in ("ce", "kd", "kd_mixup", "teacher")},
+            "rows": max(len(taus(survey)) for survey in self.surveys), "marked": MARKED,
+            "tabs": [_tab(survey) | {"marks": place(survey, self.marks)} for survey in self.surveys],
         }  # fmt: skip
         return block("map", meta, self._fallback())
 
@@ -74,7 +78,14 @@ class Map:
         return f"<map of {', '.join(survey.profile.name for survey in self.surveys)}>"
 
 
-def map_of(surveys: Iterable[Survey], *, question: Question = "overconfidence", first: str = "", name: str = "map") -> Map | Html:
+def map_of(
+    surveys: Iterable[Survey],
+    *,
+    question: Question = "overconfidence",
+    first: str = "",
+    name: str = "map",
+    marks: Mapping[str, float] | None = None,
+) -> Map | Html:
     """Return the live map: a cell for each calibration of the teacher and each tau, and what its students do.
 
     Args:
@@ -82,6 +93,7 @@ def map_of(surveys: Iterable[Survey], *, question: Question = "overconfidence", 
         question: what stands beside the map first: the plain student's bars, the teacher's, or the sweep of tau.
         first: profile whose tab is open first; by default the first survey's.
         name: lower-case letters; maps of one page need different ones.
+        marks: other teachers by name, with their confidence minus accuracy on test data: where they would stand on the axis.
 
     Returns:
         The map, or a sentence where there is no survey.
@@ -94,7 +106,7 @@ def map_of(surveys: Iterable[Survey], *, question: Question = "overconfidence", 
     found = sorted(surveys, key=lambda survey: survey.profile.name != first)
     if not found:
         return absent("No map: no plain student is in this store. mixkd reproduce --study map trains what it shows.")
-    return Map(found, question, name)
+    return Map(found, question, name, marks or {})
 
 
 def map_svg(survey: Survey) -> str:
@@ -172,7 +184,7 @@ def _verdict(reading: Reading, ratio: float) -> tuple[str, str]:
         }.get(reading.attributed, "; whether a simpler explanation does as well is open")  # fmt: skip
         return "✓", f"Tenfold{simpler}."
     if word == "premise not met":
-        return "–", f"Cannot be tested here: {why}." if why else "Cannot be tested here."
+        return "○", f"Cannot be tested here: {why}." if why else "Cannot be tested here."
     bought = "it is underconfident instead" if reading.underconfident else "its likelihood is no better than the plain student’s"
     if word == "not supported":
         return "✗", f"Does not count: {bought}." if reading.bought else "Short of tenfold." if ratio < 10 else "Not tenfold by the rule."
@@ -214,6 +226,21 @@ def label(survey: Survey) -> str:
 
 def tau_word(tau: float | str) -> str:
     return tau if isinstance(tau, str) else f"{tau:g}"
+
+
+def place(survey: Survey, marks: Mapping[str, float]) -> list[tuple[str, float]]:
+    """Where teachers would stand on the axis of calibration, 0 to 1 from left to right, by their confidence minus accuracy.
+
+    The middle of a column is where the profile's own default teacher has it; between two columns places are linear. Empty where those
+    teachers are not all there, or do not get softer from left to right.
+    """
+    model = survey.profile.default_teacher
+    ours = [survey.teachers[model, name].gap for name in COLUMNS if (model, name) in survey.teachers]
+    if len(ours) < len(COLUMNS) or sorted(ours, reverse=True) != ours:
+        return []
+    middles = [(i + 0.5) / len(ours) for i in range(len(ours))]
+    at = {name: float(np.interp(gap, ours[::-1], middles[::-1])) for name, gap in marks.items()}
+    return sorted(((name, _short(where)) for name, where in at.items()), key=lambda pair: pair[1])
 
 
 def taus(survey: Survey) -> list[str]:
@@ -263,10 +290,12 @@ def _bars(model: Model) -> dict[str, Any]:
 
 
 def _traded(trade: Trade) -> list[str]:
-    sure, between = points(trade.gap.estimate), _between(trade.accuracy).strip(" ()")
+    """What the sweep of tau does, in three lines."""
+    between = _between(trade.accuracy).strip(" ()")
     return [
         f"τ {trade.low:g} → {trade.high:g}: accuracy {points(trade.accuracy.estimate)} points",
-        f"{f'95 % interval {between}' if between else 'One seed'}; confidence minus accuracy {sure} points{_between(trade.gap)}",
+        f"95 % interval {between}" if between else "one seed, no interval",
+        f"confidence minus accuracy {points(trade.gap.estimate)} points{_between(trade.gap)}",
     ]
 
 
@@ -289,7 +318,17 @@ def step(ratio: float) -> int:
 
 def table(survey: Survey) -> str:
     """Every cell that was run, as a table: ratio, interval, accuracy, underconfident part, the word of the claim."""
-    head = ("student", "teacher", "its calibration", "τ", "less overconfident", "95 % interval", "accuracy, points", "underconfident part", "claim (e)")
+    head = (
+        "student",
+        "teacher",
+        "its calibration",
+        "τ",
+        "less overconfident",
+        "95 % interval",
+        "accuracy, points",
+        "underconfident part",
+        "claim (e)",
+    )
     body = ""
     waiting = 0
     for (arm, cell), reading in [((survey.rival.arm, None), survey.rival), *survey.readings.items()]:
@@ -310,7 +349,8 @@ def table(survey: Survey) -> str:
     caption = f"{label(survey)}: {survey.profile.title}. The plain student is {claims_of(survey.plain)}.{rest}"
     return (
         f'<div class="mixkd-scroll" tabindex="0" role="region" aria-label="the map of {html.escape(label(survey))} as a table">'
-        f'<table class="mixkd-numbers"><caption>{html.escape(caption)}</caption><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table></div>'
+        f'<table class="mixkd-numbers"><caption>{html.escape(caption)}</caption>'
+        f"<thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
 
@@ -321,7 +361,9 @@ def picture(survey: Survey, *, alone: bool = False) -> str:
     width, height = left + 4 * wide + 12, top + tall * len(rows) + 74
     by_key = {_key(cell): reading for (arm, cell), reading in survey.readings.items() if arm == "kd_mixup"}
     parts = [f'<text x="{left}" y="20" font-size="16" font-weight="700">{TITLE}</text>']
-    parts.append(f'<text x="{left}" y="36" class="soft">times less overconfident than the plain student; {html.escape(label(survey))}</text>')
+    parts.append(
+        f'<text x="{left}" y="36" class="soft">times less overconfident than the plain student; {html.escape(label(survey))}</text>'
+    )
     for i, (calibration, name) in enumerate(COLUMNS.items()):
         x = left + wide * i
         parts.append(f'<text x="{x + wide / 2:g}" y="{top - 6}" text-anchor="middle" class="soft">{name}</text>')
@@ -353,11 +395,15 @@ def _square(reading: Reading | None, x: float, y: float, wide: float, tall: floa
     if reading is None or reading.model is None:
         return f'{box} fill="#7d848e" fill-opacity=".14"/><text {middle} class="soft">not run</text>'
     _, color, ink = STEPS[step(_ratio(reading.ratio))]
-    hatch = f'{box} fill="url(#bought)"/><rect x="{x + wide / 2 - 34:g}" y="{y + 8:g}" width="68" height="{tall - 16:g}" fill="{color}"/>' if reading.bought else ""
+    hatch = (
+        f'{box} fill="url(#bought)"/><rect x="{x + wide / 2 - 34:g}" y="{y + 8:g}" width="68" height="{tall - 16:g}" fill="{color}"/>'
+        if reading.bought
+        else ""
+    )
     said = words(reading)
     return (
         f'{box} fill="{color}"/>{hatch}<g fill="{ink}"><text {middle} class="in" font-size="15" font-weight="700">'
-        f'{said["short"]} {said["sign"]}</text></g>'
+        f"{said['short']} {said['sign']}</text></g>"
     )
 
 
@@ -370,4 +416,6 @@ def _legend(x: float, y: float, width: float) -> str:
         out += f'<text x="{x + each * i:.1f}" y="{y + 24}" class="soft">{name}</text>'
     tenth = x + each * next(i for i, (low, _, _) in enumerate(STEPS) if low == 10)
     note = "striped: underconfident instead, or likelihood no better; ✓ tenfold by the claim’s rule"
-    return f'{out}<path d="M{tenth:.1f} {y - 4}v18" stroke="#7d848e" stroke-width="2"/><text x="{x}" y="{y + 41}" class="soft">{note}</text>'
+    return (
+        f'{out}<path d="M{tenth:.1f} {y - 4}v18" stroke="#7d848e" stroke-width="2"/><text x="{x}" y="{y + 41}" class="soft">{note}</text>'
+    )

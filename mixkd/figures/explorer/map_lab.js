@@ -40,7 +40,9 @@
     const board = element(left, "div", { class: "mixkd-board", role: "group", "aria-label":
       "times less overconfident than the plain student; across: the teacher's calibration, up: distillation temperature τ. Arrow keys move." });
     board.style.setProperty("--rows", meta.rows);
-    element(left, "p", { class: "mixkd-map-axis" }, "the teacher’s calibration →");
+    const theirs = element(left, "div", { class: "mixkd-map-theirs", role: "img" });
+    element(left, "p", { class: "mixkd-map-axis" }, "the teacher’s calibration");
+    const about = element(left, "p", { class: "mixkd-map-about" });
     const legend = element(left, "div", { class: "mixkd-map-legend" });
     const scale = element(legend, "div", { class: "mixkd-map-scale", role: "img", "aria-label": "colours: brown below ten times less overconfident, blue from ten on" });
     meta.steps.forEach(([low, color], i) => {
@@ -51,9 +53,11 @@
     const marks = element(legend, "p", {});
     element(marks, "i", { class: "mixkd-bought" });
     marks.append("does not count: underconfident instead, or likelihood no better");
+    const signs = element(legend, "p", {});
+    for (const words of ["✓ tenfold by the claim’s rule", "✗ not", "? undecided", "○ cannot be tested"]) element(signs, "span", {}, words);
     const moves = element(left, "div", { class: "mixkd-buttons" });
-    const calibrate = element(moves, "button", { type: "button", class: "mixkd-map-move mixkd-map-first" });
-    calibrate.addEventListener("click", () => { state.calibration = state.calibration === "fitted" ? "raw" : "fitted"; state.rival = false; act(); });
+    const calibrate = element(moves, "button", { type: "button", class: "mixkd-map-move mixkd-map-first" }, "calibrate the teacher");
+    calibrate.addEventListener("click", () => { state.calibration = state.calibration === "fitted" && !state.rival ? "raw" : "fitted"; state.rival = false; act(); });
     const instead = element(moves, "button", { type: "button", class: "mixkd-map-move" }, "calibrate the plain student instead");
     instead.addEventListener("click", () => { state.rival = !state.rival; if (state.rival) state.view = "overconfidence"; act(); });
 
@@ -98,6 +102,10 @@
         }
       }
       board.dataset.tab = state.tab;
+      theirs.replaceChildren(...tab().marks.map(([name, at]) => Object.assign(document.createElement("i"), { title: name, textContent: "▲", style: `left:${100 * at}%` })));
+      theirs.hidden = about.hidden = !tab().marks.length;
+      about.textContent = `▲ ${meta.marked}: ${tab().marks.map(([name]) => name).join(", ")}`;
+      theirs.setAttribute("aria-label", about.textContent);
       if (focused) squares.get(`${state.calibration}~${state.tau}`).focus({ preventScroll: true });
     }
     function paintBoard() {
@@ -271,15 +279,19 @@
     }
 
     // ---- the present view
+    function tell(...lines) {
+      says.replaceChildren();
+      for (const words of lines) element(says, "span", {}, words);
+    }
     function refresh() {
       const here = entry(), shown = state.rival ? tab().rival : here, view = state.view, ran = Boolean(shown.bars), teacher = school();
       tabs(state.tab); arms(state.arm); views(view);
       options(teachers, tab().teachers, {}, state.teacher);
       box.hidden = tab().teachers.length < 2;
       paintBoard();
-      calibrate.textContent = state.calibration === "fitted" ? "leave the teacher as trained" : "calibrate the teacher";
+      calibrate.setAttribute("aria-pressed", String(state.calibration === "fitted" && !state.rival));
       instead.setAttribute("aria-pressed", String(state.rival));
-      const trade = tab().trades[`${state.arm}~${state.teacher}~${state.calibration}`], student = `student ${meta.students[state.arm]}`;
+      const trade = tab().trades[`${state.arm}~${state.teacher}~${state.calibration}`], student = meta.students[state.arm];
       const tall = view === "propagation" ? 72 : 178, wanted = view === "trade-off" ? Boolean(trade) : ran && (view !== "propagation" || Boolean(teacher));
       right.dataset.view = view;
       pair.hidden = view === "trade-off" || !wanted;
@@ -292,23 +304,23 @@
       }
       if (!wanted) {
         head.textContent = view === "trade-off" && ran ? "Only one τ was run with this teacher" : "Not run";
-        says.textContent = `teacher ${meta.columns[state.calibration]}, ${tauWords(state.tau)}`;
+        tell(`teacher ${meta.columns[state.calibration]}, ${tauWords(state.tau)}`, "");
         word.textContent = "";
         diagrams.forEach((d) => { d.now = null; });
       } else if (view === "overconfidence") {
         head.textContent = shown.head;
-        says.textContent = `${shown.interval}. ${state.rival ? `Its logits divided by ${tab().plain.temperature.toFixed(2)}: the same answers, the same accuracy` : shown.gain}.`;
+        tell(shown.interval, state.rival ? `same answers, same accuracy: its logits are divided by ${tab().plain.temperature.toFixed(2)}` : shown.gain);
         word.textContent = `${shown.sign} ${shown.verdict}`;
         drawPair([["plain student", tab().plain, "ce"], state.rival ? ["the same, calibrated", shown, "ce"] : [student, shown, state.arm]], tall);
       } else if (view === "propagation") {
         head.textContent = `Teacher ${teacher.sharp}, student ${here.sharp}`;
-        says.textContent = `The student needs a temperature of ${here.needs}; its teacher, as it was met, ${teacher.temperature.toFixed(2)}.`;
+        tell(`temperature the student needs: ${here.needs}`, `its teacher, as it was met: ${teacher.temperature.toFixed(2)}`);
         word.textContent = "All seeds; pale: other τ. On the dotted line a student needs what its teacher needs.";
         drawPair([["the teacher, as it was met", teacher, "teacher"], [student, here, state.arm]], tall);
         drawPassing(172);
       } else {
-        [head.textContent, says.textContent] = trade;
-        says.textContent = `${says.textContent}. Teacher ${meta.columns[state.calibration]}.`;
+        head.textContent = trade[0];
+        tell(`${trade[1]}, teacher ${meta.columns[state.calibration]}`, trade[2]);
         word.textContent = "Numbers are τ; circle: the plain student; pale: seeds. On the dotted line a student is as sure as it is right.";
         drawTrade(284);
       }
@@ -317,7 +329,7 @@
     let acted = false;
     function act() { acted = true; refresh(); }
     const settle = settled(() => {
-      live.textContent = acted ? `${head.textContent}. ${says.textContent} ${word.textContent}` : "";
+      live.textContent = acted ? `${head.textContent}. ${[...says.children].map((line) => line.textContent).join(". ")}. ${word.textContent}` : "";
       if (acted) try { history.replaceState(null, "", `#${writeHash()}`); } catch { /* a sandboxed frame has no address */ }
     });
 
