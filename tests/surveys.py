@@ -44,18 +44,19 @@ def survey(profile=PROFILE, change=None):
         change: (arm, cell) -> reading, in the place of what would stand there.
     """
     readings = {}
-    for teacher in ("cnn32", "cnn16"):
+    default = profile.default_teacher
+    for teacher in profile.teachers:
         for tau in profile.taus:
             for calibration in CALIBRATIONS:
                 cell = Cell(teacher, calibration, tau)
-                ran = teacher == "cnn32" and (tau != "std" or calibration == "raw")
+                ran = teacher == default and (tau != "std" or calibration == "raw")
                 for arm, share in (("kd_mixup", 1.0), ("kd", 0.3)):
                     waiting = Reading(arm, cell, command=f"mixkd run --profile {profile.name} --arm {arm} --tau {tau}")
                     factor = share * (1.5 if tau == 1 else 1.0)
                     bought = calibration == "double"
                     readings[arm, cell] = reading(arm, cell, factor * RATIOS[calibration], underconfident=bought) if ran else waiting
     readings |= change or {}
-    teachers = {("cnn32", name): model(0.9, gap, 1 + gap) for name, gap in GAPS.items()}
+    teachers = {(default, name): model(0.9, gap, 1 + gap) for name, gap in GAPS.items()}
     trade = Trade(1.0, 4.0, Interval(0.039, 0.024, 0.053, 3), Interval(0.052, 0.048, 0.056, 3))
-    trades = {(arm, "cnn32", name): trade for arm in ("kd_mixup", "kd") for name in CALIBRATIONS}
+    trades = {(arm, default, name): trade for arm in ("kd_mixup", "kd") for name in CALIBRATIONS}
     return Survey(profile, model(0.65, 0.25, 2.9), reading("ce", None, 12.4, gain=0.0), readings, teachers, trades)

@@ -293,7 +293,7 @@
       instead.setAttribute("aria-pressed", String(state.rival));
       const trade = tab().trades[`${state.arm}~${state.teacher}~${state.calibration}`], student = meta.students[state.arm];
       const tall = view === "propagation" ? 72 : 178, wanted = view === "trade-off" ? Boolean(trade) : ran && (view !== "propagation" || Boolean(teacher));
-      right.dataset.view = view;
+      right.dataset.shows = view;
       pair.hidden = view === "trade-off" || !wanted;
       plotBox.hidden = view === "overconfidence" || !wanted;
       fill.hidden = wanted || !here.command;
