@@ -53,8 +53,8 @@ def _judge_imitation(evidence: Evidence, cell: Cell | None) -> Verdict:
         accuracies = [blends.mean_accuracy(evidence, group.values()) for group in (ours, plain)]
         note = (
             f"Seen from teachers that neither met, the student's answers lie {100 * stated[0].estimate:.0f} % of the way from its "
-            f"teacher's to linear, and those of {rival} {100 * shown[0].estimate:.0f} %. A student that repeats its teacher lies at 0 %, and "
-            "so does an unrelated network that is as far from linear as the teacher. "
+            f"teacher's to linear, and those of {rival} {100 * shown[0].estimate:.0f} %. A student that repeats its teacher lies at 0 %, "
+            "and so does an unrelated network that is as far from linear as the teacher. "
             f"Accuracies: kd_mixup {accuracies[0]:.3f}, {rival} {accuracies[1]:.3f}."
         )
     found = [premises.strange_blends(evidence, teachers.values()), premises.not_by_heart(evidence, ours)]
