@@ -20,7 +20,6 @@ from docutils import nodes
 from mixkd import glossary, identity, reference
 from mixkd.chapters import LIBRARY, fingerprint
 from mixkd.figures.plot import MIME
-from mixkd.figures.static import NARROW, svg, values
 from mixkd.site import repository
 
 if TYPE_CHECKING:
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from sphinx.config import Config
 
 _MATHJAX = "sphinx-mathjax-offline/static/mathjax/"
-_MOST_ROWS = 60
 _THEBE = re.compile(r'<script type="text/x-thebe-config">.*?</script>\s*(<script>kernelName = .*?</script>)?', re.DOTALL)
 # What the theme puts on every page and a reader never needs: icons as a script (the theme's own font has them all), and the search index
 # anywhere but on the search page. Together they weigh more than a page.
@@ -50,8 +48,8 @@ def setup(app: Sphinx) -> dict[str, Any]:
 
 
 class PlotlyMime:
-    """Renders plotly JSON (entry point ``myst_nb.mime_renderers``): a static SVG, which ``book_plotly.js`` replaces
-    when it is near the screen, its reading, and its data as a table."""
+    """Render plotly JSON (entry point ``myst_nb.mime_renderers``): a box in which ``book_plotly.js`` draws, the reading, and the
+    data as a table, which stands open where there is no JavaScript."""
 
     mime_priority_overrides: ClassVar[Sequence[tuple[str, str, int | None]]] = [("html", MIME, 1), ("dirhtml", MIME, 1)]
 
@@ -74,46 +72,12 @@ def figure_html(figure: Mapping[str, Any]) -> str:
     kept = {key: figure[key] for key in ("data", "frames", "config") if key in figure}
     body = json.dumps({**kept, "layout": layout}, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
     reading = f'<p class="book-reading">{html.escape(str(meta["reading"]))}</p>' if meta.get("reading") else ""
+    table = f'<div class="book-data-scroll" tabindex="0">{meta["table"]}</div>' if meta.get("table") else ""
     return (
         f'<div class="book-plotly" data-height="{height}" data-label="{html.escape(label, quote=True)}">'
-        f'<div class="book-plot" style="min-height:{height}px">{_still(figure)}</div>'
-        f'<script type="application/json">{body}</script>{reading}{_table(figure, meta)}</div>'
-    )
-
-
-def _still(figure: Mapping[str, Any]) -> str:
-    """The picture before plotly.js draws: one for a desk or paper, one for a phone, where the first would be too small to read."""
-    wide, narrow = svg(figure), svg(figure, width=NARROW)
-    return f'<div class="book-wide">{wide}</div><div class="book-narrow">{narrow}</div>'
-
-
-def _table(figure: Mapping[str, Any], meta: Mapping[str, Any]) -> str:
-    """The numbers of a figure, folded: those it brought along, or else its points."""
-    if table := meta.get("table"):
-        columns, rows = table["columns"], table["rows"]
-    else:
-        columns, rows = ["series", "x", "y"], []
-        for trace in figure.get("data", []):
-            xs, ys = values(trace.get("x")), values(trace.get("y"))
-            rows += [[trace.get("name") or "", x, y] for x, y in zip(xs, ys, strict=False)]
-    if not rows:
-        return ""
-    more = f"<p>The first {_MOST_ROWS} of {len(rows)} rows.</p>" if len(rows) > _MOST_ROWS else ""
-    head = "".join(f'<th scope="col">{html.escape(str(column))}</th>' for column in columns)
-    body = "".join("<tr>" + "".join(f"<td>{_cell(value)}</td>" for value in row) + "</tr>" for row in rows[:_MOST_ROWS])
-    return (
-        '<details class="book-data"><summary>data of this figure</summary><div class="book-data-scroll">'
-        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{more}</details>"
-    )
-
-
-def _cell(value: Any) -> str:
-    if value is None or value != value:
-        return "–"
-    return (
-        f"{value:.4f}"
-        if isinstance(value, float) and not value.is_integer()
-        else html.escape(f"{value:g}" if isinstance(value, float) else str(value))
+        f'<div class="book-plot" style="height:{height}px"></div><script type="application/json">{body}</script>{reading}'
+        f'<details class="book-data" open><summary>data of this figure<span class="book-named">: {html.escape(label)}</span></summary>'
+        f"{table}</details></div>"
     )
 
 
