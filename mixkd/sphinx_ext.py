@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from docutils import nodes
 
-from mixkd import glossary, identity, reference
+from mixkd import glossary, reference
 from mixkd.chapters import LIBRARY, fingerprint
 from mixkd.figures.plot import MIME
 from mixkd.site import repository
@@ -42,7 +42,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("env-get-outdated", lambda app, *_: [app.config.root_doc])  # without an outdated page no changed asset is copied
     app.connect("html-page-context", _clean_page, priority=900)
     app.connect("build-finished", _lighten)
-    for part in (glossary, identity, reference):
+    for part in (glossary, reference):
         part.connect(app)
     return {"version": metadata.version("mixkd"), "parallel_read_safe": True, "parallel_write_safe": True}
 
@@ -97,6 +97,7 @@ def _configure(app: Sphinx, config: Config) -> None:
                 "notebook_interface": "jupyterlab",
                 "colab_url": "https://colab.research.google.com",
             }
+    config.ogp_site_url = config.html_baseurl
     if config.nb_execution_mode == "cache":
         # The cache knows a notebook by its code alone. Its folder is named by everything else a chapter depends on, so
         # that a page can never show results of an older library or of other records; a new name also makes Sphinx read
