@@ -57,6 +57,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands with all their flags, for the page about them."""
+    return _parser(["run"])
+
+
 def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="mixkd",

@@ -1,7 +1,5 @@
-"""What Sphinx needs for pages that stand alone: plotly figures, vendored scripts, an execution cache never stale.
-
-It changes how pages are made and refuses to change what they say.
-"""
+"""What stock extensions lack for pages that stand alone: plotly figures, vendored scripts, words on hover, an execution cache never
+stale, docstrings in plain words."""
 
 from __future__ import annotations
 
@@ -10,14 +8,14 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import is_dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from docutils import nodes
 
-from mixkd import glossary, reference
 from mixkd.chapters import LIBRARY, fingerprint
 from mixkd.figures.plot import MIME
 from mixkd.site import repository
@@ -27,6 +25,8 @@ if TYPE_CHECKING:
     from sphinx.config import Config
 
 _MATHJAX = "sphinx-mathjax-offline/static/mathjax/"
+_MARKUP = re.compile(r"(``.*?``|`[^`]*`|\*[^\s*][^*]*\*)")
+_TWO_FIELDS = re.compile(r"^(\s+)(\w+(?:, \w+)+): ")  # docutils takes the first for a type
 _THEBE = re.compile(r'<script type="text/x-thebe-config">.*?</script>\s*(<script>kernelName = .*?</script>)?', re.DOTALL)
 # What the theme puts on every page and a reader never needs: icons as a script (the theme's own font has them all), and the search index
 # anywhere but on the search page. Together they weigh more than a page.
@@ -39,11 +39,12 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Called by Sphinx."""
     app.connect("config-inited", _configure)
     app.connect("builder-inited", _vendor)
-    app.connect("env-get-outdated", lambda app, *_: [app.config.root_doc])  # without an outdated page no changed asset is copied
+    app.connect("env-get-outdated", _outdated)
+    app.connect("autodoc-process-docstring", _as_rst, priority=400)  # before napoleon adds markup of its own
+    app.connect("autodoc-process-signature", _no_fields)
+    app.connect("doctree-resolved", _define_words)
     app.connect("html-page-context", _clean_page, priority=900)
     app.connect("build-finished", _lighten)
-    for part in (glossary, reference):
-        part.connect(app)
     return {"version": metadata.version("mixkd"), "parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -79,6 +80,53 @@ def figure_html(figure: Mapping[str, Any]) -> str:
         f'<details class="book-data" open><summary>data of this figure<span class="book-named">: {html.escape(label)}</span></summary>'
         f"{table}</details></div>"
     )
+
+
+def rst(lines: Sequence[str]) -> list[str]:
+    """Return a docstring as docutils wants it: lists between blank lines, ``|a - b|`` and ``2 * x`` escaped, two fields on a line split.
+
+    What stands in backticks and ``*emphasis*`` stays as it is.
+    """
+    made: list[str] = []
+    item: int | None = None  # indentation of the list we are in
+    for line in lines:
+        indent, bullet = len(line) - len(line.lstrip()), line.lstrip().startswith("- ")
+        if line.strip():
+            starts, ends = bullet and item is None, item is not None and not bullet and indent <= item
+            made += [""] if (starts or ends) and made and made[-1].strip() else []
+            item = indent if starts else None if ends else item
+        line = _TWO_FIELDS.sub(lambda named: f"{named[1]}{named[2].replace(', ', ',')}: ", line)
+        parts = _MARKUP.split(line)
+        made.append("".join(part if part[:1] in ("`", "*") and part[1:] else re.sub(r"([|*])", r"\\\1", part) for part in parts))
+    return made
+
+
+def _as_rst(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    lines[:] = rst(lines)
+
+
+def _no_fields(app: Sphinx, what: str, name: str, obj: object, *_: object) -> tuple[str, str] | None:
+    """Leave the fields of a result or a spec to its docstring; the signature would repeat them."""
+    return ("", "") if what == "class" and (is_dataclass(obj) or hasattr(obj, "model_fields")) else None
+
+
+def _outdated(app: Sphinx, env: Any, added: set[str], changed: set[str], removed: set[str]) -> Iterable[str]:
+    """Make every page again when a definition may have changed; always one, as without any no changed asset is copied."""
+    return env.found_docs if "book/glossary" in added | changed else [app.config.root_doc]
+
+
+def _define_words(app: Sphinx, doctree: nodes.document, page: str) -> None:
+    """Give each link to a word of the glossary its definition, which browsers show on hover."""
+    terms = {page for _, _, kind, page, _, _ in app.env.get_domain("std").get_objects() if kind == "term"}
+    links = [link for link in doctree.findall(nodes.reference) if (link.get("refid") or link.get("refuri", "")).find("term-") >= 0]
+    if not links or page in terms:
+        return
+    if not hasattr(app, "mixkd_words"):
+        items = [item for page in terms for item in app.env.get_doctree(page).findall(nodes.definition_list_item)]
+        words = {at: " ".join(item[-1].astext().split()) for item in items for term in item.findall(nodes.term) for at in term["ids"]}
+        app.mixkd_words = words  # type: ignore[attr-defined]
+    for link in links:
+        link["reftitle"] = app.mixkd_words.get(link.get("refid") or link["refuri"].partition("#")[2], "")  # type: ignore[attr-defined]
 
 
 def _root(app: Sphinx) -> Path:
