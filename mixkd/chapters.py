@@ -172,6 +172,7 @@ def execute(chapter: str | Path, out: str | Path, /, note: Mapping[str, Any] | N
             parameters=given,
             execution_timeout=CELL_TIMEOUT,
             progress_bar=False,
+            extra_arguments=["--Application.log_level=50"],  # the kernel's own remarks; what a cell prints is kept
             resources={"metadata": {"path": str(path.parent)}},  # moves the kernel alone; papermill's cwd would move every thread
         )
     except PapermillExecutionError as error:
