@@ -84,7 +84,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     reproduce.add_argument("--profile", default="digits", help="scale (default: digits)")
     reproduce.add_argument("--chapters", nargs="+", metavar="NAME", help="only what these studies need (default: all)")
     reproduce.add_argument("--seeds", type=int, metavar="N", help="only the first N seeds: a reduced grid")
-    reproduce.add_argument("--store", default="runs", help="folder or URL of the fresh records (default: runs)")
+    reproduce.add_argument("--store", default="runs", help="folder of the fresh records (default: runs)")
     reproduce.add_argument("--plan", action="store_true", help="train nothing: list runs by study, and time a few steps of each kind")
     reproduce.add_argument("--no-site", action="store_true", help="train and compare only")
     reproduce.add_argument("--workers", type=int, metavar="N", help="processes side by side (default: one for each CPU)")
@@ -100,7 +100,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
 
     run = command("run", _run, "train one spec and its teacher, or find its record")
     run.add_argument("--profile", metavar="P", help="recipe of what is not given (default: the profile that fits the data)")
-    run.add_argument("--store", default="runs", help="folder or URL of records (default: runs)")
+    run.add_argument("--store", default="runs", help="folder of records (default: runs)")
     _machine(run)
     run.usage = "mixkd run [--data D] [--arm A] [--student S] [--teacher T] [--seed N] [--OTHER-FIELD X ...]"
     if arguments[:1] == ["run"]:  # the fields come from the spec, which is imported only for this command
@@ -251,7 +251,7 @@ def _store(name: str) -> RecordStore:
     from mixkd.records import RecordStore
 
     store = RecordStore(name)
-    if store.remote is None and not store.path.is_dir():
+    if not store.path.is_dir():
         raise FileNotFoundError(f"store = {name!r}: no folder {store.path.absolute()}")
     return store
 
@@ -263,7 +263,7 @@ def _records(options: argparse.Namespace) -> int:
     if options.action == "verify":
         ids = None if options.id is None else [store.load(options.id).id]
         problems = store.verify(ids)
-        where = store.address if store.remote else store.path
+        where = store.path
         print(
             "\n".join(problems) or (f"record {ids[0]} in {where} is whole" if ids else f"{len(store.ids())} records in {where}, all whole")
         )
@@ -331,7 +331,7 @@ def _executor(scheduler: str | None) -> Iterator[Executor | None]:
     if scheduler is None:
         yield None
         return
-    from mixkd.scheduler import connected
+    from mixkd.cluster import connected
 
     with connected(scheduler) as executor:
         yield executor
@@ -401,7 +401,7 @@ def _reproduce(options: argparse.Namespace) -> int:
     if not options.no_site:
         from mixkd import site
 
-        index = site.build(profile=options.profile, store=store.address)
+        index = site.build(profile=options.profile, store=store.path)
     print(claims.to_text(claims.evaluate(profile=options.profile, store=store)))
     print()
     print(comparison.summary(comparison.compare(store, committed)))

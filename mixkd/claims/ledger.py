@@ -72,7 +72,7 @@ def _evaluate(claim: Claim, evidence: Evidence) -> Verdict:
     """The verdict, perhaps as another process of the same build left it: see :data:`KEPT`."""
     if not (folder := os.environ.get(KEPT)):
         return _judge(claim, evidence)
-    store = hashlib.blake2b(evidence.store.address.encode(), digest_size=8).hexdigest()
+    store = hashlib.blake2b(str(evidence.store.path.resolve()).encode(), digest_size=8).hexdigest()
     path = Path(folder, f"{claim.letter}-{evidence.profile.name}-{store}.json")
     if path.is_file():
         found = json.loads(path.read_text(encoding="utf-8"))
