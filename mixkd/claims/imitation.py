@@ -11,7 +11,7 @@ import torch
 from mixkd.claims import blends, premises
 from mixkd.claims.evidence import Array, BySeed, Claim, Evidence, judged
 from mixkd.claims.verdicts import Comparison, Verdict, compare
-from mixkd.measure import resampling
+from mixkd.measure import resampling, statistics
 from mixkd.measure.statistics import Interval
 from mixkd.records import Record
 from mixkd.studies import Cell
@@ -95,7 +95,7 @@ def _displacement(one: BySeed, other: BySeed, teachers: BySeed, pool: Mapping[st
         by_student = [seen[i, found].mean(0) for i, found in zip(rows, known, strict=True)]
         return np.mean(by_student, axis=0)
 
-    return blends.over_units(mean, len(units))
+    return statistics.jackknife(mean, len(units))
 
 
 def _fidelity(evidence: Evidence, ours: BySeed, teachers: BySeed, pool: Mapping[str, Record]) -> list[Comparison]:
