@@ -20,7 +20,7 @@ from mixkd.measure import linearity, resampling, signal, statistics
 from mixkd.measure.signal import NEGLIGIBLE
 from mixkd.measure.statistics import Interval
 from mixkd.records import Record
-from mixkd.studies import CALIBRATIONS, LONGER, Cell, cells
+from mixkd.studies import CALIBRATIONS, LONGER, Cell, cells, study
 from mixkd.vicinal import FEATURE_LAMS
 
 P = ParamSpec("P")
@@ -157,7 +157,8 @@ def over_units(statistic: Callable[[list[int]], Array], n: int) -> Interval:
 def faculty(evidence: Evidence, model: str) -> dict[str, Record]:
     """Return the plain teachers of one kind, by id: those of the profile's students, as trained."""
     profile = evidence.profile
-    runs = (profile.spec("kd", seed, teacher=profile.teacher(seed, model)).teacher_run() for seed in profile.core_seeds)
+    seeds = profile.core_seeds if model == profile.default_teacher else profile.swept_seeds
+    runs = (profile.spec("kd", seed, teacher=profile.teacher(seed, model)).teacher_run() for seed in seeds)
     return {record.id: record for record in evidence.find([run for run in runs if run is not None])}
 
 
@@ -180,11 +181,20 @@ def plain_rivals(evidence: Evidence, cell: Cell) -> dict[str, BySeed]:
     return {name: students for name, students in found.items() if students}
 
 
+def planned(evidence: Evidence, name: str, *, arm: str, student: str, teacher: str, epochs: int | None = None) -> dict[int, Record]:
+    """Return those records of a study that have this arm, student, teacher model and length (the recipe's, if not given), by seed."""
+    profile = evidence.profile
+    wanted = (arm, student, teacher, epochs or profile.spec(arm, profile.first_seed).epochs)
+    specs = (spec for spec in study(name, profile.name) if spec.teacher is not None)
+    return evidence.by_seed(spec for spec in specs if (spec.arm, spec.student, spec.teacher and spec.teacher.model, spec.epochs) == wanted)
+
+
 def longer(evidence: Evidence) -> dict[int, Record]:
     """Return the ``kd`` students of twice the recipe's steps, by seed."""
     profile = evidence.profile
     epochs = LONGER * profile.spec("kd", profile.first_seed).epochs
-    return evidence.select("linearity", arm="kd", student=profile.student, epochs=epochs)
+    name = "linearity" if "linearity" not in profile.without else "duration"
+    return planned(evidence, name, arm="kd", student=profile.student, teacher=profile.default_teacher, epochs=epochs)
 
 
 def nearest_in_accuracy(evidence: Evidence, students: BySeed, candidates: Mapping[str, BySeed]) -> tuple[str, BySeed]:

@@ -64,12 +64,12 @@ CLAIM = Claim(
     title="Geometry",
     sentence="The geometry of the representation changes with it.",
     statistic=(
-        "log ratio of the non-linearity of penultimate features half-way between two test images of two classes, kd over kd_mixup, where kd "
-        "is as accurate"
+        "log ratio of the non-linearity of penultimate features half-way between two test images of two classes, kd over kd_mixup, where "
+        "kd is as accurate"
     ),
     rule=(
-        "supported when its 95 % interval, over seeds and pairs of images, lies above 0. The kd of the same tau counts where its accuracy is "
-        "equivalent, else that of another tau or length which is; with none of equal accuracy the premise is not met"
+        "supported when its 95 % interval, over seeds and pairs of images, lies above 0. The kd of the same tau counts where its accuracy "
+        "is equivalent, else that of another tau or length which is; with none of equal accuracy the premise is not met"
     ),
     rivals="mixup must have less linear features too",
     chapter="10-geometry",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -34,7 +35,7 @@ def _judge_imitation(evidence: Evidence, cell: Cell | None) -> Verdict:
     ]
     rivals = [
         compare(
-            f"displacement, kd_mixup - the most similarly accurate kd ({name})" if name else "displacement, kd_mixup - kd",
+            f"displacement, kd_mixup - {name}, nearest in accuracy" if name else "displacement, kd_mixup - kd",
             _displacement(ours, plain, teachers, pool),
             unit="share",
         )
@@ -44,16 +45,20 @@ def _judge_imitation(evidence: Evidence, cell: Cell | None) -> Verdict:
         compare(f"accuracy, kd_mixup - {name or 'kd'}", evidence.difference("accuracy", ours, plain), unit="points"),
         *_fidelity(evidence, ours, teachers, pool),
     ]
-    known = len(pool) - 1
+    known, rival = len(pool) - 1, name or "kd"
+    note = ""
     if ours and known < STRANGERS:
         note = f"Each student has {max(known, 0)} teachers of the same kind that it never met; {STRANGERS} are needed."
-    else:
+    elif math.isfinite(stated[0].estimate):
+        accuracies = [blends.mean_accuracy(evidence, group.values()) for group in (ours, plain)]
         note = (
-            "0 is a student that repeats its teacher, and also an unrelated network as far from linear as that teacher; 1 lies on a "
-            "stranger's line. A less accurate student is displaced as well: compare with kd of nearest accuracy."
+            f"Seen from teachers that neither met, the student's answers lie {100 * stated[0].estimate:.0f} % of the way from its "
+            f"teacher's to linear, and those of {rival} {100 * shown[0].estimate:.0f} %. A student that repeats its teacher lies at 0 %, and "
+            "so does an unrelated network that is as far from linear as the teacher. "
+            f"Accuracies: kd_mixup {accuracies[0]:.3f}, {rival} {accuracies[1]:.3f}."
         )
     found = [premises.strange_blends(evidence, teachers.values()), premises.not_by_heart(evidence, ours)]
-    return judged(evidence, "c", at, found, stated, rivals, note if ours else "", shown)
+    return judged(evidence, "c", at, found, stated, rivals, note, shown)
 
 
 def _displacement(one: BySeed, other: BySeed, teachers: BySeed, pool: Mapping[str, Record]) -> Interval:

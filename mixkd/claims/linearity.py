@@ -43,9 +43,13 @@ def _judge_linearity(evidence: Evidence, cell: Cell | None) -> Verdict:
     name, plain = blends.nearest_in_accuracy(evidence, ours, blends.plain_rivals(evidence, at))
     others: dict[str, BySeed] = {
         "the teacher": teachers,
-        f"the most similarly accurate kd ({name})" if name else "kd": plain,
-        "self-distillation on mixup": evidence.select("linearity", arm="kd_mixup", student=profile.student, teacher=profile.student),
-        "a wider student, kd": evidence.select("linearity", arm="kd", student=profile.wider_student),
+        f"{name}, nearest in accuracy" if name else "kd": plain,
+        "self-distillation on mixup": blends.planned(
+            evidence, "linearity", arm="kd_mixup", student=profile.student, teacher=profile.student
+        ),
+        "a wider student, kd": blends.planned(
+            evidence, "linearity", arm="kd", student=profile.wider_student, teacher=profile.default_teacher
+        ),
         "kd for twice the steps": blends.longer(evidence),
     }
     if name == "kd for twice the steps":
@@ -88,8 +92,8 @@ CLAIM = Claim(
     title="Linearity",
     sentence="The student becomes more linear between examples than its teacher.",
     statistic=(
-        "log ratio of non-linearity, teacher over student: L_NL at temperature 1 as the authors' public code measures it, mean over lam and "
-        "over pairs of test images of two classes"
+        "log ratio of non-linearity, teacher over student: L_NL at temperature 1 as the authors' public code measures it, mean over lam "
+        "and over pairs of test images of two classes"
     ),
     rule="supported when its 95 % interval, over seeds and pairs of images, lies above 0",
     rivals=(

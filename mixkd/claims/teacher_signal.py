@@ -109,7 +109,8 @@ def _beyond_noise(evidence: Evidence, teachers: Mapping[str, Record], leaks: Map
 
 def _beyond_mixup_trained(evidence: Evidence, teachers: Mapping[str, Record], leaks: Mapping[str, Array], at: Cell) -> Comparison:
     """How much more the true class loses than under a teacher of the same seed that was trained on mixup."""
-    met = {record.spec.seed: record for record in evidence.records("mixup_teachers") if record.spec.student == at.teacher}
+    known = evidence.records("mixup_teachers") if at.teacher == evidence.profile.default_teacher else ()
+    met = {record.spec.seed: record for record in known}
     less = {}
     for name, record in teachers.items():
         if (twin := met.get(record.spec.seed)) is not None:
