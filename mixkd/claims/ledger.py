@@ -90,8 +90,8 @@ def across(
         letters: which claims; all by default.
 
     Returns:
-        One row for each profile, claim and cell (or teacher, column of tau or profile: what the claim is about), in this order; cells without
-        records are there too, "not run", with the command that fills them.
+        One row for each profile, claim and cell (or teacher, column of tau or profile: what the claim is about), in this order; cells
+        without records are there too, "not run", with the command that fills them.
 
     Raises:
         SpecError: for an unknown profile or claim.

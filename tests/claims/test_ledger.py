@@ -149,7 +149,20 @@ class TestForms:
 
         parsed = json.loads(to_json(verdicts, rows), parse_constant=fail)
         assert set(parsed) == {"verdicts", "map"}
-        keys = {"claim", "profile", "cell", "as_stated", "attributed", "stated", "rivals", "premises", "note", "records", "missing", "command"}
+        keys = {
+            "claim",
+            "profile",
+            "cell",
+            "as_stated",
+            "attributed",
+            "stated",
+            "rivals",
+            "premises",
+            "note",
+            "records",
+            "missing",
+            "command",
+        }
         for verdict in parsed["verdicts"]:
             assert set(verdict) == keys | {"title", "sentence", "chapter", "shown"}
             assert all(set(row) == COMPARISON for row in verdict["stated"] + verdict["rivals"] + verdict["shown"])

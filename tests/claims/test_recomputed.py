@@ -189,7 +189,10 @@ class Again:
         ratios = []
         for seed in self.profile.swept_seeds:
             bent = self.folder(self.profile.spec("kd_mixup", seed, teacher=self.profile.teacher(seed, temperature_spread=TEACHER_SPREAD)))
-            plain, teacher = self.students(Cell(default, "raw", 2.0), "kd_mixup")[seed], self.folder(self.profile.spec("kd", seed).teacher_run())
+            plain, teacher = (
+                self.students(Cell(default, "raw", 2.0), "kd_mixup")[seed],
+                self.folder(self.profile.spec("kd", seed).teacher_run()),
+            )
             h, z = tensors(bent)["projection.test"].astype(np.float64), read(teacher, "test")[0]
             target = np.exp(log_softmax(z).max(1)).mean()
 

@@ -1,4 +1,4 @@
-"""Claims (g) and (i): true, false, short of data, without a premise, not run; (i) never without (g). Neither has halves, so none depends."""
+"""Claims (g) and (i): true, false, short of data, premise, not run; (i) never without (g). Neither has halves, so none depends."""
 
 import math
 
