@@ -311,8 +311,9 @@ def _export(options: argparse.Namespace) -> int:
 def _claims(options: argparse.Namespace) -> int:
     from mixkd import claims
 
-    verdicts = claims.evaluate(profile=options.profile, store=_store(options.store))
-    print(claims.to_json(verdicts) if options.json else claims.to_text(verdicts))
+    store = _store(options.store)
+    verdicts = claims.evaluate(profile=options.profile, store=store)
+    print(claims.to_json(verdicts, claims.across(options.profile, store)) if options.json else claims.to_text(verdicts))
     return 0
 
 
