@@ -64,7 +64,7 @@ def build(
     """
     load_profile(profile)
     root = Path(root).resolve()
-    folder = None if str(store) == "committed" else RecordStore(store).here().resolve()
+    folder = None if str(store) == "committed" else RecordStore(store).path.resolve()
     if folder is not None and not folder.is_dir():
         raise FileNotFoundError(f"store {str(store)!r}: no folder {folder}; `mixkd reproduce` fills one, 'committed' ships with the book")
     work = root / "_build"
