@@ -70,8 +70,8 @@ class Map:
     def _fallback(self) -> str:
         tables = "".join(table(survey) for survey in self.surveys)
         return (
-            f'<figure class="mixkd-fallback">{picture(self.surveys[0])}{tables}<figcaption>Times less overconfident than the plain student, '
-            "with 95 % intervals over seeds and test images. With JavaScript each cell opens its students.</figcaption></figure>"
+            f'<figure class="mixkd-fallback">{picture(self.surveys[0])}{tables}<figcaption>Times less overconfident than the plain '
+            "student, with 95 % intervals over seeds and test images. With JavaScript each cell opens its students.</figcaption></figure>"
         )
 
     def __repr__(self) -> str:
