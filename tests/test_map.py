@@ -58,7 +58,7 @@ class TestWords:
             ({"as_stated": "not supported"}, "✗", "Not tenfold by the rule."),
             ({"as_stated": "unresolved"}, "?", "Undecided: too few seeds or test images to tell."),
             ({"as_stated": "premise not met", "why": ("P3",)}, "○", f"Cannot be tested here: {drawn.PREMISES['P3']}."),
-            ({"as_stated": "not run"}, "·", "One seed: no verdict."),
+            ({"as_stated": "not run"}, "–", "One seed: no verdict."),
         ],
     )
     def test_the_word_of_a_cell(self, fields, sign, words):

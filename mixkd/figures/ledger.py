@@ -16,7 +16,7 @@ from mixkd.figures.intervals import effects
 from mixkd.figures.plot import Plot
 from mixkd.studies import load_profile, profiles
 
-SIGNS = {"supported": "✓", "not supported": "✗", "unresolved": "?", "not run": "–"}
+SIGNS = {"supported": "✓", "not supported": "✗", "depends": "±", "unresolved": "?", "premise not met": "○", "not run": "–"}
 
 
 class Judged(Protocol):

@@ -15,7 +15,7 @@ import numpy as np
 from mixkd.figures import theme
 from mixkd.figures.absent import absent
 from mixkd.figures.explorer import block
-from mixkd.figures.ledger import Html
+from mixkd.figures.ledger import SIGNS, Html
 from mixkd.studies import Cell
 
 if TYPE_CHECKING:
@@ -163,18 +163,18 @@ def words(reading: Reading) -> dict[str, str]:
     if reading.model is None:
         return {"head": "Not run", "short": "not run"}
     ratio = _ratio(reading.ratio)
-    sign, verdict = _verdict(reading, ratio)
     known = not math.isnan(reading.ratio.low)
     interval = f"95 % interval {bounds(_power(reading.ratio.low), _power(reading.ratio.high), ratio)}" if known else "no interval"
     return {
         "head": fall(ratio), "interval": f"{interval}, {seeds(len(reading.model.seeds))}", "short": f"{times(ratio)}×",
-        "gain": f"{points(reading.gain.estimate)} points of accuracy{_between(reading.gain)}", "sign": sign, "verdict": verdict,
+        "gain": f"{points(reading.gain.estimate)} points of accuracy{_between(reading.gain)}",
+        "sign": SIGNS[reading.as_stated], "verdict": _verdict(reading, ratio),
         "needs": f"{_temperature(reading.needs)}" if reading.needs.n else "",
     }  # fmt: skip
 
 
-def _verdict(reading: Reading, ratio: float) -> tuple[str, str]:
-    """The word of claim (e) in a cell, as a sign and a sentence."""
+def _verdict(reading: Reading, ratio: float) -> str:
+    """The word of claim (e) in a cell, as a sentence."""
     word = reading.as_stated
     why = next((PREMISES[name] for name in reading.why if name in PREMISES), "")
     if word == "supported":
@@ -182,15 +182,15 @@ def _verdict(reading: Reading, ratio: float) -> tuple[str, str]:
             "supported": ", and no simpler explanation does as well", "not supported": ", but a simpler explanation does as well",
             None: "",
         }.get(reading.attributed, "; whether a simpler explanation does as well is open")  # fmt: skip
-        return "✓", f"Tenfold{simpler}."
+        return f"Tenfold{simpler}."
     if word == "premise not met":
-        return "○", f"Cannot be tested here: {why}." if why else "Cannot be tested here."
+        return f"Cannot be tested here: {why}." if why else "Cannot be tested here."
     bought = "it is underconfident instead" if reading.underconfident else "its likelihood is no better than the plain student’s"
     if word == "not supported":
-        return "✗", f"Does not count: {bought}." if reading.bought else "Short of tenfold." if ratio < 10 else "Not tenfold by the rule."
+        return f"Does not count: {bought}." if reading.bought else "Short of tenfold." if ratio < 10 else "Not tenfold by the rule."
     if word == "not run":
-        return "·", "One seed: no verdict."
-    return "?", f"Undecided: {why}." if why else "Undecided: too few seeds or test images to tell."
+        return "One seed: no verdict."
+    return f"Undecided: {why}." if why else "Undecided: too few seeds or test images to tell."
 
 
 def _ratio(interval: Interval) -> float:
