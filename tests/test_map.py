@@ -154,7 +154,7 @@ class TestStanding:
         rows.append(row("not run", tau=8.0))
         rows.append(SimpleNamespace(claim="f", profile="digits", teacher=None, calibration=None, tau=None, as_stated="depends"))
         table = figures.standing(rows, claims.CLAIMS)
-        assert "(e) Overconfidence: holds 2, does not 1, open 1, not tried 1" in repr(table)
+        assert "(e) Overconfidence: holds 2, does not hold 1, open 1, not tried 1" in repr(table)
         cells = dict(re.findall(r'<td data-group="([a-z ]+)">(.*?)</td>', table._repr_html_().split("</tr>")[1]))
         assert cells["holds"] == "<span>digits 2 of 5</span><small>calibrated (τ 2, 1)</small>"
         assert cells["not tried"] == "<span>digits 1 of 5</span>"

@@ -31,8 +31,8 @@ QUESTIONS: Mapping[str, str] = {
 COLUMNS: Mapping[str, str] = {"half": "twice too sharp", "raw": "as trained", "fitted": "calibrated", "double": "twice too soft"}
 """The teacher's calibration, across, in words."""
 STUDENTS: Mapping[str, str] = {"kd_mixup": "distilled on mixup", "kd": "distilled without blends"}
-NAMES: Mapping[str, str] = {"digits": "digits", "gaussians": "Gaussian classes", "gaussians16": "Gaussian classes, 16-D"}
-"""Profiles whose data are no photographs, by the word on their tab."""
+NAMES: Mapping[str, str] = {"cifar10-jpeg": "photographs", "gaussians": "Gaussian classes", "gaussians16": "Gaussian classes, 16-D"}
+"""The word on the tab of a profile, where it is not the profile's name."""
 STEPS: tuple[tuple[float, str, str], ...] = (
     (0, "#7f3b08", "#fff"), (1, "#b35806", "#fff"), (2, "#f1a340", "#111"), (5, "#fde0b6", "#111"),
     (10, "#cfe3f3", "#111"), (20, "#5aa0cf", "#111"), (50, "#1f5f99", "#fff"),
@@ -202,7 +202,7 @@ def _power(value: float) -> float:
 
 
 def _between(interval: Interval) -> str:
-    return "" if math.isnan(interval.low) else f" ({points(interval.low)} to {points(interval.high)})"
+    return "" if math.isnan(interval.low) or interval.low == interval.high else f" ({points(interval.low)} to {points(interval.high)})"
 
 
 def _temperature(log: Interval) -> str:
@@ -211,7 +211,7 @@ def _temperature(log: Interval) -> str:
 
 
 def _percent(value: float) -> str:
-    return f"{100 * value:.1f} %"
+    return f"{100 * value:.0f} %"
 
 
 def claims_of(model: Model) -> str:
@@ -221,7 +221,7 @@ def claims_of(model: Model) -> str:
 
 def label(survey: Survey) -> str:
     """The word on a tab."""
-    return NAMES.get(survey.profile.name, "photographs" if survey.profile.name == "cifar10-jpeg" else survey.profile.name)
+    return NAMES.get(survey.profile.name, survey.profile.name)
 
 
 def tau_word(tau: float | str) -> str:
@@ -295,7 +295,7 @@ def _traded(trade: Trade) -> list[str]:
     return [
         f"τ {trade.low:g} → {trade.high:g}: accuracy {points(trade.accuracy.estimate)} points",
         f"95 % interval {between}" if between else "one seed, no interval",
-        f"confidence minus accuracy {points(trade.gap.estimate)} points{_between(trade.gap)}",
+        f"confidence − accuracy {points(trade.gap.estimate)}{_between(trade.gap)}",
     ]
 
 
@@ -331,7 +331,10 @@ def table(survey: Survey) -> str:
     )
     body = ""
     waiting = 0
-    for (arm, cell), reading in [((survey.rival.arm, None), survey.rival), *survey.readings.items()]:
+    for (arm, cell), reading in [
+        ((survey.rival.arm, None), survey.rival),
+        *sorted(survey.readings.items(), key=lambda item: list(STUDENTS).index(item[0][0])),
+    ]:
         if reading.model is None:
             waiting += 1
             continue
