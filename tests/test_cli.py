@@ -66,6 +66,16 @@ def fails(capsys, *arguments):
     return error
 
 
+def test_claims_as_json(capsys, tmp_path):
+    import json
+
+    assert main(["claims", "--json", "--profile", "gaussians", "--store", str(tmp_path)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [verdict["claim"] for verdict in found["verdicts"]] == list("abcdefghi")
+    assert {row["profile"] for row in found["map"]} == {"gaussians"}
+    assert {row["as_stated"] for row in found["map"]} == {"not run"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
