@@ -319,7 +319,7 @@ def _export(options: argparse.Namespace) -> int:
         size = inputs["image_size"]
         shape = f"{inputs['channels']} x {size} x {size}, pixels on the scale 0 to 1" if size else f"vectors of {inputs['channels']}"
         print(f"  takes N x {shape}, and normalises them itself; classes and temperature are in its metadata")
-    if options.format != "onnx":
+    if options.format == "safetensors":
         print(f"  read it back: network, description = {load.__module__}.load({str(path)!r})")
     return 0
 
