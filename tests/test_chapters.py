@@ -68,6 +68,44 @@ def test_bad_parameters_stop_before_execution(tmp_path, given, error, words):
     assert not (tmp_path / "out.ipynb").exists()
 
 
+def test_the_number_of_a_chapter_is_enough():
+    assert chapters.find("07").stem == chapters.find("7").stem == chapters.find("07-overconfidence").stem == "07-overconfidence"
+    with pytest.raises(ValueError, match=r"chapter '77': there are .*07-overconfidence"):
+        chapters.find("77")
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({}, None),
+        ({"profile": "digits"}, None),
+        ({"profil": "digits"}, "ValueError: this chapter: no parameter 'profil'; there are profile, live; did you mean 'profile'"),
+        ({"profile": "digits", "seed": 1}, "ValueError: this chapter: no parameter 'seed'; there are profile, live"),
+    ],
+)
+def test_plain_papermill_stops_at_a_parameter_that_a_chapter_does_not_have(tmp_path, given, words):
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    stop = "from mixkd.chapters import stop_at_unknown_parameters\nstop_at_unknown_parameters()"
+    path = _chapter(tmp_path, 'profile = "digits"\nlive: bool = False', stop, "print('reached')")
+    nbformat.write(chapters._read(path), tmp_path / "in.ipynb")
+
+    def execute():
+        return papermill.execute_notebook(tmp_path / "in.ipynb", tmp_path / "out.ipynb", parameters=given, progress_bar=False)
+
+    if words is None:
+        assert execute().cells[-1].outputs[0].text == "reached\n"
+        return
+    with pytest.raises(PapermillExecutionError) as caught:
+        execute()
+    assert words in str(caught.value)
+
+
+def test_elsewhere_unknown_parameters_stop_nothing():
+    chapters.stop_at_unknown_parameters()
+
+
 def test_an_int_may_stand_for_a_float(tmp_path):
     chapters.check(_chapter(tmp_path, "rate = 1.0"), {"rate": 2})
 

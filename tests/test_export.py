@@ -191,6 +191,6 @@ def test_reading_a_network_runs_no_code(store, tmp_path, name):
             for member in whole.infolist():
                 spoiled = member.filename.endswith(".pt") or "/constants/" in member.filename
                 archive.writestr(member.filename, pickled.getvalue() if spoiled else whole.read(member))
-    with pytest.raises(ValueError, match="archive of torch can run code.*--format safetensors"):
+    with pytest.raises(ValueError, match=r"archive of torch can run code.*--format safetensors"):
         load(path)
     assert not flag.exists()
