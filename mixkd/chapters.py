@@ -54,6 +54,30 @@ if "google.colab" in sys.modules:
     profile, store = scale"""
 
 
+READS: Mapping[str, tuple[str, ...]] = {
+    "index": ("all",),
+    "01-smooth-boundaries": ("overconfidence", "temperature", "mixing"),
+    "02-protocol": ("overconfidence", "teachers"),
+    "03-teacher-off-distribution": ("teachers", "mixup_teachers", "controls"),
+    "04-student-linearity": ("overconfidence", "linearity"),
+    "05-imitation": ("teachers", "controls", "linearity"),
+    "06-accuracy": ("overconfidence", "teachers", "accuracy", "duration"),
+    "07-overconfidence": ("overconfidence", "mixing"),
+    "08-calibration-propagates": ("propagation",),
+    "09-temperature": ("overconfidence", "temperature"),
+    "10-geometry": ("overconfidence",),
+    "11-uncertainty": ("overconfidence",),
+    "12-imagenet": ("all",),
+    "13-known-truth": ("overconfidence", "teachers"),
+    "14-authors-logs": (),
+    "claims": ("all",),
+    "reproduce": ("all",),
+    "one-run": (),
+    "own-images": (),
+}
+"""The studies whose records a chapter reads, beside those of the claims it judges; `studies_of` gives both."""
+
+
 class ChapterError(RuntimeError):
     """A chapter stopped. The message names it, the cell, and the end of the traceback."""
 
@@ -93,6 +117,26 @@ def find(name: str | Path, root: Path = ROOT) -> Path:
     if wanted in known or len(numbered) == 1:
         return known.get(wanted) or numbered[0]
     raise ValueError(f"chapter {wanted!r}: there are {', '.join(known)}{nearest(wanted, known)}")
+
+
+def studies_of(name: str) -> tuple[str, ...]:
+    """Return the names of the studies that a chapter of this book reads, without duplicates.
+
+    Args:
+        name: of the chapter (``"07-overconfidence"``), or its number (``"07"``).
+
+    Raises:
+        ValueError: for an unknown chapter, with the nearest; or one that reads no study.
+    """
+    from mixkd.claims import CLAIMS
+
+    chapter = find(name).stem
+    if chapter not in READS:
+        raise ValueError(f"chapter {name!r}: there are {', '.join(READS)}{nearest(name, READS)}")
+    judged = [study for claim in CLAIMS.values() if claim.chapter == chapter for study in claim.studies]
+    if not READS[chapter] and not judged:
+        raise ValueError(f"chapter {chapter!r}: reads no study, so there is nothing to train for it; `mixkd site` builds it")
+    return tuple(dict.fromkeys([*READS[chapter], *judged]))
 
 
 def parameters(chapter: str | Path) -> dict[str, Any]:

@@ -77,7 +77,10 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         "train what a profile needs, build the site from it, compare with the committed records",
     )
     reproduce.add_argument("--profile", default="digits", help="scale (default: digits)")
-    reproduce.add_argument("--chapters", nargs="+", metavar="NAME", help="only what these studies need (default: all)")
+    reproduce.add_argument(
+        "--chapters", "--chapter", nargs="+", metavar="NAME", default=[], help="only what these chapters read: 07-overconfidence, or 07"
+    )
+    reproduce.add_argument("--study", "--studies", nargs="+", metavar="NAME", default=[], help="only these studies (default: all)")
     reproduce.add_argument("--seeds", type=int, metavar="N", help="only the first N seeds: a reduced grid")
     reproduce.add_argument("--store", default="runs", help="folder or URL of the fresh records (default: runs)")
     reproduce.add_argument("--no-site", action="store_true", help="train and compare only")
@@ -390,13 +393,31 @@ def _bench(options: argparse.Namespace) -> int:
     return subprocess.run(command, cwd=root, check=False).returncode
 
 
+def _studies(chapters: Sequence[str], studies: Sequence[str]) -> list[str]:
+    """The names of the studies that chapters read and of those named themselves; "all" where nothing is named."""
+    from mixkd.chapters import READS, studies_of
+    from mixkd.spec import nearest
+    from mixkd.studies import STUDIES
+
+    for name in chapters:
+        if name in STUDIES:
+            raise ValueError(f"--chapters {name}: is a study, no chapter; use --study {name}")
+    for name in studies:
+        if name in READS:
+            raise ValueError(f"--study {name}: is a chapter, no study; use --chapters {name}")
+        if name not in ("all", *STUDIES):
+            raise ValueError(f"--study {name}: must be one of all, {', '.join(STUDIES)}{nearest(name, STUDIES)}")
+    named = [study for name in chapters for study in studies_of(name)] + list(studies)
+    return list(dict.fromkeys(named)) or ["all"]
+
+
 def _reproduce(options: argparse.Namespace) -> int:
     from mixkd import claims, comparison
     from mixkd.records import RecordStore
     from mixkd.runs import collect
     from mixkd.studies import load_profile, study
 
-    specs = [spec for name in options.chapters or ["all"] for spec in study(name, options.profile)]
+    specs = [spec for name in _studies(options.chapters, options.study) for spec in study(name, options.profile)]
     if options.seeds is not None:
         profile = load_profile(options.profile)
         chosen = set(profile.core_seeds[: max(0, options.seeds)])

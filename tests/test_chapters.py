@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import sys
@@ -72,6 +73,20 @@ def test_the_number_of_a_chapter_is_enough():
     assert chapters.find("07").stem == chapters.find("7").stem == chapters.find("07-overconfidence").stem == "07-overconfidence"
     with pytest.raises(ValueError, match=r"chapter '77': there are .*07-overconfidence"):
         chapters.find("77")
+
+
+def test_a_chapter_is_listed_with_every_study_that_it_reads():
+    from mixkd.studies import STUDIES
+
+    assert {path.stem for path in chapters.chapters()} == set(chapters.READS)
+    for path in chapters.chapters():
+        code = "\n".join(cell.source for cell in chapters._read(path).cells if cell.cell_type == "code" and "!" not in cell.source[:1])
+        calls = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
+        calls = [call for call in calls if call.func.attr in ("records", "frame", "students", "changes", "study")]
+        read = {value.value for call in calls for value in call.args if isinstance(value, ast.Constant) and value.value in STUDIES}
+        known = set(chapters.studies_of(path.stem)) if read else set()
+        assert "all" in known or read <= known, path.stem
+        assert set(chapters.READS[path.stem]) <= {"all", *STUDIES}
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import mixkd.runs as runs
 from mixkd.cli import main
 from mixkd.records import RecordStore
 from mixkd.spec import ARMS, RunSpec, TeacherSpec
+from mixkd.studies import study
 
 SIZE = ["--image-size", "8", "--augment", "none", "--batch-size", "4", "--device", "cpu"]
 
@@ -223,7 +224,13 @@ def test_an_interruption_ends_with_one_line(capsys, monkeypatch, tmp_path, error
     ("arguments", "words"),
     [
         (["--profile", "digit"], ["'digit'", "cifar10-cpu", "did you mean 'digits'"]),
-        (["--chapters", "temperatur"], ["'temperatur'", "did you mean 'temperature'"]),
+        (["--study", "temperatur"], ["--study temperatur", "all, overconfidence", "did you mean 'temperature'"]),
+        (["--study", "07-overconfidence"], ["07-overconfidence: is a chapter", "--chapters 07-overconfidence"]),
+        (["--chapters", "07-overconfidense"], ["'07-overconfidense'", "did you mean '07-overconfidence'"]),
+        (["--chapters", "77"], ["'77'", "01-smooth-boundaries"]),
+        (["--chapters", "temperature"], ["temperature: is a study", "--study temperature"]),
+        (["--chapters", "own-images"], ["'own-images'", "nothing to train"]),
+        (["--chapters", "07", "--study", "duraton"], ["did you mean 'duration'"]),
         (["--seeds", "0"], ["--seeds 0", "at least 1"]),
         (["--workers", "-1"], ["workers = -1"]),
         (["--worker", "1"], ["--worker", "did you mean '--workers'"]),
@@ -234,6 +241,33 @@ def test_a_bad_reproduction_is_explained_before_anything_trains(capsys, tmp_path
     error = fails(capsys, "reproduce", "--store", str(tmp_path / "store"), *arguments)
     for word in words:
         assert word in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "studies"),
+    [
+        ([], ["all"]),
+        (["--chapters", "07-overconfidence"], ["overconfidence", "mixing"]),
+        (["--chapters", "07"], ["overconfidence", "mixing"]),
+        (["--chapter", "7"], ["overconfidence", "mixing"]),
+        (["--study", "duration", "mixing"], ["duration", "mixing"]),
+        (["--chapters", "07", "--study", "mixing", "duration"], ["overconfidence", "mixing", "duration"]),
+        (["--chapters", "claims"], ["all"]),
+    ],
+)
+def test_chapters_and_studies_choose_what_is_reproduced(monkeypatch, tmp_path, arguments, studies):
+    def stop(specs, *_, **__):
+        raise Reached(list(specs))
+
+    class Reached(Exception):
+        pass
+
+    monkeypatch.setattr("mixkd.records.committed_path", lambda: tmp_path)
+    monkeypatch.setattr(runs, "collect", stop)
+    with pytest.raises(Reached) as caught:
+        main(["reproduce", "--store", str(tmp_path / "store"), *arguments])
+    expected = dict.fromkeys(spec for name in studies for spec in study(name, "digits"))
+    assert dict.fromkeys(caught.value.args[0]) == expected
 
 
 def test_records_are_listed_shown_and_verified(capsys, tmp_path):
