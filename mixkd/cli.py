@@ -96,6 +96,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     _scheduler(batch)
 
     run = command("run", _run, "train one spec and its teacher, or find its record")
+    run.add_argument("--profile", metavar="P", help="recipe of what is not given (default: the profile that fits the data)")
     run.add_argument("--store", default="runs", help="folder or URL of records (default: runs)")
     _machine(run)
     run.usage = "mixkd run [--data D] [--arm A] [--student S] [--teacher T] [--seed N] [--OTHER-FIELD X ...]"
@@ -165,9 +166,7 @@ def _spec_flags(parser: argparse.ArgumentParser) -> None:
     for name, field in RunSpec.model_fields.items():
         if name == "teacher":
             continue
-        if name == "extras":
-            fields.add_argument(_flag(name), dest=f"run.{name}", metavar="X", help="true, probe or false (default: true)")
-        elif field.annotation is bool:
+        if field.annotation is bool:
             fields.add_argument(_flag(name), dest=f"run.{name}", action=argparse.BooleanOptionalAction)
         else:
             known = ", ".join(ARMS) if name == "arm" else None if field.is_required() else f"default {field.default}"
@@ -186,8 +185,8 @@ def _flag(name: str) -> str:
 
 def _spec(options: argparse.Namespace) -> RunSpec:
     from mixkd.data import data_identity
-    from mixkd.spec import ARMS, SpecError, TeacherSpec, build_spec, nearest
-    from mixkd.studies import load_profile, profile_for
+    from mixkd.spec import RunSpec, SpecError, TeacherSpec
+    from mixkd.studies import load_profile, naming_the_teacher, one, profile_for
 
     given: dict[str, Any] = {}
     teacher: dict[str, Any] = {}
@@ -198,44 +197,29 @@ def _spec(options: argparse.Namespace) -> RunSpec:
         if field == "milestones":
             value = tuple(value.split(","))
         (given if part == "run" else teacher)[field] = value
-    data = given.setdefault("data", "digits")
-    if not data.startswith(("folder:", "stream:")):
-        data_identity(data)  # an unknown name has no profile, and would be told that a student is missing
-    arm = given.setdefault("arm", "kd_mixup")
-    if arm not in ARMS:
-        raise SpecError(f"arm = {arm!r}: must be one of {', '.join(ARMS)}{nearest(arm, ARMS)}")
-    if teacher and not ARMS[arm].distils:
-        users = ", ".join(name for name, known in ARMS.items() if known.distils)
-        raise SpecError(f"{_flag('teacher')}: arm {arm!r} has no teacher; leave it out, or choose one of {users}")
-    fitting = profile_for(data)
-    defaults: dict[str, Any] = {}
-    if fitting is not None:
-        profile = load_profile(fitting)
-        defaults = {"student": profile.student, **profile.recipe}
-        inherited = {"model": profile.default_teacher, **profile.teacher_recipe}
-        if data.startswith(("folder:", "stream:")):  # sizes of a known data set say nothing about a folder
-            defaults.pop("train_size", None)
-            inherited.pop("train_size", None)
-        if ARMS[arm].distils:
-            teacher = {**inherited, **teacher}
+    given.setdefault("arm", "kd_mixup")
+    if (seed := given.get("seed")) is not None and not str(seed).isdecimal():
+        raise SpecError(f"seed = {seed!r}: must be a whole number of 0 or more")
+    given["seed"] = None if seed is None else int(seed)
+    if options.profile is None:
+        data = given.setdefault("data", "digits")
+        if not data.startswith(("folder:", "stream:")):
+            data_identity(data)  # an unknown name has no profile, and would be told that a student is missing
+        options.profile = profile_for(data)
+    if options.profile is not None:
+        load_profile(options.profile)
+        return one(
+            options.profile, teacher=teacher.pop("model", None), **given, **{f"teacher_{name}": value for name, value in teacher.items()}
+        )
+    fields = {name: value for name, value in given.items() if value is not None}
     if not teacher:
-        return build_spec(defaults, given)
-    with _naming_the_teacher():
-        given["teacher"] = TeacherSpec(**teacher)
-    spec = build_spec(defaults, given)
-    with _naming_the_teacher():  # its own schedule may be impossible where the student's is not
+        return RunSpec(**fields)
+    with naming_the_teacher():
+        fields["teacher"] = TeacherSpec(**teacher)
+    spec = RunSpec(**fields)
+    with naming_the_teacher():
         spec.teacher_run()
     return spec
-
-
-@contextmanager
-def _naming_the_teacher() -> Iterator[None]:
-    from mixkd.spec import SpecError
-
-    try:
-        yield
-    except SpecError as error:
-        raise SpecError("\n".join(f"teacher: {line}" for line in str(error).splitlines())) from None
 
 
 def _make_machine(options: argparse.Namespace) -> Machine:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mixkd.folders import Folder, decoded, find
-from mixkd.spec import MAX_TEST_DRAWS, Augmentation, nearest
+from mixkd.spec import Augmentation, nearest
 from mixkd.streaming import DRAWS, ImageFiles, random_box
 from mixkd.transfer import send
 
@@ -59,10 +59,10 @@ class Dataset:
         name: as pages call it.
         identity: what a spec stores: a plain name, or "folder:NAME@DIGEST", which no path enters.
         classes: name of each class, by label.
-        splits: "train", "val", "test", "train_eval" (the first training rows, for reporting: 300 digits, 1,000
-            of other data); "ood" and "corrupted" for digits.
+        splits: "train", "val", "test", "train_eval" (the first training rows, at most 1,000, for reporting); "skipped" (the first of the
+            training rows that were passed over, at most 1,000) where some were; "ood" and "corrupted" for digits.
         mean, std: per channel, of pixels on the scale 0 to 1; for vectors 0 and 1, per coordinate.
-        test_draws: noise draws of each test image; all images of draw 0 come first, then all of draw 1, and so on.
+        views: how many fixed transforms each test image is seen under; all images of view 0 come first, then all of view 1, and so on.
         enlarged: side to which images are enlarged on the device when they are normalised, or None.
     """
 
@@ -72,7 +72,7 @@ class Dataset:
     splits: Mapping[str, Split]
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    test_draws: int = 1
+    views: int = 1
     enlarged: int | None = None
 
     @property
@@ -92,8 +92,8 @@ class Dataset:
 
     @property
     def test_images(self) -> int:
-        """Number of distinct test images: the rows of one noise draw."""
-        return len(self.splits["test"].labels) // self.test_draws
+        """Number of distinct test images: the rows of one view."""
+        return len(self.splits["test"].labels) // self.views
 
     def to(self, device: torch.device | str) -> Dataset:
         """The same data with every split on a device."""
@@ -104,8 +104,8 @@ def load_data(
     name: str,
     image_size: int | None = None,
     train_size: int | None = None,
+    train_skip: int = 0,
     root: str | Path | None = None,
-    test_draws: int = 1,
     cache: str | Path | None = None,
 ) -> Dataset:
     """A data set by name; loaded once per process, so its tensors are not to be written to.
@@ -116,9 +116,9 @@ def load_data(
             checks the content against the digest. "stream:PATH" is the same for a directory too big for memory.
         image_size: for folders: images are resized (short side, antialiased) and cropped at the centre to so many px. Streamed ones
             show the central 7/8 of the short side (224 px if not given); CIFAR images are enlarged on the device.
-        train_size: keep so many training rows, a fixed stratified choice that holds every smaller one.
+        train_size: keep so many training rows, a fixed stratified choice that holds every smaller one; None keeps all that are left.
+        train_skip: training rows passed over first, so that two networks can learn from disjoint images.
         root: where a relative folder or zip is looked for (else the working directory); where torchvision's files lie.
-        test_draws: for digits: noise draws of each test image, 1 to 20. A draw is the same however many are asked for.
         cache: folder of decoded images and downloads; ``CACHE`` when not given.
 
     Raises:
@@ -126,9 +126,6 @@ def load_data(
         FileNotFoundError: nothing lies where it was looked for, or a download failed; with the command that gets it.
     """
     cache = Path(cache) if cache is not None else CACHE
-    if not 1 <= test_draws <= (MAX_TEST_DRAWS if name == "digits" else 1):
-        allowed = f"1 to {MAX_TEST_DRAWS} for digits, 1 for other data"
-        raise ValueError(f"test_draws = {test_draws} for {name!r}: must be {allowed}")
     if name.startswith("folder:"):
         if image_size is not None and image_size < 1:
             raise ValueError(f"image_size = {image_size}: must be at least 1")
@@ -138,7 +135,7 @@ def load_data(
     else:
         _known(name)
         if name == "digits":
-            data = _digits(test_draws)
+            data = _digits()
         elif name in _GAUSSIANS:
             data = _gaussians(name)
         else:
@@ -148,7 +145,7 @@ def load_data(
         if image_size not in (None, data.image_size):
             own = f"{data.image_size} px" if data.image_size else "vectors"
             raise ValueError(f"image_size = {image_size}: {name} is {own} and is not resized (folder:PATH is)")
-    return data if train_size is None else _first(data, train_size)
+    return data if train_size is None and not train_skip else _part(data, train_size, train_skip)
 
 
 def data_identity(name: str, root: str | Path | None = None, cache: str | Path | None = None) -> str:
@@ -298,60 +295,93 @@ def _order(labels: np.ndarray, seed: int) -> np.ndarray:
     return np.argsort(key, kind="stable")
 
 
-def _first(data: Dataset, train_size: int) -> Dataset:
+def _part(data: Dataset, train_size: int | None, train_skip: int) -> Dataset:
+    """The training rows from `train_skip` on, `train_size` of them; what was passed over can be asked about as "skipped"."""
     train = data.splits["train"]
-    if not data.n_classes <= train_size <= len(train.labels):
-        limits = f"{data.n_classes} (one per class) to {len(train.labels)}"
-        raise ValueError(f"train_size = {train_size}: {data.name} allows {limits}")
-    kept = {"train": train, "train_eval": data.splits["train_eval"]}
-    kept = {name: Split(split.images[:train_size], split.labels[:train_size]) for name, split in kept.items()}
-    return replace(data, splits={**data.splits, **kept})
+    most = len(train.labels) - data.n_classes
+    if not 0 <= train_skip <= most:
+        raise ValueError(f"train_skip = {train_skip}: {data.name} allows 0 to {most}, so that one row a class is left")
+    left = len(train.labels) - train_skip
+    size = left if train_size is None else train_size
+    if not data.n_classes <= size <= left:
+        after = f" after {train_skip} are skipped" if train_skip else ""
+        raise ValueError(f"train_size = {size}: {data.name} allows {data.n_classes} (one per class) to {left}{after}")
+    rows = slice(train_skip, train_skip + size)
+    splits = _with_train_eval({**data.splits, "train": Split(train.images[rows], train.labels[rows])})
+    if train_skip:
+        passed = slice(min(train_skip, REPORTED_ROWS))
+        splits["skipped"] = Split(train.images[passed], train.labels[passed])
+    return replace(data, splits=splits)
 
 
-def _with_train_eval(splits: dict[str, Split], rows: int) -> dict[str, Split]:
+REPORTED_ROWS = 1000
+"""How many training rows are reported on, at most."""
+
+
+def _with_train_eval(splits: Mapping[str, Split]) -> dict[str, Split]:
     train = splits["train"]
-    return {**splits, "train_eval": Split(train.images[:rows], train.labels[:rows])}
+    return {**splits, "train_eval": Split(train.images[:REPORTED_ROWS], train.labels[:REPORTED_ROWS])}
 
 
 # --- digits -----------------------------------------------------------------------------------------------------------
 
-_DIGITS_SD, _CORRUPTED_SD = 0.25, 0.45
-_N_TRAIN, _N_VAL, _N_OOD = 600, 300, 300
+_N_TRAIN, _N_TEACHING, _N_VAL, _N_SHIFTED = 200, 600, 200, 150
+_VIEWS = 2
+_ROTATION, _SHIFT, _SCALE = 15.0, 1.6, 0.15  # degrees, pixels, share of the size: the largest of each
+_CORRUPTED_SD = 0.45
 
 
-@lru_cache(maxsize=4)
-def _digits(test_draws: int) -> Dataset:
-    """scikit-learn's 8x8 digits with fixed noise, so that a network that fits them is overconfident."""
+@lru_cache(maxsize=1)
+def _digits() -> Dataset:
+    """scikit-learn's 8x8 digits, each under one fixed random rotation, shift and scale; no pixel noise.
+
+    The first 200 training rows are images of their own, each once: a student fits so few and is overconfident. The other 600 images follow
+    under two transforms each: a teacher that skips the first 200 rows never saw its students' images, is clearly better, and finds
+    blends strange. (Pixel noise would be averaged away by blending, and make blends easier than images.)
+    """
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
     order = _order(bunch.target, seed=0)
-    clean, labels = (bunch.images / 16)[order], bunch.target[order]
-    cuts = {"train": slice(_N_TRAIN), "val": slice(_N_TRAIN, _N_TRAIN + _N_VAL), "test": slice(_N_TRAIN + _N_VAL, None)}
-    test = clean[cuts["test"]]
+    clean, labels = (bunch.images / 16)[order], bunch.target[order].astype(np.int64)
+    ends = np.cumsum([_N_TRAIN, _N_TEACHING, _N_VAL])
+    own, teaching, val, test = (slice(*cut) for cut in zip([0, *ends], [*ends, len(labels)], strict=True))
 
     def split(images: np.ndarray, targets: np.ndarray) -> Split:
-        return Split(torch.from_numpy(images)[:, None], torch.from_numpy(targets.astype(np.int64)))
+        return Split(torch.from_numpy(np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8))[:, None], torch.from_numpy(targets))
 
-    def noisy(images: np.ndarray, sd: float, *key: int) -> np.ndarray:
-        noise = np.random.RandomState(key).normal(scale=sd, size=images.shape)
-        return np.rint(np.clip(images + noise, 0, 1) * 255).astype(np.uint8)
+    def seen(rows: slice, views: int, key: int) -> tuple[np.ndarray, np.ndarray]:
+        images = np.concatenate([_moved(clean[rows], np.random.RandomState((key, view))) for view in range(views)])
+        return images, np.tile(labels[rows], views)
 
+    (first, first_labels), (rest, rest_labels) = seen(own, 1, 1), seen(teaching, 2, 2)
+    mixed = _order(rest_labels, seed=1)
+    test_images, test_labels = seen(test, _VIEWS, 4)
+    noise = np.random.RandomState(5).normal(scale=_CORRUPTED_SD, size=test_images[:_N_SHIFTED].shape)
     splits = {
-        "train": split(noisy(clean[cuts["train"]], _DIGITS_SD, 1), labels[cuts["train"]]),
-        "val": split(noisy(clean[cuts["val"]], _DIGITS_SD, 2), labels[cuts["val"]]),
-        "test": split(
-            np.concatenate([noisy(test, _DIGITS_SD, 3, draw) for draw in range(test_draws)]),
-            np.tile(labels[cuts["test"]], test_draws),
-        ),
-        "ood": split(noisy(_scrambled(test[:_N_OOD]), _DIGITS_SD, 4), np.full(_N_OOD, -1)),
-        "corrupted": split(noisy(test, _CORRUPTED_SD, 5), labels[cuts["test"]]),
+        "train": split(np.concatenate([first, rest[mixed]]), np.concatenate([first_labels, rest_labels[mixed]])),
+        "val": split(*seen(val, _VIEWS, 3)),
+        "test": split(test_images, test_labels),
+        "ood": split(_scrambled(test_images[:_N_SHIFTED]), np.full(_N_SHIFTED, -1)),
+        "corrupted": split(test_images[:_N_SHIFTED] + noise, test_labels[:_N_SHIFTED]),
     }
     train = splits["train"].images
     assert isinstance(train, Tensor)
     mean, std = _moments(train)
     classes = tuple(str(digit) for digit in range(10))
-    return Dataset("digits", "digits", classes, _with_train_eval(splits, 300), mean, std, test_draws)
+    return Dataset("digits", "digits", classes, _with_train_eval(splits), mean, std, _VIEWS)
+
+
+def _moved(images: np.ndarray, random: np.random.RandomState) -> np.ndarray:
+    """Each (N, 8, 8) image under a rotation, shift and scale of its own, bilinear, dark outside."""
+    n, side = images.shape[:2]
+    angle = np.deg2rad(random.uniform(-_ROTATION, _ROTATION, n))
+    scale = 1 + np.asarray(random.uniform(-_SCALE, _SCALE, n))
+    shift = random.uniform(-_SHIFT, _SHIFT, (n, 2)) * 2 / side
+    turn = np.stack([np.cos(angle), -np.sin(angle), shift[:, 0], np.sin(angle), np.cos(angle), shift[:, 1]], 1).reshape(n, 2, 3)
+    turn[:, :, :2] /= scale[:, None, None]
+    grid = F.affine_grid(torch.from_numpy(turn), [n, 1, side, side], align_corners=False)
+    return F.grid_sample(torch.from_numpy(images)[:, None], grid, align_corners=False)[:, 0].numpy()
 
 
 def _scrambled(images: np.ndarray) -> np.ndarray:
@@ -389,7 +419,7 @@ def _cloud() -> tuple[np.ndarray, np.ndarray]:
 
 # The radius and the scale put the Bayes accuracy at 85 %.
 _GAUSSIANS: Mapping[str, Callable[[], tuple[np.ndarray, np.ndarray]]] = {"gaussians": _ring, "gaussians16": _cloud}
-_GAUSSIAN_ROWS = {"train": 300, "val": 1000, "test": 4000}  # little training data makes a network overconfident
+_GAUSSIAN_ROWS = {"train": 400, "val": 500, "test": 2000}  # little training data makes a network overconfident
 
 
 @lru_cache(maxsize=2)
@@ -405,7 +435,7 @@ def _gaussians(name: str) -> Dataset:
         x = means[labels] + random.normal(size=(n, d)) @ root.T
         splits[split] = Split(torch.from_numpy(x.astype(np.float32)), torch.from_numpy(labels))
     classes = tuple(f"class {label}" for label in range(n_classes))
-    return Dataset(name, name, classes, _with_train_eval(splits, 1000), (0.0,) * d, (1.0,) * d)
+    return Dataset(name, name, classes, _with_train_eval(splits), (0.0,) * d, (1.0,) * d)
 
 
 # --- torchvision ------------------------------------------------------------------------------------------------------
@@ -431,7 +461,7 @@ def _cifar(name: str, root: Path) -> Dataset:
         )
         for split, (part, index) in rows.items()
     }
-    return Dataset(name, name, tuple(parts[0].classes), _with_train_eval(splits, 1000), mean, std)
+    return Dataset(name, name, tuple(parts[0].classes), _with_train_eval(splits), mean, std)
 
 
 def _torchvision(kind: str, root: Path, train: bool) -> Any:
@@ -490,7 +520,7 @@ def _folder(folder: Folder, image_size: int | None, cache: Path) -> Dataset:
     train = splits["train"].images
     assert isinstance(train, Tensor)
     mean, std = _moments(train[:_MOMENT_ROWS])
-    return Dataset(folder.name, folder.identity, folder.classes, _with_train_eval(splits, 1000), mean, std)
+    return Dataset(folder.name, folder.identity, folder.classes, _with_train_eval(splits), mean, std)
 
 
 # --- directories too big for memory -----------------------------------------------------------------------------------
@@ -505,4 +535,4 @@ def _stream(folder: Folder, size: int) -> Dataset:
     splits = {part: Split(images[rows], labels[rows]) for part, rows in stretches.items()}
     identity = "imagenet" if folder.kind == "imagenet" else folder.identity
     name = "imagenet" if folder.kind == "imagenet" else folder.name
-    return Dataset(name, identity, folder.classes, _with_train_eval(splits, 1000), *_IMAGENET_STATISTICS)
+    return Dataset(name, identity, folder.classes, _with_train_eval(splits), *_IMAGENET_STATISTICS)

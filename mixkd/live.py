@@ -77,11 +77,9 @@ class Workbench:
         arm = ARMS[self.arm.value]
         self.tau.disabled, self.alpha.disabled = not arm.distils, not arm.mixes
         spec = self.spec()
-        # A sweep is recorded without extras, which are no part of the training: the same student under another id.
-        ids = [spec.id, spec.replace(extras=False).id]
-        here = next((record for record in self.records if record.id in ids), None)
+        here = next((record for record in self.records if record.id == spec.id), None)
         if here is None and self.known is not None:
-            found = self.known.find([spec, spec.replace(extras=False)])
+            found = self.known.find([spec])
             here = found[0] if found else None
         if here is not None:
             self._join(here)

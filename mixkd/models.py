@@ -13,7 +13,6 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils.flop_counter import FlopCounterMode
 
 from mixkd import library
@@ -157,21 +156,8 @@ def build(
         return Model(name, body, nn.Linear(width, n_classes), in_channels, image_size)
 
 
-def fold_batchnorm(model: Model) -> Model:
-    """A frozen copy in evaluation mode whose batch norms are folded into the convolutions before them.
-
-    The same logits up to float32 rounding in fewer passes over memory: for a teacher, which never trains.
-    """
-    folded = copy.deepcopy(model).eval().requires_grad_(False)
-    for parent in list(folded.modules()):
-        for child_name, child in list(parent.named_children()):
-            if isinstance(child, ConvBN):
-                setattr(parent, child_name, fuse_conv_bn_eval(child.conv, child.bn))
-    return folded
-
-
 class ConvBN(nn.Module):
-    """Convolution without bias, same padding, then batch norm: the unit that :func:`fold_batchnorm` folds."""
+    """Convolution without bias, same padding, then batch norm."""
 
     def __init__(self, c_in: int, c_out: int, kernel: int = 3, stride: int = 1) -> None:
         super().__init__()
@@ -271,9 +257,25 @@ def _mlp(width: int, in_channels: int, image_size: int) -> tuple[nn.Module, int]
     return nn.Sequential(nn.Flatten(), nn.Linear(n_in, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()), width
 
 
+class LastCoordinate(nn.Module):
+    """Keep the last coordinate of a vector: (N, d) -> (N, 1)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, -1:]
+
+
+def _marginal(width: int, in_channels: int, image_size: int) -> tuple[nn.Module, int]:
+    """An MLP that sees the last coordinate of a vector alone: a teacher that is much less accurate, however long it learns."""
+    if image_size:
+        raise ValueError(f"mlp{width}-marginal takes vectors, but the data are images")
+    body, n_features = _mlp(width, 1, 0)
+    return nn.Sequential(LastCoordinate(), body), n_features
+
+
 _RESNETS = [(8, 1), (14, 1), (20, 1), (32, 1), (44, 1), (56, 1), (110, 1), (8, 2), (20, 2), (8, 4), (8, 8), (32, 4)]
 _WRNS = [(16, 1), (16, 2), (40, 1), (40, 2), (40, 4), (16, 8), (28, 10)]
 _MLPS: dict[str, tuple[Maker, bool]] = {f"mlp{width}": (partial(_mlp, width), False) for width in (16, 64, 256)}
+_MLPS["mlp64-marginal"] = (partial(_marginal, 64), False)
 _SPECS: dict[str, tuple[Maker, bool]] = {  # name -> how to make the body, whether it needs images
     **{f"resnet{d}" + (f"x{w}" if w > 1 else ""): (partial(_resnet, d, w), True) for d, w in _RESNETS},
     **{f"wrn{d}-{k}": (partial(_wrn, d, k), True) for d, k in _WRNS},

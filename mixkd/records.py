@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -29,10 +30,11 @@ from torch import Tensor
 from mixkd.measure import calibration
 from mixkd.shared import Remote
 from mixkd.spec import RunSpec, nearest
+from mixkd.vicinal import FEATURE_LAMS
 
-FORMAT = 1
-WEIGHTS_CAP = 2**18
-"""Weights above this many bytes, and those of runs without extras, stay beside the records instead of in them: records are small."""
+FORMAT = 2
+WEIGHTS_CAP = 2**15
+"""Weights above this many bytes stay beside the records instead of in them: records are small."""
 _FILES = ("record.json", "tensors.safetensors", "model.safetensors")
 _SUMS = "SHA256SUMS"
 
@@ -75,6 +77,8 @@ class Record:
         file = path / "record.json"
         try:
             self._json: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+            if (known := self._json.get("format")) != FORMAT:
+                raise ValueError(f"format {known}; this version reads format {FORMAT}")
             self.spec = RunSpec(**self._json["spec"])
             file = path / "tensors.safetensors"
             safe_open(file, framework="pt")  # compares the size of the file with its header
@@ -119,12 +123,9 @@ class Record:
         return tuple(name.removeprefix("labels.") for name in sorted(self._tensors) if name.startswith("labels."))
 
     def logits(self, split: str = "test") -> Tensor:
-        """(N, K) float32. On digits the rows of "test" come in blocks, one block of all images for each noise draw.
-
-        A run without all extras keeps no offset: the maximum of each of its rows is 0, which no softmax can tell.
-        """
+        """(N, K) float32, less the maximum of each row. Where images have several views, each view is a block of all images."""
         self._check(split)
-        return _unpack(self._tensors, f"logits.{split}")
+        return self._tensors[f"logits.{split}"].float()
 
     def labels(self, split: str = "test") -> Tensor:
         """(N,) int64, one for each row of the logits."""
@@ -140,27 +141,38 @@ class Record:
 
     @property
     def probe(self) -> Probe:
-        """Answers on mixed test images.
+        """Answers on mixed test images."""
+        return self._probe("probe", self._json["lam"])
 
-        Raises:
-            KeyError: for a record of a spec without extras.
-        """
-        self._need("probe.logits")
-        lam = torch.tensor(self._json["lam"], dtype=torch.float64)
-        labels, pairs = (self._tensors[f"probe.{name}"].long() for name in ("labels", "pairs"))
-        return Probe(_unpack(self._tensors, "probe.logits"), lam, labels, pairs)
+    @property
+    def train_probe(self) -> Probe:
+        """Answers on mixed training images of two classes, at lam 0, 0.5, 1: where the authors' script measures linearity."""
+        return self._probe("train_probe", FEATURE_LAMS)
+
+    def _probe(self, name: str, lam: Sequence[float]) -> Probe:
+        labels, pairs = (self._tensor(f"{name}.{part}").long() for part in ("labels", "pairs"))
+        return Probe(self._tensor(f"{name}.logits").float(), torch.tensor(lam, dtype=torch.float64), labels, pairs)
+
+    @property
+    def noise_logits(self) -> Tensor | None:
+        """(O, K) float32 answers on the first image of each one-class pair of the probe plus noise, as uncertain as on blends; or None."""
+        found = self._tensors.get("noise.logits")
+        return None if found is None else found.float()
+
+    @property
+    def noise_sigma(self) -> float:
+        """Of that noise, in standard deviations of the normalised images; nan where there is none."""
+        return float(self._tensors.get("noise.sigma", torch.tensor(math.nan)))
 
     @property
     def features(self) -> Tensor:
         """(M, d) float32 penultimate features of the first M test images."""
-        self._need("features.test")
-        return self._tensors["features.test"].float()
+        return self._tensor("features.test").float()
 
     @property
     def probe_features(self) -> Tensor:
-        """(3, Q, d) float32 penultimate features of the first Q probe pairs at lam 0, .5 and 1."""
-        self._need("features.probe")
-        return self._tensors["features.probe"].float()
+        """(3, Q, d) float32 penultimate features of the first Q pairs of the probe, all of two classes, at lam 0, .5 and 1."""
+        return self._tensor("features.probe").float()
 
     @property
     def projection(self) -> Tensor | None:
@@ -168,9 +180,10 @@ class Record:
         found = self._tensors.get("projection.test")
         return None if found is None else found.float()
 
-    def _need(self, tensor: str) -> None:
-        if tensor not in self._tensors:
-            raise KeyError(f"{tensor}: record {self.id} was not asked for it; its spec has extras = {self.spec.extras!r}")
+    def _tensor(self, name: str) -> Tensor:
+        if name not in self._tensors:
+            raise DamagedRecord(f"{self.path / 'tensors.safetensors'}: no tensor {name}")
+        return self._tensors[name]
 
     def _check(self, split: str) -> None:
         if split not in self.splits:
@@ -182,15 +195,9 @@ class Record:
         """The post-hoc temperature that minimises NLL on validation data."""
         return calibration.fit_temperature(self.logits("val"), self.labels("val"))
 
-    def report(self, *, rows: int | None = None, scaled: bool = False) -> calibration.Report:
-        """All calibration figures on test data.
-
-        Args:
-            rows: use the first so many rows only, so that records with unequal numbers of noise draws compare.
-            scaled: after post-hoc temperature scaling, fitted on validation data.
-        """
-        temperature = self.temperature if scaled else 1.0
-        return calibration.report(self.logits()[:rows], self.labels()[:rows], temperature=temperature)
+    def report(self, *, scaled: bool = False) -> calibration.Report:
+        """All calibration figures on test data; ``scaled``: after post-hoc temperature scaling, fitted on validation data."""
+        return calibration.report(self.logits(), self.labels(), temperature=self.temperature if scaled else 1.0)
 
     def __repr__(self) -> str:
         return f"<Record {self.id} {self.spec.data} {self.spec.arm} {self.spec.student} seed {self.spec.seed}>"
@@ -229,20 +236,12 @@ class Records(Sequence[Record]):
         return Records(record for record in self if all(_columns(record.spec)[name] == value for name, value in fields.items()))
 
     def frame(self) -> pd.DataFrame:
-        """One row for each record: what it was, its calibration figures on test, and temperature-scaled (``ts_``).
-
-        The records of a data set use the same test rows: where some were evaluated under more noise draws, only those
-        that all of them have count.
-        """
-        rows: dict[str, int] = {}
-        for record in self:
-            n = len(record._tensors["logits.test"])
-            rows[record.spec.data] = min(n, rows.get(record.spec.data, n))
-        return pd.DataFrame([_row(record, rows[record.spec.data]) for record in self])
+        """One row for each record: what it was, its calibration figures on test, and temperature-scaled (``ts_``)."""
+        return pd.DataFrame([_row(record) for record in self])
 
 
 _COLUMNS = (
-    "data", "arm", "student", "teacher", "teacher_arm", "teacher_seed", "teacher_temperature", "teacher_spread",
+    "data", "arm", "student", "teacher", "teacher_arm", "teacher_seed", "teacher_temperature", "teacher_factor", "teacher_spread",
     "teacher_epochs", "tau",
     "alpha", "partial", "lam_per", "smoothing", "kd_weight", "ce_weight", "epochs", "train_size", "seed",
 )  # fmt: skip
@@ -260,6 +259,7 @@ def _columns(spec: RunSpec) -> dict[str, Any]:
         "teacher_arm": teacher and teacher.arm,
         "teacher_seed": None if teacher is None else teacher.seed,
         "teacher_temperature": teacher and teacher.temperature,
+        "teacher_factor": teacher and teacher.temperature_factor,
         "teacher_spread": None if teacher is None else teacher.temperature_spread,
         "teacher_epochs": teacher and teacher.epochs,
         "epochs": spec.epochs,
@@ -272,8 +272,8 @@ def _columns(spec: RunSpec) -> dict[str, Any]:
     }
 
 
-def _row(record: Record, rows: int | None) -> dict[str, Any]:
-    native, scaled = record.report(rows=rows), record.report(rows=rows, scaled=True)
+def _row(record: Record) -> dict[str, Any]:
+    native, scaled = record.report(), record.report(scaled=True)
     return {
         "id": record.id,
         **_columns(record.spec),
@@ -428,9 +428,8 @@ class RecordStore:
             weights: a state dict.
             inputs: what the network takes, see :attr:`Record.inputs`.
 
-        Logits are stored as float16 after subtracting the maximum of each row: where probabilities are decided, near the
-        maximum, the rounding error is smallest. The maxima lie beside them in float32 when all extras are there. Otherwise
-        nothing that is recorded depends on the offset of a row, and it is left out.
+        Logits are stored as float16 after subtracting the maximum of each row: where probabilities are decided, near the maximum, the
+        rounding error is smallest. No softmax can tell the offset.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f".{spec.id}.", dir=self.path))
@@ -439,9 +438,9 @@ class RecordStore:
         try:
             kept = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
             size = sum(tensor.numel() * tensor.element_size() for tensor in kept.values())
-            heavy = size > WEIGHTS_CAP or spec.extras is False
+            heavy = size > WEIGHTS_CAP
             save_file(kept, folder / ("weights.tmp" if heavy else "model.safetensors"))
-            save_file(_pack(tensors, offsets=spec.extras is True), folder / "tensors.safetensors")
+            save_file(_pack(tensors), folder / "tensors.safetensors")
             record = {
                 "format": FORMAT,
                 "id": spec.id,
@@ -560,14 +559,14 @@ def committed_path() -> Path:
     return path
 
 
-def _pack(tensors: Mapping[str, Tensor], offsets: bool = True) -> dict[str, Tensor]:
+def _pack(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     packed: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         if "logits" in name:
             peak = tensor.float().amax(-1, keepdim=True)
             packed[name] = (tensor.float() - peak).clamp_min(torch.finfo(torch.float16).min).half()
-            if offsets:
-                packed[f"{name}.max"] = peak.squeeze(-1).contiguous()
+        elif tensor.dtype == torch.float64:
+            packed[name] = tensor
         elif tensor.is_floating_point():
             packed[name] = tensor.half()
         else:
@@ -575,11 +574,6 @@ def _pack(tensors: Mapping[str, Tensor], offsets: bool = True) -> dict[str, Tens
             fits = not len(tensor) or (narrow.min <= int(tensor.min()) and int(tensor.max()) <= narrow.max)
             packed[name] = tensor.to(torch.int16 if fits else torch.int32)
     return {name: tensor.contiguous() for name, tensor in sorted(packed.items())}
-
-
-def _unpack(tensors: Mapping[str, Tensor], name: str) -> Tensor:
-    peak = tensors.get(f"{name}.max")
-    return tensors[name].float() + (0 if peak is None else peak.unsqueeze(-1))
 
 
 def _sha256(path: Path) -> str:

@@ -28,7 +28,7 @@ from tqdm.auto import tqdm
 import mixkd
 from mixkd.batches import batches
 from mixkd.data import Dataset, data_identity, load_data
-from mixkd.evaluate import PROBE_PAIRS, evaluate
+from mixkd.evaluate import ONE_CLASS_PAIRS, TRAIN_PAIRS, TWO_CLASS_PAIRS, evaluate
 from mixkd.objectives import Teacher
 from mixkd.orphans import end_with
 from mixkd.ranks import here
@@ -315,7 +315,7 @@ def _train_locked(
             failed[spec.id] = str(student.error)
             continue
         asked = _load(spec, machine, located).to(device)
-        tensors = evaluate(student.model, asked, spec.extras)
+        tensors = evaluate(student.model, asked)
         if not all(bool(tensor.isfinite().all()) for name, tensor in tensors.items() if name.startswith("logits")):
             failed[spec.id] = f"run {spec.id}: the last step made the network answer with NaN; no record was written"
             continue
@@ -374,8 +374,7 @@ def _absolute(name: str, machine: Machine) -> str:
 
 def _load(spec: RunSpec, machine: Machine, located: dict[str, str]) -> Dataset:
     name = located.get(spec.data, spec.data)
-    draws = spec.test_draws if name == "digits" else 1
-    data = load_data(name, image_size=spec.image_size, train_size=spec.train_size, root=machine.root, test_draws=draws)
+    data = load_data(name, image_size=spec.image_size, train_size=spec.train_size, train_skip=spec.train_skip, root=machine.root)
     if data.identity != spec.data and ":" in spec.data:  # files were changed since the spec was made, or lie elsewhere on another machine
         raise ValueError(f"{name}: holds {data.identity} now, and the run is of {spec.data}; nothing is trained on other images")
     return data
@@ -384,7 +383,7 @@ def _load(spec: RunSpec, machine: Machine, located: dict[str, str]) -> Dataset:
 def _check(specs: Iterable[RunSpec], machine: Machine, located: dict[str, str]) -> dict[str, int]:
     """What only data and models can judge, before anything trains; returns the bytes a student of each name takes meanwhile."""
     sizes: dict[str, int] = {}
-    fields = ("data", "image_size", "train_size", "student", "pretrained", "batch_size", "augment", "epochs")
+    fields = ("data", "image_size", "train_size", "train_skip", "student", "pretrained", "batch_size", "augment", "epochs")
     alike = {tuple(getattr(spec, name) for name in fields): spec for spec in specs}
     for spec in alike.values():
         data = _load(spec, machine, located)
@@ -403,7 +402,9 @@ def _check(specs: Iterable[RunSpec], machine: Machine, located: dict[str, str]) 
         next(batches(spec, data, 0, min(1, spec.epochs)), None)  # its augmentation can be done
         if int(test.labels[: data.test_images].bincount().max()) < 2:
             raise ValueError(f"{data.name}: one test image in each class; some class needs two, so that it can be mixed")
-        probe_pairs(test.labels[: data.test_images], PROBE_PAIRS)  # where too few pairs can be found, now is the time to say so
+        # where too few pairs can be found, now is the time to say so
+        probe_pairs(test.labels[: data.test_images], TWO_CLASS_PAIRS, ONE_CLASS_PAIRS)
+        probe_pairs(data.splits["train_eval"].labels, TRAIN_PAIRS, 0)
     return sizes
 
 

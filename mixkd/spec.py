@@ -1,7 +1,8 @@
 """What one run is: frozen, validated, hashable specs.
 
-A spec holds every field that changes the result and none that does not (no paths, devices, precision or worker counts). It
-knows nothing of data, models or training; names that only those can judge are checked when the run is prepared.
+A spec holds every field that changes the trained network, and none that says what it is asked afterwards or where it trains (no paths,
+devices, precision, worker counts). It knows nothing of data, models or training; names that only those can judge are checked when the
+run is prepared.
 """
 
 from __future__ import annotations
@@ -22,8 +23,6 @@ ArmName = Literal[
 Optimizer = Literal["sgd", "adamw", "adam"]
 Schedule = Literal["cosine", "step", "constant"]
 Augmentation = Literal["none", "flip", "crop_flip", "resize_crop_flip", "resized_crop_flip"]
-Extras = bool | Literal["probe"]
-MAX_TEST_DRAWS = 20
 
 _MIXING = frozenset({"alpha", "lam_per", "partial"})
 _DISTILLING = frozenset({"teacher", "tau", "kd_weight", "ce_weight"})
@@ -132,12 +131,14 @@ class TeacherSpec(_Spec):
         seed: of its own training, >= 0.
         alpha, smoothing: of its own arm.
         epochs, lr, milestones: of its training; as the student's where not given.
-        train_size: training images, "all", or as the student's where not given.
+        train_size: training images, "all" that are left, or as the student's where not given.
+        train_skip: training images passed over first, as the student's where not given. A teacher that skips the images of its students
+            does not know them by heart.
         temperature: its logits are divided by this (> 0) before distillation. "fitted" is the temperature that minimises its NLL on
             validation data. The ranking of its classes, so its accuracy, stays.
+        temperature_factor: multiplies the temperature (> 0): "fitted" with 0.5 is an overconfident teacher, with 2 an underconfident one.
         temperature_spread: s >= 0; makes that temperature depend on the input, proportional to exp(s h(x)) with h a fixed random
             projection of the pixels, rescaled so that the mean confidence on validation data stays. 0 switches it off.
-        extras: what the record of its own training holds, see :class:`RunSpec`; no student learns anything else for it.
     """
 
     model: str
@@ -149,9 +150,10 @@ class TeacherSpec(_Spec):
     lr: Annotated[float, Field(gt=0)] | None = None
     milestones: tuple[Annotated[int, Field(ge=1)], ...] | None = None
     train_size: Annotated[int, Field(ge=1)] | Literal["all"] | None = None
+    train_skip: Annotated[int, Field(ge=0)] | None = None
     temperature: Annotated[float, Field(gt=0)] | Literal["fitted"] = 1.0
+    temperature_factor: Annotated[float, Field(gt=0)] = 1.0
     temperature_spread: Annotated[float, Field(ge=0)] = 0.0
-    extras: Extras = True
     pretrained: Annotated[str, Field(min_length=1)] | None = None
 
     @property
@@ -162,7 +164,12 @@ class TeacherSpec(_Spec):
     @model_validator(mode="after")
     def _only_what_the_arm_uses(self) -> Self:
         _reject_unused(self, ARMS[self.arm].uses, {"alpha", "smoothing"}, f"arm {self.arm!r}")
-        untrained = {"arm": "ce", "lr": None, "train_size": None, "milestones": None}
+        if self.temperature_factor != 1 and self.temperature != "fitted":
+            raise ValueError(
+                f"temperature_factor = {self.temperature_factor:g}: multiplies a fitted temperature; "
+                f"say temperature = {self.temperature * self.temperature_factor:g} instead"
+            )
+        untrained = {"arm": "ce", "lr": None, "train_size": None, "train_skip": None, "milestones": None}
         for name, default in untrained.items() if self.as_it_is else ():
             if (value := getattr(self, name)) != default:
                 raise ValueError(f"{name} = {value!r}: a pretrained teacher without epochs is not trained; give epochs to fine-tune it")
@@ -190,7 +197,8 @@ class RunSpec(_Spec):
         smoothing: label smoothing, in (0, 1).
         kd_weight, ce_weight: weights of the two terms, >= 0, not both 0. The classic recipe is tau 4, .9 and .1; the usual one on
             ImageNet tau 1, .5 and .5. "kd_clean_ce_mixed" needs both.
-        train_size: number of training images (a fixed, nested, stratified subset), all of them if not given.
+        train_size: number of training images (a fixed, stratified subset; smaller ones lie in larger ones), all of them if not given.
+        train_skip: training images passed over before those are taken.
         image_size: side in pixels; the data set's own if not given.
         augment: "none", "flip", "crop_flip" (out of images padded by 4), "resize_crop_flip" (out of images enlarged by 236/224) or
             "resized_crop_flip" (a random part of the image, enlarged).
@@ -198,10 +206,6 @@ class RunSpec(_Spec):
         optimizer, lr, momentum, nesterov, weight_decay: momentum and nesterov belong to "sgd".
         schedule: "cosine" to zero, "step" or "constant", after a linear warm-up of ``warmup`` epochs.
         milestones, decay: of "step": epochs after which the rate is multiplied by decay.
-        test_draws: digits only: under how many fixed noise draws each test image is evaluated, 1 to 20.
-        extras: whether the record also holds the vicinal probe, features, and the answers on training, foreign and corrupted images;
-            "probe": of these only the probe. Without them it holds the answers on test and validation data, all that a sweep needs,
-            in a fraction of the space, and its weights stay beside it.
         seed: of initialisation, data order, augmentation and mixing.
 
     Raises:
@@ -221,6 +225,7 @@ class RunSpec(_Spec):
     kd_weight: Annotated[float, Field(ge=0)] = 1.0
     ce_weight: Annotated[float, Field(ge=0)] = 0.0
     train_size: Annotated[int, Field(ge=1)] | None = None
+    train_skip: Annotated[int, Field(ge=0)] = 0
     image_size: Annotated[int, Field(ge=8)] | None = None
     augment: Augmentation = "none"
     epochs: Annotated[int, Field(ge=0)] = 40
@@ -234,8 +239,6 @@ class RunSpec(_Spec):
     warmup: Annotated[float, Field(ge=0)] = 0.0
     milestones: tuple[Annotated[int, Field(ge=1)], ...] = ()
     decay: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    test_draws: Annotated[int, Field(ge=1, le=MAX_TEST_DRAWS)] = 2
-    extras: Extras = True
     pretrained: Annotated[str, Field(min_length=1)] | None = None
     seed: Annotated[int, Field(ge=0)] = 0
 
@@ -246,7 +249,6 @@ class RunSpec(_Spec):
         _reject_unused(self, _SCHEDULE_FIELDS[self.schedule], {"milestones", "decay"}, f"schedule {self.schedule!r}")
         sgd = {"momentum", "nesterov"}
         _reject_unused(self, sgd if self.optimizer == "sgd" else set(), sgd, f"optimizer {self.optimizer!r}")
-        _reject_unused(self, {"test_draws"} if self.data == "digits" else set(), {"test_draws"}, f"data {self.data!r}")
         if arm.distils and self.teacher is None:
             raise ValueError(f"teacher: arm {self.arm!r} needs a teacher, for instance TeacherSpec(model='cnn32')")
         if self.teacher is not None and self.teacher.milestones is not None and self.schedule != "step":
@@ -311,11 +313,12 @@ class RunSpec(_Spec):
             "epochs",
             "lr",
             "train_size",
+            "train_skip",
         )
         fields = {name: getattr(self, name) for name in recipe if name in self.model_fields_set}
         own = {
             name: getattr(teacher, name)
-            for name in ("arm", "seed", "alpha", "smoothing", "epochs", "lr", "milestones", "train_size", "extras", "pretrained")
+            for name in ("arm", "seed", "alpha", "smoothing", "epochs", "lr", "milestones", "train_size", "train_skip", "pretrained")
         }
         fields |= {name: value for name, value in own.items() if value is not None} | {"student": teacher.model}
         if fields.get("train_size") == "all":
@@ -324,7 +327,7 @@ class RunSpec(_Spec):
 
     def cohort(self) -> str:
         """Two specs with the same answer may be trained in one pass: same data, order and length. (Teachers are compared apart.)"""
-        shared = self.model_dump(include={"data", "train_size", "image_size", "augment", "epochs", "batch_size", "seed"})
+        shared = self.model_dump(include={"data", "train_size", "train_skip", "image_size", "augment", "epochs", "batch_size", "seed"})
         return json.dumps(shared, sort_keys=True)
 
 
@@ -346,8 +349,6 @@ def _used_fields(fields: Mapping[str, Any]) -> set[str]:
     unused |= {"milestones", "decay"} - _SCHEDULE_FIELDS.get(fields.get("schedule", "cosine"), frozenset())
     if fields.get("optimizer", "adamw") != "sgd":
         unused |= {"momentum", "nesterov"}
-    if fields.get("data") != "digits":
-        unused.add("test_draws")
     return set(RunSpec.model_fields) - unused
 
 

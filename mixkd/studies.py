@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, Literal
 
 from mixkd.spec import ARMS, RunSpec, SpecError, TeacherSpec, build_spec, nearest
 
@@ -33,11 +34,11 @@ class Profile:
         seeds: how many student seeds the core arms have.
         sweep_seeds: how many of them sweeps and controls have.
         teacher_seeds: how many teachers of each kind there are; as many as seeds, and no two students share one.
-        taus: the distillation temperatures of the sweep.
+        taus: the distillation temperatures of the sweep, under the teacher as trained.
+        map_taus, calibrations: the distillation temperatures and the tempered teachers of the map, see :data:`CALIBRATIONS`.
         minutes: about how long all of it takes where the profile is meant to run.
-        recipe: RunSpec fields shared by all runs.
+        recipe: RunSpec fields shared by all runs, none left to a default.
         teacher_recipe: TeacherSpec fields shared by all teachers.
-        core: RunSpec fields of the core arms only.
         first_seed, first_teacher_seed: where the seeds of students and of teachers begin. A rule that was changed after its verdict
             was seen is judged anew on seeds that it has not met.
         without: studies that this scale leaves out; their specs are an empty list.
@@ -52,11 +53,12 @@ class Profile:
     seeds: int
     sweep_seeds: int
     teacher_seeds: int
-    taus: tuple[float, ...]
+    taus: tuple[float | Literal["std"], ...]
     minutes: float
     recipe: Mapping[str, Any]
     teacher_recipe: Mapping[str, Any]
-    core: Mapping[str, Any]
+    map_taus: tuple[float, ...] = (1.0, 2.0, 4.0)
+    calibrations: tuple[str, ...] = ("raw", "fitted", "half", "double")
     first_seed: int = 0
     first_teacher_seed: int = 0
     without: tuple[str, ...] = ()
@@ -81,13 +83,8 @@ class Profile:
         return self.first_teacher_seed + seed % self.teacher_seeds
 
     def teacher(self, seed: int, model: str | None = None, **fields: Any) -> TeacherSpec:
-        """The teacher of a student seed. All records of the default one are read whole; of the others, their answers to the probe.
-
-        One that no library ships, as those trained on mixup, is trained as its students are.
-        """
+        """The teacher of a student seed. One that no library ships, as those trained on mixup, is trained as its students are."""
         own: dict[str, Any] = {"model": model or self.default_teacher, "seed": self.teacher_seed(seed)}
-        if model not in (None, self.default_teacher):
-            own["extras"] = "probe"
         merged = {**self.teacher_recipe, **own, **fields}
         if merged.get("arm", "ce") != "ce" and merged.get("epochs") is None:
             merged.pop("pretrained", None)
@@ -96,9 +93,52 @@ class Profile:
     def spec(self, arm: str, seed: int, *, teacher: TeacherSpec | None = None, **fields: Any) -> RunSpec:
         """A run of this profile: its data, student and recipe; the default teacher where the arm distils and none is given."""
         defaults = {"data": self.data, "student": self.student, **self.recipe, "teacher": teacher or self.teacher(seed)}
-        if arm in CORE_ARMS and not fields and (teacher is None or teacher == self.teacher(seed)):
-            defaults |= self.core
         return build_spec(defaults, {"arm": arm, "seed": seed, **fields})
+
+    @property
+    def paper_cell(self) -> Cell:
+        """The authors' setting: the default teacher as trained, tau 2."""
+        return Cell(self.default_teacher, "raw", 2.0)
+
+
+CALIBRATIONS: Mapping[str, Mapping[str, Any]] = {
+    "raw": {},
+    "fitted": {"temperature": "fitted"},
+    "half": {"temperature": "fitted", "temperature_factor": 0.5},
+    "double": {"temperature": "fitted", "temperature_factor": 2.0},
+}
+"""How a teacher's logits are tempered before its students see them: as trained, calibrated, twice too sharp, twice too soft."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of the map of a profile: which teacher, how its logits are tempered, and the distillation temperature.
+
+    Attributes:
+        teacher: model name.
+        calibration: a key of :data:`CALIBRATIONS`.
+        tau: distillation temperature, or "std".
+    """
+
+    teacher: str
+    calibration: str
+    tau: float | Literal["std"]
+
+
+def cells(profile: Profile, arm: str = "kd_mixup") -> list[Cell]:
+    """The cells in which an arm is trained: the default teacher in every calibration at the profile's ``map_taus`` and as trained over the
+    sweep of tau; other teachers at tau 2 as trained and, for ``kd_mixup``, fitted."""
+    model = profile.default_teacher
+    default = [Cell(model, calibration, tau) for calibration in profile.calibrations for tau in profile.map_taus]
+    default += [cell for tau in profile.taus if (cell := Cell(model, "raw", tau)) not in default]
+    fitted = ("raw", "fitted") if arm == "kd_mixup" else ("raw",)
+    return default + [Cell(other, calibration, 2.0) for other in profile.teachers if other != model for calibration in fitted]
+
+
+def cell_spec(profile: Profile, arm: str, seed: int, cell: Cell) -> RunSpec:
+    """The run of an arm and a seed in a cell."""
+    teacher = profile.teacher(seed, cell.teacher, **CALIBRATIONS[cell.calibration])
+    return profile.spec(arm, seed, teacher=teacher, **({} if cell.tau == 2 else {"tau": cell.tau}))
 
 
 def profiles() -> tuple[str, ...]:
@@ -116,9 +156,9 @@ def load_profile(name: str) -> Profile:
     if name not in profiles():
         raise SpecError(f"profile = {name!r}: must be one of {', '.join(profiles())}{nearest(name, profiles())}")
     table = tomllib.loads(files("mixkd.profiles").joinpath(f"{name}.toml").read_text(encoding="utf-8"))
-    recipe, teacher, core = (table.pop(part, {}) for part in ("recipe", "teacher", "core"))
-    table |= {key: tuple(table[key]) for key in ("teachers", "taus", "without") if key in table}
-    return Profile(name=name, recipe=recipe, teacher_recipe=teacher, core=core, **table)
+    recipe, teacher = (table.pop(part, {}) for part in ("recipe", "teacher"))
+    table |= {key: tuple(table[key]) for key in ("teachers", "taus", "map_taus", "calibrations", "without") if key in table}
+    return Profile(name=name, recipe=recipe, teacher_recipe=teacher, **table)
 
 
 def profile_for(data: str) -> str | None:
@@ -134,13 +174,14 @@ def profile_for(data: str) -> str | None:
 
 
 def one(profile: str, *, arm: str, seed: int | None = None, teacher: str | None = None, **fields: Any) -> RunSpec:
-    """One run of a profile with some fields changed.
+    """Return one run of a profile with some fields changed: the same words give the same spec as a study's.
 
     Args:
         profile: its name.
         arm, seed: of the student; the profile's first seed if not given.
         teacher: model name; None for the profile's own. It is left out where the arm does not distil.
-        fields: of the RunSpec, or of its teacher with ``teacher_`` in front; None means as in the profile.
+        fields: of the RunSpec, or of its teacher with ``teacher_`` in front; None means as in the profile. Data other than the profile's
+            own keep the recipe, but not the numbers of training images.
 
     Raises:
         SpecError: for an unknown profile, or a field that the arm does not use.
@@ -150,18 +191,37 @@ def one(profile: str, *, arm: str, seed: int | None = None, teacher: str | None 
     given = {name: value for name, value in fields.items() if value is not None}
     asked = {name: given.pop(name) for name in list(given) if name.startswith("teacher_")}
     changed = {name.removeprefix("teacher_"): value for name, value in asked.items()}
-    if given.get("data") == loaded.data:
-        del given["data"]
+    if given.get("data", loaded.data) == loaded.data:
+        given.pop("data", None)
+    else:
+        sizes = ("train_size", "train_skip")
+        recipe, teaching = ({k: v for k, v in part.items() if k not in sizes} for part in (loaded.recipe, loaded.teacher_recipe))
+        loaded = replace(loaded, recipe=recipe, teacher_recipe=teaching)
     distils = arm in ARMS and ARMS[arm].distils  # an unknown arm is named by the spec
-    return loaded.spec(arm, seed, teacher=loaded.teacher(seed, teacher, **changed) if distils else None, **given)
+    if distils:
+        with naming_the_teacher():
+            own = loaded.teacher(int(seed), teacher, **changed)
+        spec = loaded.spec(arm, seed, teacher=own, **given)
+        with naming_the_teacher():  # its own schedule may be impossible where the student's is not
+            spec.teacher_run()
+        return spec
+    if arm in ARMS and (teacher is not None or changed):
+        named = "teacher" if teacher is not None else next(iter(asked))
+        users = ", ".join(name for name, known in ARMS.items() if known.distils)
+        raise SpecError(f"{named}: arm {arm!r} has no teacher; leave it out, or choose one of {users}")
+    return loaded.spec(arm, seed, **given)
+
+
+@contextmanager
+def naming_the_teacher() -> Iterator[None]:
+    """Errors inside are about the teacher, and say so."""
+    try:
+        yield
+    except SpecError as error:
+        raise SpecError("\n".join(f"teacher: {line}" for line in str(error).splitlines())) from None
 
 
 Study = Callable[[Profile], list[RunSpec]]
-
-EXAMINED: Mapping[str, Any] = {"extras": "probe"}
-"""Runs beyond the core whose answers to mixed inputs are read."""
-COUNTED: Mapping[str, Any] = {"extras": False}
-"""Runs of a sweep, of which accuracy and calibration are read and nothing else."""
 
 
 def overconfidence(profile: Profile) -> list[RunSpec]:
@@ -176,24 +236,25 @@ def _core(profile: Profile, *arms: str) -> list[RunSpec]:
 
 def accuracy(profile: Profile) -> list[RunSpec]:
     """The core arms, and both distilling arms under teachers of every capacity."""
+    others = [model for model in profile.teachers if model != profile.default_teacher]
     return overconfidence(profile) + [
-        profile.spec(
-            arm, seed, teacher=profile.teacher(seed, model), **(EXAMINED if (arm, model) == ("kd_mixup", profile.student) else COUNTED)
-        )
+        cell_spec(profile, arm, seed, Cell(model, "raw", 2.0))
         for seed in profile.swept_seeds
-        for model in profile.teachers
-        if model != profile.default_teacher
+        for model in others
         for arm in ("kd", "kd_mixup")
     ]
 
 
 def temperature(profile: Profile) -> list[RunSpec]:
     """tau over its grid for distillation on clean and on mixed inputs; tau 2 is the core runs."""
-    return [
-        profile.spec(arm, seed) if tau == 2 else profile.spec(arm, seed, tau=tau, **COUNTED)
-        for seed in profile.swept_seeds
-        for arm in ("kd", "kd_mixup")
-        for tau in profile.taus
+    column = [Cell(profile.default_teacher, "raw", tau) for tau in profile.taus]
+    return [cell_spec(profile, arm, seed, cell) for seed in profile.swept_seeds for arm in ("kd", "kd_mixup") for cell in column]
+
+
+def the_map(profile: Profile) -> list[RunSpec]:
+    """Every cell of the map, and what its claims are judged against: the core arms."""
+    return _core(profile) + [
+        cell_spec(profile, arm, seed, cell) for seed in profile.swept_seeds for arm in ("kd", "kd_mixup") for cell in cells(profile, arm)
     ]
 
 
@@ -213,7 +274,7 @@ def mixup_teachers(profile: Profile) -> list[RunSpec]:
 
 
 def _blended(profile: Profile, seed: int) -> TeacherSpec:
-    return profile.teacher(seed, arm="mixup", **EXAMINED)
+    return profile.teacher(seed, arm="mixup")
 
 
 def linearity(profile: Profile) -> list[RunSpec]:
@@ -222,83 +283,67 @@ def linearity(profile: Profile) -> list[RunSpec]:
         spec
         for seed in profile.swept_seeds
         for spec in (
-            profile.spec("kd_mixup", seed, teacher=_equal(profile, seed), **EXAMINED),
-            profile.spec("kd", seed, student=profile.wider_student, **EXAMINED),
-            _longer(profile, "kd", seed, 2),
+            profile.spec("kd_mixup", seed, teacher=profile.teacher(seed, profile.student)),
+            profile.spec("kd", seed, student=profile.wider_student),
+            _longer(profile, "kd", seed),
         )
     ]
 
 
-def _equal(profile: Profile, seed: int) -> TeacherSpec:
-    """A teacher of the student's own size: one that other studies have too, or else one of which nothing more is read."""
-    if profile.student in profile.teachers:
-        return profile.teacher(seed, profile.student)
-    whole = profile.teacher(seed, profile.student, extras=True)
-    run = profile.spec("kd_mixup", seed, teacher=whole).teacher_run()
-    return whole if run in overconfidence(profile) else profile.teacher(seed, profile.student, **COUNTED)
-
-
-LENGTHS = (2, 4)
-"""How many times the recipe's steps the long schedules take."""
+LONGER = 2
+"""How many times the recipe's steps the long schedule takes."""
 
 
 def duration(profile: Profile) -> list[RunSpec]:
-    """The plain arms at the recipe's length and at multiples of it; a student that learns for longer keeps its teacher."""
-    return _core(profile, "ce", "mixup", "kd", "kd_mixup") + [
-        _longer(profile, arm, seed, times) for seed in profile.swept_seeds for times in LENGTHS for arm in ("ce", "mixup", "kd", "kd_mixup")
-    ]
+    """The plain arms at the recipe's length and at twice it; a student that learns for longer keeps its teacher."""
+    arms = ("ce", "mixup", "kd", "kd_mixup")
+    return _core(profile, *arms) + [_longer(profile, arm, seed) for seed in profile.swept_seeds for arm in arms]
 
 
-def _longer(profile: Profile, arm: str, seed: int, times: int) -> RunSpec:
-    """A run of so many times the steps, on a schedule of the same shape. Those that distil are asked how linear they became."""
+def _longer(profile: Profile, arm: str, seed: int) -> RunSpec:
+    """A run of twice the steps, on a schedule of the same shape."""
     plain = profile.spec("kd", seed)
-    milestones = {"milestones": tuple(times * epoch for epoch in plain.milestones)} if plain.milestones else {}
+    milestones = {"milestones": tuple(LONGER * epoch for epoch in plain.milestones)} if plain.milestones else {}
     own: dict[str, Any] = {}
-    if not profile.teacher(seed).as_it_is:  # else epochs would have it fine-tuned, and so be another teacher
+    if not profile.teacher(seed).as_it_is:  # with epochs it would be fine-tuned, and so be another teacher
         own = {"epochs": plain.epochs, **({"milestones": plain.milestones} if plain.milestones else {})}
         own |= {name: profile.teacher_recipe[name] for name in own if name in profile.teacher_recipe}
-    distils = arm in ("kd", "kd_mixup")
-    fields = {"epochs": times * plain.epochs, **milestones, **(EXAMINED if distils else COUNTED)}
-    return profile.spec(arm, seed, teacher=profile.teacher(seed, **own) if distils else None, **fields)
+    teacher = profile.teacher(seed, **own) if ARMS[arm].distils else None
+    return profile.spec(arm, seed, teacher=teacher, epochs=LONGER * plain.epochs, **milestones)
 
 
 def controls(profile: Profile) -> list[RunSpec]:
     """The objective taken apart: each control changes one thing about what the teacher is asked, or what its answer keeps."""
-    return _core(profile) + [
-        spec
-        for seed in profile.swept_seeds
-        for spec in (
-            profile.spec("kd_mixed_targets", seed, **EXAMINED),
-            profile.spec("kd_clean_ce_mixed", seed, ce_weight=1.0, **COUNTED),
-            profile.spec("kd_noise", seed, **COUNTED),
-            profile.spec("kd_shuffled_tail", seed, **COUNTED),
-        )
-    ]
+    arms: dict[str, dict[str, Any]] = {
+        "kd_mixed_targets": {},
+        "kd_clean_ce_mixed": {"ce_weight": 1.0},
+        "kd_noise": {},
+        "kd_shuffled_tail": {},
+    }
+    return _core(profile) + [profile.spec(arm, seed, **fields) for seed in profile.swept_seeds for arm, fields in arms.items()]
 
 
-TEACHER_TEMPERATURES = (0.5, 1.0, 2.0, 3.0)
 TEACHER_SPREAD = 0.5
 STOPPED_EARLY = 8
-"""The less accurate teacher of the default size trains for a so-manieth of the epochs."""
+"""The less accurate teacher of the default size trains for one epoch in so many."""
 
 
 def propagation(profile: Profile) -> list[RunSpec]:
-    """Teachers of one accuracy and many calibrations, of many accuracies and one calibration, and one calibrated by input.
+    """Teachers of many accuracies and one calibration, one calibrated input by input, one smoothed, one trained on mixup.
 
-    The accuracies are made to differ by capacity and, since capacities may not do it, by stopping one teacher early.
+    The accuracies are made to differ by capacity and, since capacities may not do it, by stopping one teacher early. Teachers of one
+    accuracy and many calibrations are the map's.
     """
     specs = []
     for seed in profile.swept_seeds:
-        tempered: list[dict[str, Any]] = [{"temperature": temperature} for temperature in TEACHER_TEMPERATURES if temperature != 1]
-        schools: list[TeacherSpec] = [profile.teacher(seed, **fields) for fields in tempered]
-        schools += [
+        schools = [
             profile.teacher(seed, temperature_spread=TEACHER_SPREAD),
-            profile.teacher(seed, arm="label_smoothing", **COUNTED),
+            profile.teacher(seed, arm="label_smoothing"),
             _blended(profile, seed),
             stopped_early(profile, seed),
+            *(profile.teacher(seed, model, temperature="fitted") for model in profile.teachers),
         ]
-        schools += [profile.teacher(seed, model, temperature="fitted") for model in profile.teachers]
-        specs += [profile.spec("kd_mixup", seed), *(profile.spec("kd_mixup", seed, teacher=school, **COUNTED) for school in schools)]
+        specs += [profile.spec("kd_mixup", seed), *(profile.spec("kd_mixup", seed, teacher=school) for school in schools)]
     return specs
 
 
@@ -313,18 +358,18 @@ def stopped_early(profile: Profile, seed: int) -> TeacherSpec:
     )
     if profile.teacher(seed).as_it_is:  # one that its library trained to the end cannot be stopped early; one of its kind can
         shorter["pretrained"] = None
-    return profile.teacher(seed, epochs=epochs, temperature="fitted", **shorter, **COUNTED)
+    return profile.teacher(seed, epochs=epochs, temperature="fitted", **shorter)
 
 
-ALPHAS = (0.2, 4.0)
-PARTS = (0.25, 0.5)
+ALPHAS = (0.2,)
+PARTS = (0.5,)
 
 
 def mixing(profile: Profile) -> list[RunSpec]:
     """How much is mixed: alpha, and the fraction of each batch."""
     settings: list[dict[str, Any]] = [{"alpha": alpha} for alpha in ALPHAS] + [{"partial": fraction} for fraction in PARTS]
     return _core(profile, "kd", "kd_mixup") + [
-        profile.spec("kd_mixup", seed, **setting, **COUNTED) for seed in profile.swept_seeds for setting in settings
+        profile.spec("kd_mixup", seed, **setting) for seed in profile.swept_seeds for setting in settings
     ]
 
 
@@ -332,6 +377,7 @@ STUDIES: Mapping[str, Study] = {
     "overconfidence": overconfidence,
     "accuracy": accuracy,
     "temperature": temperature,
+    "map": the_map,
     "linearity": linearity,
     "duration": duration,
     "controls": controls,

@@ -1,6 +1,6 @@
 """Frozen teachers: from the record of a trained one to what the students of a cohort query.
 
-Loads weights, folds batch norm, tempers logits, and finds the noise level that matches a teacher's entropy on mixed
+Loads weights, tempers logits, and finds the noise level that matches a teacher's entropy on mixed
 inputs. A teacher never trains here, and never sees the test split.
 """
 
@@ -15,15 +15,12 @@ from torch import Tensor
 
 from mixkd.data import Dataset, Images, normalise
 from mixkd.draws import stream
-from mixkd.models import fold_batchnorm
+from mixkd.evaluate import NOISE_MAX, first_crossing
 from mixkd.objectives import Teacher
 from mixkd.records import Record
 from mixkd.spec import RunSpec, TeacherSpec
 from mixkd.train import Precision, autocast, network, resolve_precision
 from mixkd.vicinal import draw_mixing, mix
-
-SIGMA_MAX = 8.0
-"""Largest noise tried, in standard deviations of the normalised images."""
 
 
 class UnreachableControl(RuntimeError):
@@ -31,7 +28,7 @@ class UnreachableControl(RuntimeError):
 
 
 def freeze(record: Record, weights: Path, data: Dataset, *, device: torch.device | str = "cpu", precision: Precision = "auto") -> Teacher:
-    """The teacher of a record, in eval mode, batch norm folded, without gradients.
+    """The teacher of a record, in eval mode, without gradients.
 
     Args:
         record: of the teacher's own training.
@@ -46,7 +43,7 @@ def freeze(record: Record, weights: Path, data: Dataset, *, device: torch.device
     resolved = resolve_precision(precision, device, record.spec.data)
     model = network(record.spec, data, pretrained=False)
     model.load_state_dict(load_file(weights))
-    frozen = fold_batchnorm(model.eval()).to(device)
+    frozen = model.eval().requires_grad_(False).to(device)
     if data.splits["train"].images.ndim == 4:
         frozen = frozen.to(memory_format=torch.channels_last)
 
@@ -65,7 +62,7 @@ def temper(spec: TeacherSpec, record: Record, data: Dataset) -> Callable[[Tensor
     Raises:
         UnreachableControl: when a spread is so large that no scale keeps the mean confidence.
     """
-    base = record.temperature if spec.temperature == "fitted" else float(spec.temperature)
+    base = spec.temperature_factor * (record.temperature if spec.temperature == "fitted" else float(spec.temperature))
     if spec.temperature_spread == 0:
         return None if base == 1 else lambda images: base
     val = data.splits["val"]
@@ -123,7 +120,7 @@ def matched_sigma(teacher: Teacher, spec: RunSpec, data: Dataset) -> float:
         sigma > 0, in units of normalised images.
 
     Raises:
-        UnreachableControl: when no sigma up to :data:`SIGMA_MAX` reaches that entropy, or clean images have it already.
+        UnreachableControl: when no sigma up to :data:`mixkd.evaluate.NOISE_MAX` reaches that entropy, or clean images have it already.
     """
     assert spec.teacher is not None
     images = normalise(data.splits["val"].images[:1000], data)
@@ -139,17 +136,10 @@ def matched_sigma(teacher: Teacher, spec: RunSpec, data: Dataset) -> float:
         return float(-(log_p.exp() * log_p).sum(-1).mean())
 
     target = entropy(mix(images, mixing.lam.to(images.device), mixing.partner.to(images.device)))
-    steps = [SIGMA_MAX * (i / 32) ** 2 for i in range(33)]
-    entropies = [entropy(images + sigma * noise) for sigma in steps]
-    crossing = next((i for i in range(1, 33) if entropies[i] >= target > entropies[i - 1]), None)
-    if crossing is None:
+    sigma = first_crossing(lambda sigma: entropy(images + sigma * noise) - target)
+    if sigma is None:
         raise UnreachableControl(
-            f"the teacher's mean entropy on mixed validation images is {target:.3f} nats, on noisy ones "
-            f"{entropies[0]:.3f} to {max(entropies):.3f} up to sigma = {SIGMA_MAX}; the control kd_noise does not "
-            "exist for this teacher"
+            f"the teacher's mean entropy is {target:.3f} nats on mixed validation images and {entropy(images):.3f} on clean ones; no noise "
+            f"up to sigma = {NOISE_MAX:g} brings it there from below, so the control kd_noise does not exist for this teacher"
         )
-    low, high = steps[crossing - 1], steps[crossing]
-    for _ in range(30):
-        middle = (low + high) / 2
-        low, high = (low, middle) if entropy(images + middle * noise) >= target else (middle, high)
-    return high
+    return sigma

@@ -11,8 +11,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-LAM_GRID: tuple[float, ...] = tuple(i / 10 for i in range(11))
-"""The lambda grid of the probe. Index 0 is the second image alone, the last is the first image alone."""
+LAM_GRID: tuple[float, ...] = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
+"""The lambda grid of the probe, from the second image alone to the first alone. The five points between are the midpoints of five equal
+cells, so a plain mean over them is the midpoint rule for the mean over uniform lambda."""
 
 FEATURE_LAMS: tuple[float, ...] = (0.0, 0.5, 1.0)
 """Where along the way a record keeps penultimate features."""
@@ -147,24 +148,25 @@ def nonlinearity(p_i: Tensor, p_j: Tensor, p_mix: Tensor, lam: Tensor | float) -
     return (torch.xlogy(reference, reference) - torch.xlogy(reference, p_mix)).sum(-1)
 
 
-def probe_pairs(labels: Tensor, n_pairs: int, seed: int = 0) -> Tensor:
-    """The fixed list of pairs every model is probed on.
+def probe_pairs(labels: Tensor, two_class: int, one_class: int, seed: int = 0) -> Tensor:
+    """Return the fixed list of pairs every model is probed on: two-class pairs first, then pairs within one class.
 
-    A tenth of the pairs is of one class (mixing without class ambiguity, reported apart), the rest of two; no image pairs with itself.
-    The rule depends on the labels alone, so every model of a data set sees the same pairs.
+    The rule depends on the labels alone, so every model of a data set sees the same pairs. No image pairs with itself.
 
     Args:
         labels: (N,) int64 with at least two classes.
-        n_pairs: how many pairs.
+        two_class, one_class: how many pairs of each kind.
         seed: of the rule.
 
     Returns:
-        (n_pairs, 2) int64 indices; the same-class pairs come last.
+        (two_class + one_class, 2) int64 indices.
+
+    Raises:
+        ValueError: when so many pairs cannot be found.
     """
     generator = torch.Generator().manual_seed(seed)
-    same_wanted = n_pairs // 10
     kinds: dict[bool, list[tuple[int, int]]] = {False: [], True: []}
-    wanted = {False: n_pairs - same_wanted, True: same_wanted}
+    wanted = {False: two_class, True: one_class}
     n = len(labels)
     if n < 2 or len(labels.unique()) < 2:
         raise ValueError("the probe needs at least two images of two classes")
@@ -175,5 +177,5 @@ def probe_pairs(labels: Tensor, n_pairs: int, seed: int = 0) -> Tensor:
             if i != j and len(kinds[same]) < wanted[same]:
                 kinds[same].append((i, j))
         if all(len(kinds[same]) == wanted[same] for same in kinds):
-            return torch.tensor(kinds[False] + kinds[True])
-    raise ValueError(f"could not find {n_pairs} pairs among {n} images; does each class have two images?")
+            return torch.tensor(kinds[False] + kinds[True]).reshape(-1, 2)
+    raise ValueError(f"could not find {two_class + one_class} pairs among {n} images; does each class have two images?")

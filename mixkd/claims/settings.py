@@ -69,10 +69,9 @@ def _settings(name: str, evidence: Evidence) -> pd.DataFrame:
         return frame
     bends = {}
     for record in evidence.records(name):
-        if record.spec.extras is not False:
-            probe = record.probe
-            gap = linearity.logit_linearity(probe.logits, probe.lam, probe.labels).gap_area[~probe.same_class].nanmean()
-            bends[record.id] = math.log(gap) if gap > 0 else math.nan
+        probe = record.probe
+        gap = linearity.logit_linearity(probe.logits, probe.lam, probe.labels).gap_area[~probe.same_class].nanmean()
+        bends[record.id] = math.log(gap) if gap > 0 else math.nan
     times = frame["epochs"] / evidence.profile.spec("kd", evidence.profile.first_seed).epochs
     return frame.assign(times=times.round().astype(int), bend=frame["id"].map(bends).astype(float))
 

@@ -227,7 +227,7 @@ def material(evidence: Any) -> tuple[list[Bundle], tuple[np.ndarray, np.ndarray]
     Returns:
         The bundles (none where no such student is recorded), and the images of the first pair of the probe.
     """
-    students = [record for record in evidence.records("overconfidence").select(arm="kd_mixup") if record.spec.extras]
+    students = [record for record in evidence.records("overconfidence").select(arm="kd_mixup")]
     if not students:
         return [], None
     student = students[0]

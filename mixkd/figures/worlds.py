@@ -138,16 +138,14 @@ def vicinal_of(records: Iterable[Record], *, name: str = "path", first: str | No
     Raises:
         ValueError: when no record has the probe.
     """
-    found = sorted(
-        (r for r in records if r.spec.extras), key=lambda r: (r.id != first, _FIRST.get(r.spec.arm, 9), r.spec.arm, *_place(r.spec))
-    )
+    found = sorted(records, key=lambda r: (r.id != first, _FIRST.get(r.spec.arm, 9), r.spec.arm, *_place(r.spec)))
     if not found:
         raise ValueError("records: none holds the vicinal probe")
     probe, spec = found[0].probe, found[0].spec
     teachers: dict[str, Record] = {}
     for record in found:
         run = record.spec.teacher_run()
-        if run is not None and run.id not in teachers and (there := RecordStore(record.path.parent).find([run])) and there[0].spec.extras:
+        if run is not None and run.id not in teachers and (there := RecordStore(record.path.parent).find([run])):
             teachers[run.id] = there[0]
     same = probe.same_class
     kept = [*(~same).nonzero().squeeze(1).tolist()[:CROSS], *same.nonzero().squeeze(1).tolist()[:SAME]]
