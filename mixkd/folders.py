@@ -231,7 +231,7 @@ def _digest(path: Path, prefix: str, stamps: Mapping[str, str], cache: Path) -> 
     if digest := _remembered(memo):
         return digest
     memo.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{memo}.lock"):
+    with _lock(memo):
         if digest := _remembered(memo):
             return digest
         content = hashlib.sha256()
@@ -246,6 +246,13 @@ def _digest(path: Path, prefix: str, stamps: Mapping[str, str], cache: Path) -> 
     return digest
 
 
+def _lock(path: Path) -> FileLock:
+    lock = Path(f"{path}.lock")
+    if lock.is_dir():
+        raise IsADirectoryError(f"lock {lock}: is a folder, where a file is needed; remove it")
+    return FileLock(lock)
+
+
 def _remembered(memo: Path) -> str:
     """The digest kept there; empty where none is, or no whole one."""
     text = memo.read_text() if memo.exists() else ""
@@ -258,7 +265,7 @@ def decoded(folder: Folder, files: list[str], image_size: int | None, cache: Pat
     target.parent.mkdir(parents=True, exist_ok=True)
     if (mapped := _mapped(target, len(files))) is not None:
         return mapped
-    with FileLock(f"{target}.lock"):
+    with _lock(target):
         if (mapped := _mapped(target, len(files))) is None:
             partial = target.with_suffix(".partial")
             try:

@@ -16,13 +16,13 @@ from mixkd.data import load_data
 from mixkd.ranks import Ranks
 from mixkd.train import train_cohort
 
-SPEC = short("ce", epochs=1)
+SPEC = short("ce", epochs=1, train_size=600)
 OWN = Settings(SPEC.id, "fp32", 1, "cpu")
 
 
 @pytest.fixture(scope="module")
 def data():
-    return load_data("digits")
+    return load_data("digits", train_size=600)
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +168,7 @@ def test_a_run_is_not_continued_with_other_settings(data, saved, tmp_path, monke
     before = path.read_bytes()
     monkeypatch.setattr("mixkd.train._step", lambda *_: pytest.fail("it trained"))
     with pytest.raises(ForeignCheckpoint) as caught:
-        train_cohort([short("ce", epochs=1, lr=0.01), SPEC], data, checkpoints=tmp_path)
+        train_cohort([SPEC.replace(lr=0.01), SPEC], data, checkpoints=tmp_path)
     for word in [str(path), f"run {SPEC.id} reached step 3 with", "remove the file", *words]:
         assert word in str(caught.value)
     assert path.read_bytes() == before

@@ -6,7 +6,7 @@ import torch
 from mixkd import train
 from mixkd.data import load_data, normalise
 from mixkd.evaluate import evaluate
-from mixkd.models import build, fold_batchnorm
+from mixkd.models import build
 from mixkd.objectives import Teacher
 from mixkd.runs import Machine, collect
 from mixkd.spec import ARMS, RunSpec, TeacherSpec
@@ -23,16 +23,16 @@ def spec(arm="kd_mixup", **fields):
         fields["teacher"] = TeacherSpec(model="resnet8")
     if arm == "kd_clean_ce_mixed":
         fields.setdefault("ce_weight", 1.0)
-    return RunSpec(data="digits", arm=arm, **{"student": "resnet8", "epochs": 2, "test_draws": 1, "lr": 0.01, **fields})
+    return RunSpec(data="digits", arm=arm, **{"student": "resnet8", "epochs": 2, "lr": 0.01, **fields})
 
 
 @pytest.fixture(scope="module")
 def data():
-    return load_data("digits", test_draws=1)
+    return load_data("digits")
 
 
 def teacher(device):
-    network = fold_batchnorm(build("resnet8", 10, in_channels=1, image_size=8, seed=9)).to(device)
+    network = build("resnet8", 10, in_channels=1, image_size=8, seed=9).eval().to(device)
     return Teacher(lambda images: torch.no_grad()(network)(images).float())
 
 

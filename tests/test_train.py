@@ -22,7 +22,7 @@ def spec(arm="kd_mixup", **fields):
 
 @pytest.fixture(scope="module")
 def data():
-    return load_data("digits")
+    return load_data("digits", train_size=600)
 
 
 @pytest.fixture(scope="module")
