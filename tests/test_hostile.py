@@ -14,7 +14,8 @@ from mixkd.studies import load_profile, one
 HUGE = 10**5000
 VALUES = {
     "list": ["ce"], "empty list": [], "table": {}, "huge": HUGE, "huge and negative": -HUGE, "huge in a list": [HUGE],
-    "set": {1}, "none": None, "bytes": b"\xff", "long": "x" * 100_000, "nan": float("nan"), "class": object, "number": 3, "surrogate": "\ud800", "2**63": 2**63,
+    "set": {1}, "none": None, "bytes": b"\xff", "long": "x" * 100_000, "nan": float("nan"),
+    "class": object, "number": 3, "surrogate": "\ud800", "2**63": 2**63,
 }  # fmt: skip
 
 
