@@ -87,6 +87,7 @@ def test_a_chapter_is_listed_with_every_study_that_it_reads():
         known = set(chapters.studies_of(path.stem)) if read else set()
         assert "all" in known or read <= known, path.stem
         assert set(chapters.READS[path.stem]) <= {"all", *STUDIES}
+    assert set(chapters.studies_of("7")) >= {"overconfidence", "mixing"}
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from PIL import Image
 
 import mixkd.runs as runs
 from mixkd import checkpoint
+from mixkd.chapters import studies_of
 from mixkd.checkpoint import Settings
 from mixkd.cli import main
 from mixkd.records import RecordStore
@@ -308,11 +309,11 @@ def test_a_bad_reproduction_is_explained_before_anything_trains(capsys, tmp_path
     ("arguments", "studies"),
     [
         ([], ["all"]),
-        (["--chapters", "07-overconfidence"], ["overconfidence", "mixing"]),
-        (["--chapters", "07"], ["overconfidence", "mixing"]),
-        (["--chapter", "7"], ["overconfidence", "mixing"]),
+        (["--chapters", "07-overconfidence"], studies_of("07-overconfidence")),
+        (["--chapters", "07"], studies_of("07-overconfidence")),
+        (["--chapter", "7"], studies_of("07-overconfidence")),
         (["--study", "duration", "mixing"], ["duration", "mixing"]),
-        (["--chapters", "07", "--study", "mixing", "duration"], ["overconfidence", "mixing", "duration"]),
+        (["--chapters", "07", "--study", "mixing", "duration"], [*studies_of("07-overconfidence"), "duration"]),
         (["--chapters", "claims"], ["all"]),
     ],
 )
