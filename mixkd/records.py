@@ -82,7 +82,7 @@ class Record:
             self.spec = RunSpec(**self._json["spec"])
             file = path / "tensors.safetensors"
             safe_open(file, framework="pt")  # compares the size of the file with its header
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
             raise DamagedRecord(f"{file}: {_reason(error)}") from error
 
     @property
