@@ -48,11 +48,11 @@ def _decides(surveys: Sequence[Survey]) -> tuple[str, str] | None:
             continue
         swept = [one for tau in survey.profile.taus if tau != "std" and (one := _at(survey, "raw", tau)) is not None and not one.bought]
         ratios = [one.ratio.estimate for one in swept]
-        one, other = 10**raw.ratio.estimate, 10**fitted.ratio.estimate
-        after = f"{times(other)} times" if min(one, other) > 1.05 else fall(other)
+        before, other = 10**raw.ratio.estimate, 10**fitted.ratio.estimate
+        after = f"{times(other)} times" if min(before, other) > 1.05 else fall(other)
         gain = points(fitted.model.accuracy - raw.model.accuracy)
         words = (
-            f"On {label(survey)} the student is {fall(one)} when the teacher is left as trained, {after} when it is calibrated first "
+            f"On {label(survey)} the student is {fall(before)} when the teacher is left as trained, {after} when it is calibrated first "
             f"(accuracy {gain} points)"
         )
         if len(ratios) > 1:

@@ -254,7 +254,8 @@ def taus(survey: Survey) -> list[str]:
 
 
 def _tab(survey: Survey) -> dict[str, Any]:
-    profile, cells = survey.profile, {}
+    profile = survey.profile
+    cells: dict[str, dict[str, Any]] = {}
     for (arm, cell), reading in survey.readings.items():
         cells.setdefault(_key(cell), {})[arm] = _entry(reading)
     models = list(dict.fromkeys(cell.teacher for _, cell in survey.readings))
