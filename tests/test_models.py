@@ -1,12 +1,9 @@
-"""Models: the published sizes, initialisation by seed alone, float32 heads, folded batch norms."""
-
-import copy
+"""Models: the published sizes, initialisation by seed alone, float32 heads."""
 
 import pytest
 import torch
-from torch import nn
 
-from mixkd.models import build, fold_batchnorm, names
+from mixkd.models import build, names
 
 SMALL = {"resnet8": (3, 32), "wrn10-2": (3, 16), "resnet8x4": (3, 16), "cnn8": (1, 8), "cnn32": (3, 12), "mlp16": (2, 0), "mlp64": (1, 8)}
 
@@ -100,7 +97,7 @@ def test_flops_are_counted_without_running(name, mega_flops):
 
 
 def test_every_name_builds():
-    assert len(names()) == len(set(names())) == 26
+    assert len(names()) == len(set(names())) == 27
     for name in names():
         size = 0 if name.startswith("mlp") else 8
         model = build(name, 3, in_channels=2, image_size=size).eval()
@@ -153,28 +150,17 @@ def test_convolutions_start_as_he_et_al_proposed():
         assert weight.std() == pytest.approx(expected, rel=0.05), name
 
 
-@pytest.mark.parametrize("name", ["resnet8", "resnet8x4", "cnn32", "mlp16"])
-def test_folding_batch_norms_changes_nothing_but_their_number(name):
-    model, x = make(name), inputs(name, n=16)
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):  # statistics and scales as after training
-            with torch.no_grad():
-                module.running_mean.normal_()
-                module.running_var.uniform_(0.3, 3)
-                module.weight.uniform_(0.5, 2)
-                module.bias.normal_()
-    model.train()
-    original = copy.deepcopy(model.state_dict())
-    folded = fold_batchnorm(model)
-    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
-    assert not folded.training
-    assert not any(p.requires_grad for p in folded.parameters())
-    assert model.training
-    assert all(torch.equal(value, original[key]) for key, value in model.state_dict().items())
-    model.eval()
-    scale = model(x).abs().max()
-    assert (folded(x) - model(x)).abs().max() < 1e-5 * scale
-    assert (folded.features(x) - model.features(x)).abs().max() < 1e-5 * model.features(x).abs().max()
+@pytest.mark.parametrize("coordinates", [1, 2, 16])
+def test_the_marginal_network_sees_the_last_coordinate_alone(coordinates):
+    model = build("mlp64-marginal", 5, in_channels=coordinates, image_size=0).eval()
+    x = torch.randn(6, coordinates, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    other = torch.randn(6, coordinates, generator=torch.Generator().manual_seed(1))
+    other[:, -1] = x[:, -1].detach()
+    assert torch.equal(model(x), model(other))
+    model(x).square().sum().backward()
+    assert (x.grad[:, -1].abs() > 0).all()
+    assert not x.grad[:, :-1].any()
+    assert model.describe().parameters == build("mlp64", 5, in_channels=1, image_size=0).describe().parameters
 
 
 @pytest.mark.parametrize(
@@ -182,7 +168,7 @@ def test_folding_batch_norms_changes_nothing_but_their_number(name):
     [
         (
             {"name": "rresnet20"},
-            "unknown model 'rresnet20': must be one of .*mlp256, torchvision:NAME or timm:NAME; did you mean 'resnet20'",
+            "unknown model 'rresnet20': must be one of .*mlp64-marginal, torchvision:NAME or timm:NAME; did you mean 'resnet20'",
         ),
         ({"name": "wrn17-2"}, "'wrn17-2': a wide ResNet wrnD-K has D = 10, 16, 22"),
         ({"name": "wrn16-0"}, "K at least 1"),
@@ -194,6 +180,7 @@ def test_folding_batch_norms_changes_nothing_but_their_number(name):
         ({"name": "cnn8", "image_size": 4}, "image_size = 4: cnn8 needs 8 px"),
         ({"name": "cnn8", "n_classes": 1}, "n_classes = 1: must be at least 2"),
         ({"name": "cnn8", "in_channels": 0}, "in_channels = 0: must be at least 1"),
+        ({"name": "mlp64-marginal", "image_size": 8}, "mlp64-marginal takes vectors, but the data are images"),
         ({"name": "mlp16", "image_size": -1}, "image_size = -1: must be at least 0"),
     ],
 )
