@@ -77,6 +77,8 @@ class Record:
         file = path / "record.json"
         try:
             self._json: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+            if not isinstance(self._json, dict):
+                raise ValueError("holds no JSON object")
             if (known := self._json.get("format")) != FORMAT:
                 raise ValueError(f"format {known}; this version reads format {FORMAT}")
             self.spec = RunSpec(**self._json["spec"])
