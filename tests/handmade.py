@@ -14,12 +14,16 @@ def short(arm="ce", **fields):
     """A spec of a second or less: cnn8 on 200 digits, two epochs; its teacher learns from 300 other rows."""
     if arm.startswith("kd"):
         fields.setdefault("teacher", taught())
-    return RunSpec(data="digits", student="cnn8", arm=arm, **{"epochs": 2, "batch_size": 50, "train_size": 200, **fields})
+    return RunSpec(data="digits", student="cnn8", arm=arm, **{"epochs": 2, "batch_size": 50, "lr": 0.01, "train_size": 200, **fields})
 
 
 def taught(**fields):
     """The teacher of a short spec, which never saw its students' images."""
     return TeacherSpec(**{"model": "cnn16", "train_skip": 200, "train_size": 300, **fields})
+
+
+SURE = taught(epochs=30)
+"""One that knows digits well enough for blends, and for noise, to make it less certain."""
 
 
 def written(store, spec, *, views=1, images=60, classes=10, seed=0, test=None, weights=None, peak=3.0, noise=True):
