@@ -160,8 +160,6 @@ def execute(chapter: str | Path, out: str | Path, /, note: Mapping[str, Any] | N
     from papermill import execute_notebook
     from papermill.exceptions import PapermillExecutionError
 
-    from mixkd.kernels import ENGINE
-
     path, out = find(chapter).resolve(), Path(out)
     check(path, given)
     notebook = _read(path)
@@ -172,12 +170,10 @@ def execute(chapter: str | Path, out: str | Path, /, note: Mapping[str, Any] | N
             notebook,
             partial,
             parameters=given,
-            engine_name=ENGINE,
-            folder=path.parent,
-            what_ran=partial,
             execution_timeout=CELL_TIMEOUT,
-            request_save_on_cell_execute=False,  # writing all of a notebook at every cell costs more than many a chapter
             progress_bar=False,
+            extra_arguments=["--Application.log_level=50"],  # the kernel's own remarks; what a cell prints is kept
+            resources={"metadata": {"path": str(path.parent)}},  # moves the kernel alone; papermill's cwd would move every thread
         )
     except PapermillExecutionError as error:
         lines = "\n".join(re.sub(r"\x1b\[[0-9;]*m", "", line) for line in error.traceback).splitlines()
@@ -215,7 +211,7 @@ def execute_all(jobs: Sequence[Job], workers: int = 2) -> None:
 
     Args:
         jobs: all are checked before the first runs.
-        workers: kernels at a time, each of one thread.
+        workers: kernels at a time.
 
     Raises:
         ValueError: from `check`.
@@ -231,7 +227,7 @@ def execute_each(jobs: Sequence[Job], workers: int = 2, executor: Executor | Non
 
     Args:
         jobs: all are checked before the first runs.
-        workers: kernels at a time, each of one thread.
+        workers: kernels at a time.
         executor: anything with ``submit``, instead of threads here; its workers must see the chapters and the folder of the outputs.
 
     Raises:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 EPILOG = """examples:
   mixkd reproduce                                 every experiment at small scale, then the site
+  mixkd reproduce --profile cifar10 --plan        what that would train, and how long it takes here
   mixkd run --arm kd_mixup --tau 4 --seed 1       one run on the embedded digits
   mixkd run --data folder:images.zip --image-size 32 --student resnet8 --teacher resnet20 --arm kd_mixup
   torchrun --nproc_per_node=2 -m mixkd run --data cifar10 ...     one run on two GPUs
@@ -30,7 +31,6 @@ EPILOG = """examples:
   mixkd site --serve                              the book from the committed records
   mixkd claims --json                             what reproduced, as data
   mixkd export 1f0ff4bc --format onnx             a trained network as one file
-  mixkd doctor                                    what this machine can run, and how long it would take
 """
 
 
@@ -57,6 +57,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands with all their flags, for the page about them."""
+    return _parser(["run"])
+
+
 def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="mixkd",
@@ -79,7 +84,8 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     reproduce.add_argument("--profile", default="digits", help="scale (default: digits)")
     reproduce.add_argument("--chapters", nargs="+", metavar="NAME", help="only what these studies need (default: all)")
     reproduce.add_argument("--seeds", type=int, metavar="N", help="only the first N seeds: a reduced grid")
-    reproduce.add_argument("--store", default="runs", help="folder or URL of the fresh records (default: runs)")
+    reproduce.add_argument("--store", default="runs", help="folder of the fresh records (default: runs)")
+    reproduce.add_argument("--plan", action="store_true", help="train nothing: list runs by study, and time a few steps of each kind")
     reproduce.add_argument("--no-site", action="store_true", help="train and compare only")
     reproduce.add_argument("--workers", type=int, metavar="N", help="processes side by side (default: one for each CPU)")
     _scheduler(reproduce)
@@ -94,7 +100,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
 
     run = command("run", _run, "train one spec and its teacher, or find its record")
     run.add_argument("--profile", metavar="P", help="recipe of what is not given (default: the profile that fits the data)")
-    run.add_argument("--store", default="runs", help="folder or URL of records (default: runs)")
+    run.add_argument("--store", default="runs", help="folder of records (default: runs)")
     _machine(run)
     run.usage = "mixkd run [--data D] [--arm A] [--student S] [--teacher T] [--seed N] [--OTHER-FIELD X ...]"
     if arguments[:1] == ["run"]:  # the fields come from the spec, which is imported only for this command
@@ -112,12 +118,6 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     export.add_argument("--scaled", action="store_true", help="divide its logits by the temperature fitted on validation data")
     export.add_argument("--store", default="runs", help="folder of records, or 'committed' (default: runs)")
     export.add_argument("--data-root", metavar="DIR", help="where data sets lie; only older records need them")
-
-    doctor = command("doctor", _doctor, "what this machine can run, and how long each profile would take")
-    doctor.add_argument("--store", default="runs", help="folder of records: what lies there needs no time (default: runs)")
-    doctor.add_argument("--seconds", type=float, default=10.0, metavar="X", help="how long to measure (default: 10)")
-    doctor.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
-    doctor.add_argument("--json", action="store_true", help="as JSON")
 
     claims = command("claims", _claims, "two verdicts on each claim, from records; trains nothing")
     claims.add_argument("--profile", default="digits", help="scale (default: digits)")
@@ -251,7 +251,7 @@ def _store(name: str) -> RecordStore:
     from mixkd.records import RecordStore
 
     store = RecordStore(name)
-    if store.remote is None and not store.path.is_dir():
+    if not store.path.is_dir():
         raise FileNotFoundError(f"store = {name!r}: no folder {store.path.absolute()}")
     return store
 
@@ -263,7 +263,7 @@ def _records(options: argparse.Namespace) -> int:
     if options.action == "verify":
         ids = None if options.id is None else [store.load(options.id).id]
         problems = store.verify(ids)
-        where = store.address if store.remote else store.path
+        where = store.path
         print(
             "\n".join(problems) or (f"record {ids[0]} in {where} is whole" if ids else f"{len(store.ids())} records in {where}, all whole")
         )
@@ -308,19 +308,12 @@ def _export(options: argparse.Namespace) -> int:
     return 0
 
 
-def _doctor(options: argparse.Namespace) -> int:
-    from mixkd import doctor
-
-    report = doctor.examine(options.store, seconds=options.seconds, device=options.device)
-    print(doctor.to_json(report) if options.json else doctor.to_text(report))
-    return 0
-
-
 def _claims(options: argparse.Namespace) -> int:
     from mixkd import claims
 
-    verdicts = claims.evaluate(profile=options.profile, store=_store(options.store))
-    print(claims.to_json(verdicts) if options.json else claims.to_text(verdicts))
+    store = _store(options.store)
+    verdicts = claims.evaluate(profile=options.profile, store=store)
+    print(claims.to_json(verdicts, claims.across(options.profile, store)) if options.json else claims.to_text(verdicts))
     return 0
 
 
@@ -339,7 +332,7 @@ def _executor(scheduler: str | None) -> Iterator[Executor | None]:
     if scheduler is None:
         yield None
         return
-    from mixkd.scheduler import connected
+    from mixkd.cluster import connected
 
     with connected(scheduler) as executor:
         yield executor
@@ -374,12 +367,24 @@ def _bench(options: argparse.Namespace) -> int:
     return subprocess.run(command, cwd=root, check=False).returncode
 
 
+def _plan(options: argparse.Namespace) -> int:
+    from mixkd import plan
+    from mixkd.records import RecordStore
+
+    table = plan.plan(options.chapters or ["all"], options.profile, RecordStore(options.store), _make_machine(options), options.workers)
+    print(table.to_string(index=False, float_format=lambda minutes: f"{minutes:.1f}"))
+    print(f"at most about {table.minutes.sum():.1f} minutes here, as this machine is loaded now; evaluation is not in it")
+    return 0
+
+
 def _reproduce(options: argparse.Namespace) -> int:
     from mixkd import claims, comparison
     from mixkd.records import RecordStore
     from mixkd.runs import collect
     from mixkd.studies import load_profile, study
 
+    if options.plan:
+        return _plan(options)
     specs = [spec for name in options.chapters or ["all"] for spec in study(name, options.profile)]
     if options.seeds is not None:
         profile = load_profile(options.profile)
@@ -397,7 +402,7 @@ def _reproduce(options: argparse.Namespace) -> int:
     if not options.no_site:
         from mixkd import site
 
-        index = site.build(profile=options.profile, store=store.address)
+        index = site.build(profile=options.profile, store=store.path)
     print(claims.to_text(claims.evaluate(profile=options.profile, store=store)))
     print()
     print(comparison.summary(comparison.compare(store, committed)))

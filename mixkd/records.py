@@ -14,7 +14,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,7 +28,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mixkd.measure import calibration
-from mixkd.shared import Remote
 from mixkd.spec import RunSpec, nearest
 from mixkd.vicinal import FEATURE_LAMS
 
@@ -37,6 +36,7 @@ WEIGHTS_CAP = 2**15
 """Weights above this many bytes stay beside the records instead of in them: records are small."""
 _FILES = ("record.json", "tensors.safetensors", "model.safetensors")
 _SUMS = "SHA256SUMS"
+_HEAVY = "weights.tmp"  # what will lie beside the record, while it is written or sent
 
 
 class DamagedRecord(RuntimeError):
@@ -289,44 +289,22 @@ class RecordStore:
     """A folder of records, one folder each, named by id.
 
     Args:
-        path: the folder; made when the first record is written. "committed" is the repository's own ``book/records``. A URL of
-            another protocol than ``file://`` is a store that machines share (`mixkd.shared`).
+        path: made when the first record is written. "committed" is the repository's own ``book/records``.
 
     Attributes:
-        path: the folder, or the mirror of what lies behind the URL.
-        remote: what lies behind the URL; None for a folder.
+        path: the folder.
 
     Raises:
-        ValueError: for a URL of an unknown protocol.
+        ValueError: for a URL.
     """
 
     def __init__(self, path: str | Path = "runs") -> None:
-        place = str(path).removeprefix("file://")
-        self.remote = Remote(place) if "://" in place else None
-        if self.remote is not None:
-            self.path = self.remote.mirror
-        else:
-            self.path = committed_path() if place == "committed" else Path(place)
-
-    @property
-    def address(self) -> str:
-        """What names this store to another process, wherever it runs."""
-        return self.remote.url if self.remote is not None else str(self.path.resolve())
-
-    def here(self) -> Path:
-        """The folder of all records on this machine; of a store behind a URL, brought up to date."""
-        if self.remote is not None:
-            ids = self.remote.ids()
-            self.remote.fetch(ids)
-            for folder in self.path.glob("[0-9a-f]" * 16):
-                if folder.name not in ids:
-                    shutil.rmtree(folder, ignore_errors=True)
-        return self.path
+        if "://" in str(path):
+            raise ValueError(f"store = {str(path)!r}: must be a folder; mount what lies behind a URL, or train there by --scheduler")
+        self.path = committed_path() if str(path) == "committed" else Path(path)
 
     def ids(self) -> list[str]:
         """The ids of all records, sorted. A record that is being written has no id yet."""
-        if self.remote is not None:
-            return self.remote.ids()
         if not self.path.is_dir():
             return []
         folders = (entry for entry in self.path.iterdir() if not entry.name.startswith("."))
@@ -334,10 +312,7 @@ class RecordStore:
 
     def verify(self, ids: Sequence[str] | None = None) -> Sequence[str]:
         """Check every file of every record, or of some, against its checksum; a line for each that is not as it was written."""
-        if self.remote is not None:
-            ids = ids if ids is not None else self.remote.ids()
-            self.remote.fetch(ids, again=True)
-        elif ids is None:
+        if ids is None:
             folders = self.path.iterdir() if self.path.is_dir() else ()
             ids = sorted(folder.name for folder in folders if re.fullmatch("[0-9a-f]{16}", folder.name))
         return [problem for id in ids for problem in _problems(self.path / id)]
@@ -345,7 +320,7 @@ class RecordStore:
     def list(self) -> Records:
         """All records that can be read; damaged ones are skipped, :meth:`verify` names them."""
         found = []
-        for id in self._fetched(self.ids()):
+        for id in self.ids():
             try:
                 found.append(Record(self.path / id))
             except DamagedRecord:
@@ -354,9 +329,7 @@ class RecordStore:
 
     def __contains__(self, id: object) -> bool:
         """Whether that run was made, its record damaged or not."""
-        if not isinstance(id, str) or id == "":
-            return False
-        return self.remote.has(id) if self.remote is not None else (self.path / id).is_dir()
+        return isinstance(id, str) and id != "" and (self.path / id).is_dir()
 
     def __iter__(self) -> Iterator[Record]:
         return iter(self.list())
@@ -372,24 +345,15 @@ class RecordStore:
         matches = [id] if id in ids else [known for known in ids if known.startswith(id)]
         if len(matches) != 1:
             found = f"{len(matches)} begin so" if matches else "none"
-            raise KeyError(f"record {id!r}: {found} in {self.address} ({len(ids)} records)")
-        return Record(self.path / self._fetched(matches)[0])
-
-    def _fetched(self, ids: Sequence[str]) -> Sequence[str]:
-        """The ids, once their records lie on this machine."""
-        if self.remote is not None:
-            self.remote.fetch(ids)
-        return ids
+            raise KeyError(f"record {id!r}: {found} in {self.path.absolute()} ({len(ids)} records)")
+        return Record(self.path / matches[0])
 
     def find(self, specs: Iterable[RunSpec]) -> Records:
         """The records of these specs, in their order; the others are in ``.failed``: missing, or what is damaged."""
         found: list[Record] = []
         failed: dict[str, str] = {}
-        ids = list(dict.fromkeys(spec.id for spec in specs))
-        there = set(self.ids()) if self.remote is not None else None  # one listing, not a question for each
-        self._fetched([id for id in ids if there and id in there])
-        for id in ids:
-            if id not in (self if there is None else there):
+        for id in dict.fromkeys(spec.id for spec in specs):
+            if id not in self:
                 failed[id] = "missing"
                 continue
             try:
@@ -400,12 +364,6 @@ class RecordStore:
 
     def weights(self, id: str) -> Path | None:
         """Where the weights of a run lie, or None when they were not kept."""
-        if self.remote is not None:
-            self.remote.fetch([id])
-            if not (self.path / id / "model.safetensors").is_file():
-                listed = (self.path / id / _SUMS).is_file()
-                known = _sums(self.path / id).get(_beside(id)) if listed else None
-                return self.remote.fetch_beside(f".weights/{id}.safetensors", lambda path: known in (None, _sha256(path)))
         for path in (self.path / id / "model.safetensors", self.path / ".weights" / f"{id}.safetensors"):
             if path.is_file():
                 return path
@@ -433,15 +391,11 @@ class RecordStore:
         Logits are stored as float16 after subtracting the maximum of each row: where probabilities are decided, near the maximum, the
         rounding error is smallest. No softmax can tell the offset.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{spec.id}.", dir=self.path))
-        target, old = self.path / spec.id, folder.with_name(f"{folder.name}.old")
-        beside = self.path / ".weights" / f"{spec.id}.safetensors"
-        try:
+        with self._placing(spec.id) as folder:
             kept = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
             size = sum(tensor.numel() * tensor.element_size() for tensor in kept.values())
             heavy = size > WEIGHTS_CAP
-            save_file(kept, folder / ("weights.tmp" if heavy else "model.safetensors"))
+            save_file(kept, folder / (_HEAVY if heavy else "model.safetensors"))
             save_file(_pack(tensors), folder / "tensors.safetensors")
             record = {
                 "format": FORMAT,
@@ -457,19 +411,38 @@ class RecordStore:
             (folder / "record.json").write_text(f"{{\n{lines}\n}}\n", encoding="utf-8")
             sums = "".join(f"{_sha256(folder / name)}  {name}\n" for name in _FILES if (folder / name).exists())
             if heavy:
-                sums += f"{_sha256(folder / 'weights.tmp')}  {_beside(spec.id)}\n"
+                sums += f"{_sha256(folder / _HEAVY)}  {_beside(spec.id)}\n"
             (folder / _SUMS).write_text(sums, encoding="utf-8")
+        return Record(self.path / spec.id)
+
+    def files(self, id: str) -> dict[str, bytes]:
+        """Return the files of a record and its weights, for :meth:`receive` of another store."""
+        found = {path.name: path.read_bytes() for path in (self.path / id).iterdir()}
+        heavy = self.path / ".weights" / f"{id}.safetensors"
+        return found | ({_HEAVY: heavy.read_bytes()} if heavy.is_file() else {})
+
+    def receive(self, id: str, files: Mapping[str, bytes]) -> None:
+        """Write a record from the files of another store, whole or not at all, as :meth:`put` does."""
+        with self._placing(id) as folder:
+            for name, content in files.items():
+                (folder / name).write_bytes(content)
+
+    @contextmanager
+    def _placing(self, id: str) -> Iterator[Path]:
+        """A hidden folder to fill, which then takes its place as the record of that id."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{id}.", dir=self.path))
+        target, old = self.path / id, folder.with_name(f"{folder.name}.old")
+        try:
+            yield folder
             for path in folder.iterdir():
                 os.chmod(path, 0o644)  # safetensors and mkdtemp keep theirs to one user; a store may be shared
                 _fsync(path)
             os.chmod(folder, 0o755)
-            if heavy:  # before the record: who sees the record finds its weights
+            if (folder / _HEAVY).exists():  # before the record: who sees the record finds its weights
+                beside = self.path / ".weights" / f"{id}.safetensors"
                 beside.parent.mkdir(exist_ok=True)
-                os.replace(folder / "weights.tmp", beside)
-            if self.remote is not None:  # out of its hidden folder: what the mirror holds and the remote place does not, others remove
-                if heavy:
-                    self.remote.send_beside(f".weights/{spec.id}.safetensors")
-                self.remote.send(spec.id, folder)
+                os.replace(folder / _HEAVY, beside)
             if target.exists():  # damaged, or without its weights: out of sight at once, never half removed
                 os.rename(target, old)
             os.rename(folder, target)
@@ -480,7 +453,6 @@ class RecordStore:
                 os.rename(old, target)
             raise
         shutil.rmtree(old, ignore_errors=True)
-        return Record(target)
 
     def lock(self, id: str, wait: bool = True) -> AbstractContextManager[object]:
         """To be held while a run is trained, so that two processes on one store do not train the same one.
@@ -488,8 +460,6 @@ class RecordStore:
         Raises:
             TimeoutError: on entry, when somebody holds it and ``wait`` is False.
         """
-        if self.remote is not None:
-            return self.remote.lock(id, wait)
         locks = self.path / ".locks"
         locks.mkdir(parents=True, exist_ok=True)
         return FileLock(locks / f"{id}.lock", timeout=-1 if wait else 0)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+import tempfile
 import threading
 import time
 from collections import defaultdict
@@ -30,7 +31,6 @@ from mixkd.batches import batches
 from mixkd.data import Dataset, data_identity, load_data
 from mixkd.evaluate import ONE_CLASS_PAIRS, TRAIN_PAIRS, TWO_CLASS_PAIRS, evaluate
 from mixkd.objectives import Teacher
-from mixkd.orphans import end_with
 from mixkd.ranks import here
 from mixkd.records import DamagedRecord, Record, Records, RecordStore
 from mixkd.spec import RunSpec
@@ -78,7 +78,7 @@ def run(spec: RunSpec, store: str | Path | RecordStore = "runs", machine: Machin
 
     Args:
         spec: what to train.
-        store: a folder, a URL or a RecordStore.
+        store: a folder or a RecordStore.
         machine: where and how; by default this one, on its GPU if it has one.
         progress: show bars with an ETA.
 
@@ -104,11 +104,12 @@ def collect(
 
     Args:
         specs: duplicates are trained once.
-        store: a folder, a URL or a RecordStore.
+        store: a folder or a RecordStore.
         workers: one-thread processes side by side; 0 trains in this process; None is one for each CPU, or 0 on a GPU.
         machine: see :class:`Machine`.
         progress: show a bar over runs with an ETA.
-        executor: anything with ``submit``, instead of local processes; see `mixkd.scheduler`.
+        executor: anything with ``submit``, instead of local processes. Its workers need not see the store: each trains in a temporary
+            folder and returns finished records, which are written here; see `mixkd.cluster`.
 
     Returns:
         Records. Runs that diverged, controls that cannot be built, students of a teacher that failed and damaged
@@ -133,12 +134,11 @@ def collect(
     machine = replace(machine, root=None if machine.root is None else os.path.abspath(Path(machine.root).expanduser()))
     located = {spec.data: _absolute(given.data, machine) for spec, given in zip(wanted, specs, strict=True)}
 
-    there = store if store.remote is None else set(store.ids())  # one listing, not a question for each
-    missing = {spec.id: spec for spec in wanted if spec.id not in there}
+    missing = {spec.id: spec for spec in wanted if spec.id not in store}
     teachers = {
         teacher.id: teacher
         for spec in missing.values()
-        if (teacher := spec.teacher_run()) and (teacher.id not in there or store.weights(teacher.id) is None)
+        if (teacher := spec.teacher_run()) and (teacher.id not in store or store.weights(teacher.id) is None)
     }
     missing = {id: spec for id, spec in missing.items() if id not in teachers}
     sizes = _check([*teachers.values(), *missing.values()], machine, located)
@@ -151,7 +151,7 @@ def collect(
             size = min(workers, len(jobs))
             own = executor = ProcessPoolExecutor(size, initializer=_start_worker, initargs=(os.getpid(),))
         try:
-            failed = _work(jobs, store, machine, located, executor, progress)
+            failed = _work(jobs, store, machine, located, executor, progress, shared=own is not None)
         except BaseException:
             if own is not None:
                 own.shutdown(wait=False, kill_workers=True)
@@ -169,28 +169,43 @@ def _work(
     located: dict[str, str],
     executor: Executor | None,
     progress: bool,
+    shared: bool,
 ) -> dict[str, str]:
-    """Do all jobs, each as soon as its teachers are there; returns what failed, by id."""
+    """Do all jobs, each as soon as its teachers are there; returns what failed, by id.
+
+    Args:
+        shared: whether the executor's workers see the store.
+    """
     failed: dict[str, str] = {}
     pending = list(jobs)
-    running: dict[Future[dict[str, str]], Sequence[RunSpec]] = {}
+    running: dict[Future[Any], Sequence[RunSpec]] = {}
     unfinished = {spec.id for job in jobs for spec in job}
     teacher = {spec.id: run.id for job in jobs for spec in job if (run := spec.teacher_run())}
-    arguments = (store.address, machine, located)
+    arguments = (str(store.path.resolve()), machine, located)
     total = len(unfinished)
     with tqdm(total=total, disable=not progress, unit="run", desc="training", smoothing=0.1) as bar:
         while pending or running:
             ready = [job for job in pending if not {teacher.get(spec.id) for spec in job} & unfinished]
-            results: list[tuple[Sequence[RunSpec], dict[str, str]]]
+            results: list[tuple[Sequence[RunSpec], Any]]
             if executor is None:
                 pending.remove(job := ready[0])
                 results = [(job, _train(job, *arguments, progress=progress and total <= 2))]
             else:
                 for job in ready:
-                    running[executor.submit(_train, job, *arguments)] = job
+                    if shared:
+                        future: Future[Any] = executor.submit(_train, job, *arguments)
+                    else:
+                        needed = {id: store.files(id) for spec in job if (id := teacher.get(spec.id, "")) in store}
+                        future = executor.submit(_train_apart, job, needed, machine, located)
+                    running[future] = job
                     pending.remove(job)
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 results = [(running.pop(future), future.result()) for future in done]
+                if not shared:
+                    for _, (_, made) in results:
+                        for id, files in made.items():
+                            store.receive(id, files)
+                    results = [(job, outcome) for job, (outcome, _) in results]
             for job, outcome in results:
                 failed |= outcome
                 unfinished -= {spec.id for spec in job}
@@ -255,13 +270,29 @@ def _train(job: Sequence[RunSpec], address: str, machine: Machine, located: dict
             return ranks.share(_train_locked(todo, store, device, machine, located, progress))
 
 
+def _train_apart(
+    job: Sequence[RunSpec], teachers: Mapping[str, Mapping[str, bytes]], machine: Machine, located: dict[str, str]
+) -> tuple[dict[str, str], dict[str, dict[str, bytes]]]:
+    """Train one cohort where the store is not seen; returns what failed and the files of the records, by id.
+
+    Args:
+        teachers: files of the records of its teachers, by id.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        store = RecordStore(folder)
+        for id, files in teachers.items():
+            store.receive(id, files)
+        failed = _train(job, folder, machine, located)
+        return failed, {spec.id: store.files(spec.id) for spec in job if spec.id in store}
+
+
 def _lock(job: Sequence[RunSpec], store: RecordStore, stack: ExitStack, wait: bool) -> None:
     """Hold the lock of every run of a job until the stack closes, and clear what a killed writer left."""
     for id in sorted(spec.id for spec in job):
         try:
             stack.enter_context(store.lock(id, wait))
         except TimeoutError:
-            raise RuntimeError(f"run {id}: another process is training it into {store.address}; start again when it has ended") from None
+            raise RuntimeError(f"run {id}: another process is training it into {store.path}; start again when it has ended") from None
         store.sweep(id)
         for rest in (store.path / CHECKPOINTS).glob(f"{id}.*.tmp"):
             rest.unlink(missing_ok=True)
@@ -352,7 +383,7 @@ def _teacher(spec: RunSpec, store: RecordStore, data: Dataset, device: torch.dev
     assert run is not None
     weights, record = store.weights(run.id), Record(store.path / run.id)
     if weights is None:
-        raise DamagedRecord(f"teacher {run.id}: its record is in {store.address}, its weights are not")
+        raise DamagedRecord(f"teacher {run.id}: its record is in {store.path}, its weights are not")
     try:
         return freeze(record, weights, data, device=device, precision=machine.precision), record
     except (OSError, SafetensorError) as error:
@@ -457,6 +488,12 @@ class _one_thread:
 
 
 def _start_worker(parent: int) -> None:
-    """One thread for each worker, and no orphans: a worker whose parent was killed ends itself."""
+    """One thread for each worker, which ends within about a second of its parent, even one that was killed or died meanwhile."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
     torch.set_num_threads(1)
-    end_with(parent)
+    threading.Thread(target=watch, daemon=True).start()

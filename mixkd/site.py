@@ -21,7 +21,6 @@ from pathlib import Path
 from filelock import FileLock
 
 from mixkd.chapters import LIBRARY, ROOT, Job, chapters, execute_all, fingerprint, parameters
-from mixkd.claims import KEPT
 from mixkd.records import RecordStore
 from mixkd.studies import load_profile
 
@@ -65,7 +64,7 @@ def build(
     """
     load_profile(profile)
     root = Path(root).resolve()
-    folder = None if str(store) == "committed" else RecordStore(store).here().resolve()
+    folder = None if str(store) == "committed" else RecordStore(store).path.resolve()
     if folder is not None and not folder.is_dir():
         raise FileNotFoundError(f"store {str(store)!r}: no folder {folder}; `mixkd reproduce` fills one, 'committed' ships with the book")
     work = root / "_build"
@@ -155,14 +154,7 @@ def _execute(root: Path, profile: str, folder: Path | None, executed: Path, work
         else:
             missing.append(Job(chapter, out, given))
     if missing:
-        verdicts = executed.parent / "verdicts"
-        shutil.rmtree(verdicts, ignore_errors=True)  # of other records, or another library
-        verdicts.mkdir()
-        os.environ[KEPT] = str(verdicts)
-        try:
-            execute_all(missing, workers)
-        finally:
-            del os.environ[KEPT]
+        execute_all(missing, workers)
     for chapter in found:
         versions = sorted(executed.glob(f"{chapter.stem}-{'?' * 16}.ipynb"), key=lambda p: p.stat().st_mtime)
         for old in versions[:-_KEPT]:

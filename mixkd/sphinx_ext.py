@@ -1,7 +1,5 @@
-"""What Sphinx needs for pages that stand alone: plotly figures, vendored scripts, an execution cache never stale.
-
-It changes how pages are made and refuses to change what they say.
-"""
+"""What stock extensions lack for pages that stand alone: plotly figures, vendored scripts, words on hover, an execution cache never
+stale, docstrings in plain words."""
 
 from __future__ import annotations
 
@@ -10,17 +8,16 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import is_dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from docutils import nodes
 
-from mixkd import glossary, identity, reference
 from mixkd.chapters import LIBRARY, fingerprint
 from mixkd.figures.plot import MIME
-from mixkd.figures.static import NARROW, svg, values
 from mixkd.site import repository
 
 if TYPE_CHECKING:
@@ -28,7 +25,8 @@ if TYPE_CHECKING:
     from sphinx.config import Config
 
 _MATHJAX = "sphinx-mathjax-offline/static/mathjax/"
-_MOST_ROWS = 60
+_MARKUP = re.compile(r"(``.*?``|`[^`]*`|\*[^\s*][^*]*\*)")
+_TWO_FIELDS = re.compile(r"^(\s+)(\w+(?:, \w+)+): ")  # docutils takes the first for a type
 _THEBE = re.compile(r'<script type="text/x-thebe-config">.*?</script>\s*(<script>kernelName = .*?</script>)?', re.DOTALL)
 # What the theme puts on every page and a reader never needs: icons as a script (the theme's own font has them all), and the search index
 # anywhere but on the search page. Together they weigh more than a page.
@@ -41,17 +39,18 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Called by Sphinx."""
     app.connect("config-inited", _configure)
     app.connect("builder-inited", _vendor)
-    app.connect("env-get-outdated", lambda app, *_: [app.config.root_doc])  # without an outdated page no changed asset is copied
+    app.connect("env-get-outdated", _outdated)
+    app.connect("autodoc-process-docstring", _as_rst, priority=400)  # before napoleon adds markup of its own
+    app.connect("autodoc-process-signature", _no_fields)
+    app.connect("doctree-resolved", _define_words)
     app.connect("html-page-context", _clean_page, priority=900)
     app.connect("build-finished", _lighten)
-    for part in (glossary, identity, reference):
-        part.connect(app)
     return {"version": metadata.version("mixkd"), "parallel_read_safe": True, "parallel_write_safe": True}
 
 
 class PlotlyMime:
-    """Renders plotly JSON (entry point ``myst_nb.mime_renderers``): a static SVG, which ``book_plotly.js`` replaces
-    when it is near the screen, its reading, and its data as a table."""
+    """Render plotly JSON (entry point ``myst_nb.mime_renderers``): a box in which ``book_plotly.js`` draws, the reading, and the
+    data as a table, which stands open where there is no JavaScript."""
 
     mime_priority_overrides: ClassVar[Sequence[tuple[str, str, int | None]]] = [("html", MIME, 1), ("dirhtml", MIME, 1)]
 
@@ -74,47 +73,60 @@ def figure_html(figure: Mapping[str, Any]) -> str:
     kept = {key: figure[key] for key in ("data", "frames", "config") if key in figure}
     body = json.dumps({**kept, "layout": layout}, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
     reading = f'<p class="book-reading">{html.escape(str(meta["reading"]))}</p>' if meta.get("reading") else ""
+    table = f'<div class="book-data-scroll" tabindex="0">{meta["table"]}</div>' if meta.get("table") else ""
     return (
         f'<div class="book-plotly" data-height="{height}" data-label="{html.escape(label, quote=True)}">'
-        f'<div class="book-plot" style="min-height:{height}px">{_still(figure)}</div>'
-        f'<script type="application/json">{body}</script>{reading}{_table(figure, meta)}</div>'
+        f'<div class="book-plot" style="height:{height}px"></div><script type="application/json">{body}</script>{reading}'
+        f'<details class="book-data" open><summary>data of this figure<span class="book-named">: {html.escape(label)}</span></summary>'
+        f"{table}</details></div>"
     )
 
 
-def _still(figure: Mapping[str, Any]) -> str:
-    """The picture before plotly.js draws: one for a desk or paper, one for a phone, where the first would be too small to read."""
-    wide, narrow = svg(figure), svg(figure, width=NARROW)
-    return f'<div class="book-wide">{wide}</div><div class="book-narrow">{narrow}</div>'
+def rst(lines: Sequence[str]) -> list[str]:
+    """Return a docstring as docutils wants it: lists between blank lines, ``|a - b|`` and ``2 * x`` escaped, two fields on a line split.
+
+    What stands in backticks and ``*emphasis*`` stays as it is.
+    """
+    made: list[str] = []
+    item: int | None = None  # indentation of the list we are in
+    for line in lines:
+        indent, bullet = len(line) - len(line.lstrip()), line.lstrip().startswith("- ")
+        if line.strip():
+            starts, ends = bullet and item is None, item is not None and not bullet and indent <= item
+            made += [""] if (starts or ends) and made and made[-1].strip() else []
+            item = indent if starts else None if ends else item
+        line = _TWO_FIELDS.sub(lambda named: f"{named[1]}{named[2].replace(', ', ',')}: ", line)
+        parts = _MARKUP.split(line)
+        made.append("".join(part if part[:1] in ("`", "*") and part[1:] else re.sub(r"([|*])", r"\\\1", part) for part in parts))
+    return made
 
 
-def _table(figure: Mapping[str, Any], meta: Mapping[str, Any]) -> str:
-    """The numbers of a figure, folded: those it brought along, or else its points."""
-    if table := meta.get("table"):
-        columns, rows = table["columns"], table["rows"]
-    else:
-        columns, rows = ["series", "x", "y"], []
-        for trace in figure.get("data", []):
-            xs, ys = values(trace.get("x")), values(trace.get("y"))
-            rows += [[trace.get("name") or "", x, y] for x, y in zip(xs, ys, strict=False)]
-    if not rows:
-        return ""
-    more = f"<p>The first {_MOST_ROWS} of {len(rows)} rows.</p>" if len(rows) > _MOST_ROWS else ""
-    head = "".join(f'<th scope="col">{html.escape(str(column))}</th>' for column in columns)
-    body = "".join("<tr>" + "".join(f"<td>{_cell(value)}</td>" for value in row) + "</tr>" for row in rows[:_MOST_ROWS])
-    return (
-        '<details class="book-data"><summary>data of this figure</summary><div class="book-data-scroll">'
-        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{more}</details>"
-    )
+def _as_rst(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    lines[:] = rst(lines)
 
 
-def _cell(value: Any) -> str:
-    if value is None or value != value:
-        return "–"
-    return (
-        f"{value:.4f}"
-        if isinstance(value, float) and not value.is_integer()
-        else html.escape(f"{value:g}" if isinstance(value, float) else str(value))
-    )
+def _no_fields(app: Sphinx, what: str, name: str, obj: object, *_: object) -> tuple[str, str] | None:
+    """Leave the fields of a result or a spec to its docstring; the signature would repeat them."""
+    return ("", "") if what == "class" and (is_dataclass(obj) or hasattr(obj, "model_fields")) else None
+
+
+def _outdated(app: Sphinx, env: Any, added: set[str], changed: set[str], removed: set[str]) -> Iterable[str]:
+    """Make every page again when a definition may have changed; always one, as without any no changed asset is copied."""
+    return env.found_docs if "book/glossary" in added | changed else [app.config.root_doc]
+
+
+def _define_words(app: Sphinx, doctree: nodes.document, page: str) -> None:
+    """Give each link to a word of the glossary its definition, which browsers show on hover."""
+    terms = {page for _, _, kind, page, _, _ in app.env.get_domain("std").get_objects() if kind == "term"}
+    links = [link for link in doctree.findall(nodes.reference) if (link.get("refid") or link.get("refuri", "")).find("term-") >= 0]
+    if not links or page in terms:
+        return
+    if not hasattr(app, "mixkd_words"):
+        items = [item for page in terms for item in app.env.get_doctree(page).findall(nodes.definition_list_item)]
+        words = {at: " ".join(item[-1].astext().split()) for item in items for term in item.findall(nodes.term) for at in term["ids"]}
+        app.mixkd_words = words  # type: ignore[attr-defined]
+    for link in links:
+        link["reftitle"] = app.mixkd_words.get(link.get("refid") or link["refuri"].partition("#")[2], "")  # type: ignore[attr-defined]
 
 
 def _root(app: Sphinx) -> Path:
@@ -133,6 +145,7 @@ def _configure(app: Sphinx, config: Config) -> None:
                 "notebook_interface": "jupyterlab",
                 "colab_url": "https://colab.research.google.com",
             }
+    config.ogp_site_url = config.html_baseurl
     if config.nb_execution_mode == "cache":
         # The cache knows a notebook by its code alone. Its folder is named by everything else a chapter depends on, so
         # that a page can never show results of an older library or of other records; a new name also makes Sphinx read

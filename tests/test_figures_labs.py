@@ -129,7 +129,6 @@ class TestTradeoff:
     def test_without_scripts_a_table_stands(self, sweep):
         still = sweep._repr_html_().partition('<script type="application/json"')[0]
         assert still.count("<tr>") == 6
-        assert "<svg" in still
 
     def test_one_seed_has_no_interval(self):
         logits, labels = _answers()
@@ -190,7 +189,7 @@ class TestPropagation:
     def test_only_the_first_view_is_needed_at_once(self):
         markup = figures.propagation_lab(_copies(lean=1.0), _teacher, "cnn16")._repr_html_()
         assert markup.count(" data-now>") == 3  # teacher, student, labels
-        assert "<svg" in markup.partition("<script")[0]
+        assert "<table" in markup.partition("<script")[0]
 
     @pytest.mark.parametrize(
         ("records", "teacher"),

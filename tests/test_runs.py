@@ -366,7 +366,7 @@ def test_a_relative_folder_is_found_by_a_worker_elsewhere(tmp_path, cache, monke
     make_folder(tmp_path / "data" / "pets")
     monkeypatch.chdir(tmp_path)
     seen = []
-    monkeypatch.setattr(runs, "_work", lambda jobs, store, machine, located, *_: seen.append((machine, located)) or {})
+    monkeypatch.setattr(runs, "_work", lambda jobs, store, machine, located, *_, **__: seen.append((machine, located)) or {})
     for data, root in (("folder:data/pets", None), ("folder:pets", "data")):
         quietly([RunSpec(data=data, **FOLDER)], tmp_path / "store", Machine(root=root, device="cpu"))
         [[machine, located]] = [seen.pop()]

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 # By name, of what a Colab runtime has installed; of versions those that are here. Not there, so installed by pip: loky, myst-nb, and
 # whatever those two need.
 COLAB = (
-    "torch", "torchvision", "numpy", "scipy", "pandas", "scikit-learn", "pillow", "tqdm", "pydantic", "safetensors", "filelock", "fsspec",
+    "torch", "torchvision", "numpy", "scipy", "pandas", "scikit-learn", "pillow", "tqdm", "pydantic", "safetensors", "filelock",
     "plotly", "ipywidgets", "ipykernel", "ipython", "nbformat", "nbclient", "pyyaml", "requests", "sphinx", "setuptools", "wheel",
 )  # fmt: skip
 

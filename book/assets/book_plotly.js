@@ -1,7 +1,8 @@
-// Draws each .book-plotly when it comes near the screen and the reader has moved: until then the picture drawn by Python says the same, and the
-// first view of a page does not wait for plotly.js (one file, from this site, loaded once).
+// Draws each .book-plotly when it comes near the screen, once the page has loaded: its first view does not wait for plotly.js (one file, from
+// this site). Without this script, and on paper where a figure was never drawn, its table stands open in its place.
 (() => {
   "use strict";
+  document.documentElement.classList.add("book-live");
   const here = document.currentScript.src.replace(/[^/]*$/, "");
   let loading;
   const library = () => (loading = loading || new Promise((resolve, reject) => {
@@ -22,7 +23,7 @@
 
   async function draw(box) {
     const figure = JSON.parse(box.querySelector("script[type='application/json']").textContent);
-    const frame = box.querySelector(".book-plot"), stills = frame.querySelectorAll(".book-wide, .book-narrow"), target = document.createElement("div");
+    const frame = box.querySelector(".book-plot"), target = document.createElement("div");
     try {
       const Plotly = await library();
       const layout = { ...figure.layout, autosize: true };
@@ -35,30 +36,36 @@
       target.setAttribute("role", "img");
       target.setAttribute("aria-label", box.dataset.label);
       frame.appendChild(target);
-      stills.forEach((still) => still.classList.add("book-still"));
       await Plotly.newPlot(target, figure.data, layout, { displayModeBar: false, responsive: true, ...figure.config });
       if (figure.frames) await Plotly.addFrames(target, figure.frames);
       box.dataset.drawn = "";
-    } catch (error) { // the static figure stays
-      target.remove();
-      stills.forEach((still) => still.classList.remove("book-still"));
+    } catch (error) { // the table instead
+      frame.remove();
+      box.querySelector(".book-data").open = true;
       console.warn(error);
     }
   }
 
   const MOVES = ["scroll", "pointermove", "pointerdown", "touchstart", "keydown", "focusin"];
-  const moved = new Promise((resolve) => {
-    const go = () => { MOVES.forEach((kind) => removeEventListener(kind, go)); resolve(); };
-    MOVES.forEach((kind) => addEventListener(kind, go, { passive: true }));
+  const ready = new Promise((resolve) => {
+    MOVES.forEach((kind) => addEventListener(kind, resolve, { passive: true, once: true }));
+    addEventListener("load", () => setTimeout(resolve, 1000));
   });
 
   function start() {
     const boxes = document.querySelectorAll(".book-plotly");
     if (!boxes.length) return;
     const watch = new IntersectionObserver((entries) => {
-      for (const entry of entries) if (entry.isIntersecting) { watch.unobserve(entry.target); moved.then(() => draw(entry.target)); }
+      for (const entry of entries) if (entry.isIntersecting) { watch.unobserve(entry.target); ready.then(() => draw(entry.target)); }
     }, { rootMargin: "600px" });
-    boxes.forEach((box) => watch.observe(box));
+    for (const box of boxes) {
+      box.querySelector(".book-data").open = false;
+      box.dataset.live = "";
+      watch.observe(box);
+    }
+    matchMedia("print").addEventListener("change", ({ matches }) => {
+      for (const box of boxes) if (!("drawn" in box.dataset)) box.querySelector(".book-data").open = matches;
+    });
     new MutationObserver(() => {
       for (const box of document.querySelectorAll(".book-plotly[data-drawn]")) window.Plotly.relayout(box.querySelector(".js-plotly-plot"), page());
     }).observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme"] });

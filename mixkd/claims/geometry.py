@@ -2,68 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+import math
 
-import numpy as np
-import pandas as pd
-import torch
-
-from mixkd.claims.evidence import Claim, Evidence, difference, judged, over_seeds
-from mixkd.claims.verdicts import Comparison, Verdict, compare, equivalent
-from mixkd.measure import linearity
+from mixkd.claims import blends, premises
+from mixkd.claims.evidence import Array, BySeed, Claim, Evidence, judged
+from mixkd.claims.verdicts import Premise, Verdict, compare
+from mixkd.measure import statistics
 from mixkd.records import Record
-from mixkd.vicinal import FEATURE_LAMS
+from mixkd.studies import Cell
 
 
-def _judge_geometry(evidence: Evidence) -> Verdict:
-    study = "overconfidence"
-    ours = _feature_nonlinearity(evidence.students(study, arm="kd_mixup"))
+def _judge_geometry(evidence: Evidence, cell: Cell | None) -> Verdict:
+    at = cell or evidence.profile.paper_cell
+    ours, mixup = evidence.students(at, "kd_mixup"), evidence.students(at, "mixup")
+    name, plain, equal = _equally_accurate(evidence, ours, blends.plain_rivals(evidence, at))
 
-    def row(rival: str) -> Comparison:
-        other = _feature_nonlinearity(evidence.students(study, arm=rival))
-        both = sorted(set(ours) & set(other))
-        with np.errstate(divide="ignore", invalid="ignore"):  # no ratio to 0: nan or infinite, hence unresolved
-            values = np.log(np.array([other[seed] for seed in both])) - np.log(np.array([ours[seed] for seed in both]))
-        return compare(f"log ratio of feature non-linearity, {rival} over kd_mixup", over_seeds(values))
+    def straighter(other: Record, student: Record) -> Array:
+        return blends.log_ratio(blends.feature_gap(other), blends.feature_gap(student))
 
-    frame = evidence.frame(study)
-    comparable = [_comparable(evidence, frame, arm) for arm in ("kd", "ce")]
-    means = frame.groupby("arm")["accuracy"].mean()
-    note = "Accuracies: " + ", ".join(f"{arm} {means[arm]:.3f}" for arm in ("kd_mixup", "kd", "ce", "mixup") if arm in means) + "."
-    if any(condition.outcome != "supported" for condition in comparable):
-        note += " Where they are not shown to be equal, straighter features may be no more than what a better student has."
-    return judged(evidence, "h", [row("kd"), row("ce"), *comparable], [row("mixup")], note)
-
-
-def _comparable(evidence: Evidence, frame: pd.DataFrame, arm: str) -> Comparison:
-    """Equal accuracy as a condition: met, or else the comparison was not made where it was to be made, and nothing follows."""
-    interval = difference(frame, "accuracy", {"arm": "kd_mixup"}, {"arm": arm})
-    row = equivalent(f"comparable accuracy, kd_mixup - {arm}", interval, evidence.accuracy_margin)
-    return row if row.outcome == "supported" else replace(row, outcome="unresolved")
+    what = "non-linearity of the features of {} over that of kd_mixup"
+    stated = [compare(what.format(name or "kd"), blends.paired(evidence, straighter, plain, ours), unit="log ratio")]
+    rivals = [compare(what.format("mixup"), blends.paired(evidence, straighter, mixup, ours), unit="log ratio")]
+    shown = [compare("accuracy, kd_mixup - mixup", evidence.difference("accuracy", ours, mixup), unit="points")]
+    note = ""
+    if math.isfinite(stated[0].estimate):
+        groups = {"kd_mixup": ours, name: plain, "mixup": mixup}
+        known = {arm: blends.mean_accuracy(evidence, group.values()) for arm, group in groups.items() if group}
+        note = (
+            f"The features of {name} are {math.exp(stated[0].estimate):.2f} times as far from a straight line as those of kd_mixup. "
+            f"Accuracies: {', '.join(f'{arm} {value:.3f}' for arm, value in known.items())}."
+        )
+    return judged(evidence, "h", at, [equal, premises.not_by_heart(evidence, ours)], stated, rivals, note, shown)
 
 
-def _feature_nonlinearity(students: Mapping[int, Record]) -> dict[int, float]:
-    """Mean over cross-class pairs of ||phi~ - (phi_i + phi_j) / 2|| / ||phi_i - phi_j|| at lam = .5."""
-    found = {}
-    for seed, record in students.items():
-        features = record.probe_features
-        values = linearity.feature_linearity(features, torch.tensor(FEATURE_LAMS))[1]
-        found[seed] = float(values[~record.probe.same_class[: len(values)]].nanmean())
-    return found
+def _equally_accurate(evidence: Evidence, ours: BySeed, candidates: dict[str, BySeed]) -> tuple[str, BySeed, Premise]:
+    """The kd to compare with: the cell's own where its accuracy is equivalent, else the nearest that is, else the nearest of all.
+
+    The premise is met where the accuracies are equivalent (TOST), fails where every candidate is shown to differ by the margin or more,
+    and is unresolved otherwise. The numbers in it are those of the kd that is compared with.
+    """
+    margin = evidence.accuracy_margin
+    gaps = {name: evidence.difference("accuracy", ours, found) for name, found in candidates.items()}
+    equal = {name: statistics.equivalence(gap, margin) for name, gap in gaps.items()}
+    own = next(iter(candidates), "")
+    alike = {name: candidates[name] for name, same in equal.items() if same}
+    if own in alike:
+        name = own
+    else:
+        name, _ = blends.nearest_in_accuracy(evidence, ours, alike or candidates)
+    if not name:
+        nothing = float("nan")
+        return "", {}, Premise("Equal accuracy", "accuracy, kd_mixup - kd", nothing, nothing, nothing, margin, None)
+    met = True if alike else False if all(same is False for same in equal.values()) else None
+    gap = gaps[name]
+    what = f"accuracy, kd_mixup - {name} (equivalent within {margin:g})"
+    return name, candidates[name], Premise("Equal accuracy", what, gap.estimate, gap.low, gap.high, margin, met)
 
 
 CLAIM = Claim(
     letter="h",
     title="Geometry",
     sentence="The geometry of the representation changes with it.",
-    statistic="log ratio of the non-linearity of penultimate features half-way between two images, kd and ce over kd_mixup",
-    rule=(
-        "supported when both 95 % t intervals lie above 0 and the accuracies of kd_mixup, kd and ce are equivalent; where they are "
-        "not, unresolved"
+    statistic=(
+        "log ratio of the non-linearity of penultimate features half-way between two test images of two classes, kd over kd_mixup, where "
+        "kd is as accurate"
     ),
-    rivals="mixup",
+    rule=(
+        "supported when its 95 % interval, over seeds and pairs of images, lies above 0. The kd of the same tau counts where its accuracy "
+        "is equivalent, else that of another tau or length which is; with none of equal accuracy the premise is not met"
+    ),
+    rivals="mixup must have less linear features too",
     chapter="10-geometry",
-    studies=("overconfidence",),
+    studies=("overconfidence", "temperature", "duration", "map"),
     judge=_judge_geometry,
 )

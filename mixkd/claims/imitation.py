@@ -4,103 +4,137 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
+import torch
 
-from mixkd.claims.evidence import Claim, Evidence, judged, over_pairs, over_seeds
-from mixkd.claims.verdicts import Verdict, compare
-from mixkd.measure import fidelity, linearity, statistics
+from mixkd.claims import blends, premises
+from mixkd.claims.evidence import Array, BySeed, Claim, Evidence, judged
+from mixkd.claims.verdicts import Comparison, Verdict, compare
+from mixkd.measure import resampling
 from mixkd.measure.statistics import Interval
 from mixkd.records import Record
+from mixkd.studies import Cell
 
-DISPLACEMENT_MARGIN = 0.1
-"""How much further than an independent teacher a student must have moved from its own, on the way from it (0) to linear (1)."""
-INDEPENDENT = 2
-"""With so many teachers that it never met a student's agreement and its errors are compared."""
+STRANGERS = 3
+"""Number of teachers of the same kind that a student never met, at least."""
 
 
-def _judge_imitation(evidence: Evidence) -> Verdict:
-    students = {arm: evidence.students("linearity", arm=arm) for arm in ("kd_mixup", "kd", "ce")}
-    ours = students["kd_mixup"]
-    teachers = {seed: teacher for seed, record in ours.items() if (teacher := evidence.teacher_of(record)) is not None}
-    what = "displacement of kd_mixup from its teacher towards the linear reference, beyond that of an independent teacher"
-    stated = [compare(what, _beyond_independent(ours, teachers), DISPLACEMENT_MARGIN)]
-    moved = {
-        arm: {seed: _displacement(found[seed], teachers[seed]) for seed in sorted(set(found) & set(teachers))}
-        for arm, found in students.items()
-    }
-
-    def against(arm: str) -> list[float]:
-        return [moved["kd_mixup"][seed] - value for seed, value in moved[arm].items()]
-
+def _judge_imitation(evidence: Evidence, cell: Cell | None) -> Verdict:
+    at = cell or evidence.profile.paper_cell
+    ours = evidence.students(at, "kd_mixup")
+    teachers = evidence.teachers(ours)
+    pool = blends.faculty(evidence, at.teacher)
+    name, plain = blends.nearest_in_accuracy(evidence, ours, blends.plain_rivals(evidence, at))
+    stated = [
+        compare(
+            "displacement of the student's answers from its teacher's towards linear",
+            _displacement(ours, teachers, teachers, pool),
+            unit="share",
+        )
+    ]
     rivals = [
-        compare("displacement, kd_mixup - kd", over_seeds(against("kd"))),
-        compare("displacement, kd_mixup - ce, which never met the teacher", over_seeds(against("ce"))),
+        compare(
+            f"displacement, kd_mixup - {name}, nearest in accuracy" if name else "displacement, kd_mixup - kd",
+            _displacement(ours, plain, teachers, pool),
+            unit="share",
+        )
     ]
     shown = [
-        compare("displacement of kd_mixup (0 imitation, 1 linear)", over_seeds(list(moved["kd_mixup"].values()))),
-        compare("displacement of an independent teacher", over_pairs(_between({teacher.id: teacher for teacher in teachers.values()}))),
+        compare(f"displacement of {name or 'kd'} from its teacher", _displacement(plain, teachers, teachers, pool), unit="share"),
+        compare(f"accuracy, kd_mixup - {name or 'kd'}", evidence.difference("accuracy", ours, plain), unit="points"),
+        *_fidelity(evidence, ours, teachers, pool),
     ]
-    agreed, copied = [], []
-    for seed in moved["kd_mixup"]:
-        if strangers := _strangers(teachers, seed):
-            row = _followed_errors(ours[seed], teachers[seed], strangers)
-            agreed.append(row[0])
-            copied.append(row[1])
-    shown += [
-        compare("agreement on test images, own teacher - independent teachers", over_seeds(agreed)),
-        compare("wrong answers copied, own teacher - independent teachers", over_seeds(copied)),
+    known, rival = len(pool) - 1, name or "kd"
+    note = ""
+    if ours and known < STRANGERS:
+        note = f"Each student has {max(known, 0)} teachers of the same kind that it never met; {STRANGERS} are needed."
+    elif math.isfinite(stated[0].estimate):
+        accuracies = [blends.mean_accuracy(evidence, group.values()) for group in (ours, plain)]
+        note = (
+            f"Seen from teachers that neither met, the student's answers lie {100 * stated[0].estimate:.0f} % of the way from its "
+            f"teacher's to linear, and those of {rival} {100 * shown[0].estimate:.0f} %. A student that repeats its teacher lies at 0 %, and "
+            "so does an unrelated network that is as far from linear as the teacher. "
+            f"Accuracies: kd_mixup {accuracies[0]:.3f}, {rival} {accuracies[1]:.3f}."
+        )
+    found = [premises.strange_blends(evidence, teachers.values()), premises.not_by_heart(evidence, ours)]
+    return judged(evidence, "c", at, found, stated, rivals, note, shown)
+
+
+def _displacement(one: BySeed, other: BySeed, teachers: BySeed, pool: Mapping[str, Record]) -> Interval:
+    """Displacement of one group of students from another group (or their teachers), as teachers that neither met see it.
+
+    The mean over students of the mean over strangers. Students share strangers, and one's stranger is another's teacher: the interval is a
+    jackknife over teachers, each leaving with its students, crossed with the draws of pairs.
+    """
+    seeds = sorted(set(one) & set(other) & set(teachers))
+    own = {seed: teachers[seed].id for seed in seeds}
+    strangers = dict(pool) | {teachers[seed].id: teachers[seed] for seed in seeds}
+    names = list(strangers)
+    if len(names) - 1 < STRANGERS:
+        return Interval(float("nan"), float("nan"), float("nan"), 0)
+    units = list(dict.fromkeys(own.values()))
+    lines = [blends.answers(strangers[name]).line for name in names]
+    scale = [blends.drawn(line.square().sum((0, 2)).numpy()) for line in lines]
+    away = {seed: blends.answers(one[seed]).given - blends.answers(other[seed]).given for seed in seeds}
+    seen = np.full((len(seeds), len(names), len(scale[0])), np.nan)
+    flat = torch.stack(lines).transpose(1, 2).flatten(2)  # (T, P, I K)
+    for i, seed in enumerate(seeds):
+        along = torch.einsum("tpk,pk->tp", flat, away[seed].transpose(0, 1).flatten(1)).numpy()
+        for j, name in enumerate(names):
+            if name != own[seed]:
+                seen[i, j] = blends.ratio_of(blends.drawn(along[j]), scale[j])
+
+    def mean(chosen: list[int]) -> Array:
+        gone = set(units) - {units[unit] for unit in chosen}
+        rows = [i for i, seed in enumerate(seeds) if own[seed] not in gone]
+        columns = [j for j, name in enumerate(names) if name not in gone]
+        if not rows or len(columns) < 2:
+            return np.full(seen.shape[2], np.nan)
+        known = [[j for j in columns if names[j] != own[seeds[i]]] for i in rows]
+        by_student = [seen[i, found].mean(0) for i, found in zip(rows, known, strict=True)]
+        return np.mean(by_student, axis=0)
+
+    return blends.over_units(mean, len(units))
+
+
+def _fidelity(evidence: Evidence, ours: BySeed, teachers: BySeed, pool: Mapping[str, Record]) -> list[Comparison]:
+    """On clean test images: agreement and copied errors, own teacher less teachers that the student never met."""
+    agreed, copied = {}, {}
+    for seed in sorted(set(ours) & set(teachers)):
+        strangers = [record for name, record in pool.items() if name != teachers[seed].id]
+        if strangers:
+            agreed[seed], copied[seed] = _followed(ours[seed], teachers[seed], strangers)
+    return [
+        compare("agreement on test images, own teacher - teachers it never met", evidence.over(agreed), unit="points"),
+        compare("wrong answers copied, own teacher - teachers it never met", evidence.over(copied), unit="points"),
     ]
-    note = "" if len({teacher.id for teacher in teachers.values()}) > 1 else "One teacher has no independent one to be compared with."
-    return replace(judged(evidence, "c", stated, rivals, note if teachers else ""), shown=tuple(shown))
 
 
-def _displacement(one: Record, teacher: Record) -> float:
-    probe = teacher.probe
-    return linearity.displacement(one.probe.logits, probe.logits, probe.lam, probe.labels).pooled()
+def _followed(student: Record, teacher: Record, strangers: Sequence[Record]) -> tuple[Array, Array]:
+    """Agreement with the own teacher less that with strangers, and the same of the errors where all three are wrong: (R + 1,) each."""
+    images = student.images().numpy()
+    shares = resampling.weights(int(images.max()) + 1)
+    said, labels = _answer(student), student.labels()
+    taught = _answer(teacher)
+
+    def total(rows: torch.Tensor) -> Array:
+        found: Array = shares @ resampling.by_image(rows.double().numpy(), images)
+        return found
+
+    number = total(torch.ones(len(said)))
+    agreement = total(said == taught) / number
+    copied, wrong = [], (said != labels) & (taught != labels)
+    for stranger in strangers:
+        other = _answer(stranger)
+        agreement = agreement - total(said == other) / number / len(strangers)
+        all_wrong = wrong & (other != labels)
+        copied.append(blends.ratio_of(total(all_wrong & (said == taught)) - total(all_wrong & (said == other)), total(all_wrong)))
+    return agreement, np.mean(copied, axis=0)
 
 
-def _between(teachers: Mapping[str, Record]) -> np.ndarray:
-    """(T, T): how far the one teacher would be displaced, were it a student of the other; symmetric mean of both ways; nan with itself."""
-    found = list(teachers.values())
-    table = np.array([[_displacement(one, other) if one.id != other.id else math.nan for other in found] for one in found])
-    return (table + table.T) / 2 if len(found) else np.empty((0, 0))
-
-
-def _beyond_independent(students: Mapping[int, Record], teachers: Mapping[int, Record]) -> Interval:
-    """Mean over seeds of the student's displacement less that of the other seeds' teachers, from the same teacher."""
-    seeds = sorted(set(students) & set(teachers))
-    own = [_displacement(students[seed], teachers[seed]) for seed in seeds]
-    known = {
-        one: {two: _displacement(teachers[two], teachers[one]) for two in seeds if teachers[two].id != teachers[one].id} for one in seeds
-    }
-
-    def excess(units: Sequence[int]) -> float:
-        values = []
-        for unit in units:
-            others = [known[seeds[unit]][seeds[two]] for two in units if seeds[two] in known[seeds[unit]]]
-            values.append(own[unit] - float(np.mean(others)) if others else math.nan)
-        return float(np.mean(values)) if values else math.nan
-
-    return statistics.jackknife(excess, len(seeds))
-
-
-def _strangers(teachers: Mapping[int, Record], seed: int) -> list[Record]:
-    """The next teachers, round the circle of seeds, that are not this seed's own."""
-    seeds = sorted(teachers)
-    turned = seeds[seeds.index(seed) + 1 :] + seeds[: seeds.index(seed)]
-    others = {teachers[other].id: teachers[other] for other in turned if teachers[other].id != teachers[seed].id}
-    return list(others.values())[:INDEPENDENT]
-
-
-def _followed_errors(student: Record, teacher: Record, strangers: Sequence[Record]) -> tuple[float, float]:
-    """On clean test images: agreement with the own teacher less that with strangers, and the same of the errors that are copied."""
-    rows = min(len(record.logits()) for record in (student, teacher, *strangers))
-    answer, labels = student.logits()[:rows], student.labels()[:rows]
-    own, *others = (fidelity.agreement(answer, record.logits()[:rows]).agreement for record in (teacher, *strangers))
-    copied = fidelity.copied_errors(answer, teacher.logits()[:rows], labels, [record.logits()[:rows] for record in strangers])
-    return own - float(np.mean(others)), copied.excess
+def _answer(record: Record) -> torch.Tensor:
+    return record.logits().argmax(-1)
 
 
 CLAIM = Claim(
@@ -108,13 +142,13 @@ CLAIM = Claim(
     title="No mere imitation",
     sentence="The student does not merely imitate its teacher.",
     statistic=(
-        "displacement from the teacher, tempered to the student's entropy (0), towards the linear reference (1), beyond what an "
-        "independent teacher would score in the student's place"
+        "displacement of the student's answers on blends from its own teacher's, on the way from the answers of a teacher that neither met "
+        "to that teacher's linear reference, over its length; mean over at least three such teachers, every model at the temperature that "
+        "minimises its validation NLL"
     ),
-    rule="supported when its 95 % interval over seeds, each with a teacher of its own, lies above .1",
-    rivals="kd, and ce, which never met the teacher: their displacement must be smaller",
+    rule="supported when its 95 % interval, over seeds and pairs of images, lies above 0, where a student that repeats its teacher is",
+    rivals="the kd student of nearest accuracy must be displaced less: weak models are displaced too",
     chapter="05-imitation",
-    studies=("linearity",),
+    studies=("linearity", "temperature", "map", "teachers"),
     judge=_judge_imitation,
-    asks_teachers=True,
 )

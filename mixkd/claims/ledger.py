@@ -1,48 +1,71 @@
-"""The nine claims, and the verdicts on them: judged, kept for the other pages of a build, written as table and JSON."""
+"""The claims, the verdicts on them and the map of where each holds; both as tables, text and JSON."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
-import os
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
 from mixkd.claims import accuracy, geometry, imitation, linearity, overconfidence, propagation, teacher_signal, trade_off
 from mixkd.claims.evidence import Claim, Evidence
-from mixkd.claims.verdicts import Comparison, Verdict
+from mixkd.claims.verdicts import Comparison, Outcome, Verdict
 from mixkd.records import RecordStore
-from mixkd.spec import RunSpec, SpecError, nearest
-from mixkd.studies import profiles, study
+from mixkd.spec import SpecError, nearest
+from mixkd.studies import Cell, cells, profiles, study
 
-KEPT = "MIXKD_VERDICTS"
-"""Environment variable: a folder that keeps verdicts, so that no page judges again what another page of the same build has judged."""
+_ALL = (
+    teacher_signal.CLAIM, linearity.CLAIM, imitation.CLAIM, accuracy.CLAIM, overconfidence.CLAIM, propagation.CLAIM, trade_off.TRADES,
+    geometry.CLAIM, trade_off.STRONGER,
+)  # fmt: skip
+CLAIMS: Mapping[str, Claim] = {claim.letter: claim for claim in sorted(_ALL, key=lambda claim: claim.letter)}
+_NOTHING = Comparison("", math.nan, math.nan, math.nan, math.nan, 0, "not run")
 
 
-CLAIMS: Mapping[str, Claim] = {
-    claim.letter: claim
-    for claim in (
-        teacher_signal.CLAIM,
-        linearity.CLAIM,
-        imitation.CLAIM,
-        accuracy.CLAIM,
-        overconfidence.CLAIM,
-        propagation.CLAIM,
-        trade_off.TRADES,
-        geometry.CLAIM,
-        trade_off.STRONGER,
-    )
-}
+@dataclass(frozen=True)
+class Row:
+    """One row of the map: a claim in one cell of one profile.
+
+    Attributes:
+        profile, claim: names.
+        teacher, calibration, tau: of the cell; tau is None where the claim is about a column of all tau, and all three are where it is
+            judged once a profile.
+        as_stated, attributed: words.
+        what, estimate, low, high, margin, kind, unit: of the primary comparison, with its 95 % interval; nan where there is none.
+        n: its number of paired seeds (or teachers).
+        note: see :class:`Verdict`.
+        missing: how many runs that the row asks for are not there.
+        command: what trains them; "" when none is missing.
+    """
+
+    profile: str
+    claim: str
+    teacher: str | None
+    calibration: str | None
+    tau: float | Literal["std"] | None
+    as_stated: Outcome
+    attributed: Outcome
+    what: str
+    estimate: float
+    low: float
+    high: float
+    margin: float
+    kind: str
+    unit: str
+    n: int
+    note: str
+    missing: int
+    command: str
 
 
 def evaluate(profile: str = "digits", store: str | Path | RecordStore = "committed", letters: Iterable[str] | None = None) -> list[Verdict]:
-    """Judge the claims from the records of a profile. Nothing is trained: without records the outcome is "not run".
+    """Judge the claims in the paper's cell (teacher as trained, tau 2) from the records of a profile.
+
+    Nothing is trained: without records the outcome is "not run".
 
     Args:
         profile: name of a profile.
@@ -52,65 +75,117 @@ def evaluate(profile: str = "digits", store: str | Path | RecordStore = "committ
     Raises:
         SpecError: for an unknown profile or claim.
     """
+    evidence = Evidence.of(profile, store)
+    return [_judge(claim, evidence, None) for claim in _chosen(letters)]
+
+
+def across(
+    only: str | Iterable[str] | None = None, store: str | Path | RecordStore = "committed", letters: Iterable[str] | None = None
+) -> list[Row]:
+    """Judge every claim in every cell of the map.
+
+    Args:
+        only: name or names of profiles; by default every profile that has a record in the store.
+        store: where records lie.
+        letters: which claims; all by default.
+
+    Returns:
+        One row for each profile, claim and cell (or column of tau, or profile: what the claim is about), in this order; cells without
+        records are there too, "not run", with the command that fills them.
+
+    Raises:
+        SpecError: for an unknown profile or claim.
+    """
+    store = store if isinstance(store, RecordStore) else RecordStore(store)
+    names = [only] if isinstance(only, str) else list(only) if only is not None else _there(store)
+    chosen = _chosen(letters)
+    rows = []
+    for name in names:
+        evidence = Evidence.of(name, store)
+        for claim in chosen:
+            rows += [_row(_judge(claim, evidence, cell), claim, cell) for cell in _cells(claim, evidence)]
+    return rows
+
+
+def everywhere(store: str | Path | RecordStore = "committed", letters: Iterable[str] | None = None) -> dict[str, list[Verdict]]:
+    """Return the verdicts in the paper's cell of every profile that has records in a store, by profile."""
+    store = store if isinstance(store, RecordStore) else RecordStore(store)
+    return {name: evaluate(name, store, letters) for name in _there(store)}
+
+
+def _there(store: RecordStore) -> list[str]:
+    found = set(store.ids())
+    return [name for name in profiles() if any(spec.id in found for spec in study("all", name))] if found else []
+
+
+def _chosen(letters: Iterable[str] | None) -> list[Claim]:
     chosen = list(letters) if letters is not None else list(CLAIMS)
     for letter in chosen:
         if letter not in CLAIMS:
             raise SpecError(f"claim = {letter!r}: must be one of {', '.join(CLAIMS)}{nearest(letter, CLAIMS)}")
-    evidence = Evidence.of(profile, store)
-    return [_evaluate(CLAIMS[letter], evidence) for letter in chosen]
+    return [CLAIMS[letter] for letter in chosen]
 
 
-def across(store: str | Path | RecordStore = "committed", letters: Iterable[str] | None = None) -> dict[str, list[Verdict]]:
-    """The verdicts of every profile that has records in a store, by profile: what a page shows beside its own."""
-    store = store if isinstance(store, RecordStore) else RecordStore(store)
-    there = set(store.ids())
-    found = [name for name in profiles() if any(spec.id in there for spec in study("all", name))]
-    return {name: evaluate(name, store, letters) for name in found}
+def _cells(claim: Claim, evidence: Evidence) -> list[Cell]:
+    """The cells a claim has a row for: all; one for each teacher and calibration, or for those that have several tau; or one."""
+    everything = cells(evidence.profile)
+    if claim.per == "cell":
+        return everything
+    if claim.per == "profile":
+        return [evidence.profile.paper_cell]
+    columns: dict[tuple[str, str], list[Cell]] = {}
+    for cell in everything:
+        if not isinstance(cell.tau, str):
+            columns.setdefault((cell.teacher, cell.calibration), []).append(cell)
+    return [Cell(*column, 2.0) for column, found in columns.items() if len(found) > 1 or claim.per == "teacher"]
 
 
-def _evaluate(claim: Claim, evidence: Evidence) -> Verdict:
-    """The verdict, perhaps as another process of the same build left it: see :data:`KEPT`."""
-    if not (folder := os.environ.get(KEPT)):
-        return _judge(claim, evidence)
-    store = hashlib.blake2b(evidence.store.address.encode(), digest_size=8).hexdigest()
-    path = Path(folder, f"{claim.letter}-{evidence.profile.name}-{store}.json")
-    if path.is_file():
-        found = json.loads(path.read_text(encoding="utf-8"))
-        for name in ("stated", "rivals", "shown"):
-            found[name] = tuple(Comparison(**comparison) for comparison in found[name])
-        return Verdict(**{**found, "records": tuple(found["records"])})
-    verdict = _judge(claim, evidence)
-    partial = path.with_suffix(f".{uuid.uuid4().hex}")
-    partial.write_text(json.dumps(asdict(verdict)), encoding="utf-8")
-    partial.replace(path)
-    return verdict
+def _judge(claim: Claim, evidence: Evidence, cell: Cell | None) -> Verdict:
+    evidence.used, evidence.lacking = set(), {}
+    verdict = claim.judge(evidence, cell)
+    command = _command(claim, evidence)
+    return replace(
+        verdict, records=tuple(sorted(evidence.used)), missing=len(evidence.lacking), command=command,
+        title=claim.title, sentence=claim.sentence, chapter=claim.chapter,
+    )  # fmt: skip
 
 
-def _judge(claim: Claim, evidence: Evidence) -> Verdict:
+def _command(claim: Claim, evidence: Evidence) -> str:
+    """What trains the runs that were asked for and are not there: one study if one of the claim's own has them all."""
+    if not evidence.lacking:
+        return ""
     profile = evidence.profile
-    specs: list[RunSpec] = list(dict.fromkeys(spec for name in claim.studies for spec in study(name, profile.name)))
-    found = len(evidence.store.find(specs))
-    evidence.used = set()
-    if found:
-        if claim.asks_teachers:
-            specs += [run for run in dict.fromkeys(spec.teacher_run() for spec in specs) if run is not None and run not in specs]
-            found = len(evidence.store.find(specs))
-        verdict = claim.judge(evidence)
-    else:
-        cost = f"`mixkd reproduce --profile {profile.name}` trains them, in about {profile.minutes:.0f} minutes where it is meant to run."
-        verdict = Verdict(claim.letter, profile.name, "not run", "not run", note=f"No record of this profile is here; {cost}")
-    used, missing = tuple(sorted(evidence.used)), len(specs) - found
-    return replace(verdict, records=used, missing=missing, title=claim.title, sentence=claim.sentence, chapter=claim.chapter)
+    fitting = (name for name in claim.studies if set(evidence.lacking) <= evidence.planned(name))
+    name = next(fitting, None)
+    elsewhere = profile.data.startswith(("folder:", "stream:")) or profile.data == "imagenet"
+    parts = ["mixkd reproduce --profile", profile.name, f"--study {name}" if name else "", "--data-root DIR" if elsewhere else ""]
+    return " ".join(part for part in parts if part)
 
 
-def to_json(verdicts: Sequence[Verdict]) -> str:
-    """Verdicts as JSON, the same keys for every claim and profile; later versions may add keys, and take none away.
+def _row(verdict: Verdict, claim: Claim, cell: Cell) -> Row:
+    primary = verdict.stated[0] if verdict.stated else _NOTHING
+    here = claim.per != "profile"
+    return Row(
+        profile=verdict.profile, claim=claim.letter,
+        teacher=cell.teacher if here else None, calibration=cell.calibration if here else None,
+        tau=cell.tau if claim.per == "cell" else None,
+        as_stated=verdict.as_stated, attributed=verdict.attributed,
+        what=primary.what, estimate=primary.estimate, low=primary.low, high=primary.high, margin=primary.margin,
+        kind=primary.kind, unit=primary.unit, n=primary.seeds,
+        note=verdict.note, missing=verdict.missing, command=verdict.command,
+    )  # fmt: skip
 
-    A list of objects with ``claim`` (a to i), ``profile``, ``as_stated`` and ``attributed`` ("supported", "not supported",
-    "unresolved", "not run"), ``stated``, ``rivals`` and ``shown`` (lists of comparisons), ``note``, ``records`` (ids the verdict was
-    computed from, sorted), ``missing`` (how many runs of its studies are not there), ``title``, ``sentence``, ``chapter``. A
-    comparison has ``what``, ``estimate``, ``low``, ``high`` (95 % interval), ``margin``, ``seeds`` and ``outcome``. Numbers that do
-    not exist are null.
+
+def to_json(verdicts: Sequence[Verdict], rows: Sequence[Row] = ()) -> str:
+    """Return verdicts and the map as JSON: ``{"verdicts": [...], "map": [...]}``. Later versions may add keys, and take none away.
+
+    A verdict has ``claim`` (a to i), ``profile``, ``cell`` (``teacher``, ``calibration``, ``tau``; or null), ``as_stated`` and
+    ``attributed`` ("supported", "not supported", "depends", "unresolved", "premise not met", "not run"), ``stated``, ``rivals`` and
+    ``shown`` (lists of comparisons), ``premises``, ``note``, ``records`` (ids it was computed from, sorted), ``missing`` (how many runs
+    it asks for are not there), ``command`` (what trains them), ``title``, ``sentence``, ``chapter``. A comparison has ``what``,
+    ``estimate``, ``low``, ``high`` (95 % interval), ``margin``, ``kind`` ("above", "equivalent", "below"), ``unit``, ``p``, ``seeds``,
+    ``half``, ``resolving`` and ``outcome``; a premise ``name``, ``what``, ``estimate``, ``low``, ``high``, ``bound`` and ``met`` (null:
+    not resolved). A row of the map has the fields of :class:`Row`. Numbers that do not exist are null.
     """
 
     def finite(value: Any) -> Any:
@@ -120,19 +195,19 @@ def to_json(verdicts: Sequence[Verdict]) -> str:
             return [finite(item) for item in value]
         return None if isinstance(value, float) and not math.isfinite(value) else value
 
-    return json.dumps([finite(asdict(verdict)) for verdict in verdicts], indent=1)
+    found = {"verdicts": [asdict(verdict) for verdict in verdicts], "map": [asdict(row) for row in rows]}
+    return json.dumps(finite(found), indent=1)
 
 
 def to_frame(verdicts: Sequence[Verdict]) -> pd.DataFrame:
-    """One row for each verdict, with its primary interval."""
+    """Return one row for each verdict, with its primary interval."""
     rows = []
     for verdict in verdicts:
-        claim = CLAIMS[verdict.claim]
-        primary = verdict.stated[0] if verdict.stated else Comparison("", math.nan, math.nan, math.nan, math.nan, 0, "not run")
+        primary = verdict.stated[0] if verdict.stated else _NOTHING
         rows.append(
             {
-                "claim": claim.letter,
-                "title": claim.title,
+                "claim": verdict.claim,
+                "title": verdict.title,
                 "profile": verdict.profile,
                 "as stated": verdict.as_stated,
                 "attributed": verdict.attributed,
@@ -149,7 +224,13 @@ def to_frame(verdicts: Sequence[Verdict]) -> pd.DataFrame:
 
 
 def to_text(verdicts: Sequence[Verdict]) -> str:
-    """Verdicts as a table for a terminal."""
+    """Return verdicts as a table for a terminal, the premises of each with their numbers below it."""
     frame = to_frame(verdicts)
-    text: str = frame.to_string(index=False, na_rep="", float_format=lambda value: f"{value:.4g}")
-    return text
+    table: str = frame.to_string(index=False, na_rep="", float_format=lambda value: f"{value:.4g}")
+    words = {True: "met", False: "not met", None: "not resolved"}
+    premises = [
+        f"({verdict.claim}) {p.name} {words[p.met]}: {p.what} = {p.estimate:.4g} [{p.low:.4g}, {p.high:.4g}]"
+        for verdict in verdicts
+        for p in verdict.premises
+    ]
+    return "\n".join([table, *([""] if premises else []), *premises])

@@ -3,95 +3,163 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
-from itertools import combinations
+from collections.abc import Mapping
 
 import numpy as np
 import torch
+from scipy.optimize import brentq
 
-from mixkd.claims.evidence import Claim, Evidence, difference, judged, over_seeds, pick
-from mixkd.claims.verdicts import Comparison, Verdict, compare, equivalent
+from mixkd.claims.evidence import Array, Claim, Evidence, judged
+from mixkd.claims.premises import not_by_heart, unequal_teachers
+from mixkd.claims.verdicts import Comparison, Premise, Verdict, compare, premise
+from mixkd.measure import resampling
 from mixkd.measure.statistics import Interval
 from mixkd.records import Record
-from mixkd.studies import TEACHER_SPREAD, stopped_early
+from mixkd.spec import RunSpec, TeacherSpec
+from mixkd.studies import CALIBRATIONS, TEACHER_SPREAD, Cell, stopped_early
 
 LOG_TEMPERATURE_MARGIN = 0.1
 """Differences of log T* within this count as none: a temperature within ten per cent."""
-PASSED_MARGIN = 0.25
-"""Less than a quarter of the teacher's scale that arrives at the student counts as not passed on: the loss asks for all of it."""
-FOLLOWED_MARGIN = 0.1
-"""A slope of the student's log-odds over minus the teacher's log T(x) below this counts as not following it from input to input."""
+PASSED = 0.25
+"""The share of the teacher's tempering that must arrive at the student; the loss asks for all of it."""
+STAYS, CALIBRATED, UNEQUAL = "accuracy that stays", "calibrated teachers", "teachers of unequal accuracy"
 
 
-def _judge_propagation(evidence: Evidence) -> Verdict:
-    frame = evidence.frame("propagation")
-    frame = frame.assign(log_temperature=np.log(frame["temperature"].astype(float)))
-    plain = {"teacher": evidence.profile.default_teacher, "teacher_arm": "ce", "teacher_spread": 0.0}
-    tempered = pick(frame, plain)
-    tempered = tempered[tempered["teacher_temperature"].map(lambda value: isinstance(value, float))].astype({"teacher_temperature": float})
-    table = tempered.pivot_table(index="seed", columns="teacher_temperature", values="log_temperature").dropna()
-    slopes: list[float] = []
-    if table.shape[1] > 1:
-        x = np.log(table.columns.to_numpy(dtype=float))
-        x = x - x.mean()
-        slopes = (-(table.to_numpy() @ x) / (x @ x)).round(9).tolist()  # one T* for all has slope 0, not 1e-17
-    stated = [compare("log T* of the student over - log T of its teacher (1: passed on whole)", over_seeds(slopes), PASSED_MARGIN)]
-    for temperature in [float(value) for value in table.columns if float(value) != 1]:
-        interval = difference(tempered, "accuracy", {"teacher_temperature": temperature}, {"teacher_temperature": 1.0})
-        stated.append(equivalent(f"accuracy, teacher at T = {temperature:g} - at 1", interval, evidence.accuracy_margin))
-    unequal, shown, note = _scaled_teachers(evidence)
-    stated += unequal
-    what = "confidence follows the teacher's input-dependent temperature (slope of log-odds over - log T(x))"
-    rivals = [compare(what, over_seeds(_followed(evidence)), FOLLOWED_MARGIN)]
-    return replace(judged(evidence, "f", stated, rivals, note), shown=tuple(shown))
+def _judge_propagation(evidence: Evidence, cell: Cell | None) -> Verdict:
+    """Once a profile, at tau 2, whatever the cell.
+
+    That the tempering arrives is a condition: accuracy that stays equal while no temperature arrives makes nothing "depend". The halves
+    that may contradict each other are what "independently of accuracy" says: the student's accuracy stays, calibrated teachers give
+    calibrated students, and teachers of unequal accuracy do so alike.
+    """
+    profile = evidence.profile
+    tempered = {name: evidence.students(Cell(profile.default_teacher, name, 2.0), "kd_mixup") for name in CALIBRATIONS}
+    what = "share of a change in the teacher's log temperature that the student's log T* shows"
+    stated = [compare(what, _passed(evidence, tempered), PASSED, unit="share")]
+    raw = tempered["raw"]
+    for name in [name for name in CALIBRATIONS if name != "raw"]:
+        moved = evidence.difference("accuracy", tempered[name], raw)
+        stated.append(
+            compare(f"accuracy of the student, teacher {name} - raw", moved, evidence.accuracy_margin, kind="equivalent", unit="points", half=STAYS)
+        )
+    schools = {model: evidence.students(Cell(model, "fitted", 2.0), "kd_mixup") for model in profile.teachers}
+    for model, students in schools.items():
+        off = evidence.contrast(lambda figures: figures["log_temperature"], students)
+        what = f"log T* of the student of a calibrated {model}"
+        stated.append(compare(what, off, LOG_TEMPERATURE_MARGIN, kind="equivalent", unit="log temperature", half=CALIBRATED))
+    early = {seed: stopped_early(profile, seed) for seed in profile.swept_seeds}
+    schools[f"{profile.default_teacher} stopped early"] = evidence.by_seed(_student(evidence, seed, school) for seed, school in early.items())
+    unequal, apart, means = _unequal(evidence, schools)
+    stated.append(unequal)
+    rivals = [_followed(evidence, raw)]
+    note = f"Accuracies of the calibrated teachers: {means}." if means else ""
+    at = Cell(profile.default_teacher, "fitted", 2.0)
+    return judged(evidence, "f", at if cell is not None else None, [apart, not_by_heart(evidence, raw)], stated, rivals, note)
 
 
-def _scaled_teachers(evidence: Evidence) -> tuple[list[Comparison], list[Comparison], str]:
-    """Students of scaled teachers: an equivalence of log T* for every two kinds of teacher whose accuracies were told apart by at
-    least the equivalence margin; the other pairs test nothing and are shown only. Without any pair the condition is unresolved."""
-    schools: dict[str, dict[int, tuple[Record, Record]]] = {}
-    for record in evidence.records("propagation").select(teacher_temperature="fitted"):
-        if record.spec.teacher is not None and (teacher := evidence.teacher_of(record)) is not None:
-            early = record.spec.teacher == stopped_early(evidence.profile, record.spec.seed)
-            name = f"{record.spec.teacher.model}{', stopped early' if early else ''}"
-            schools.setdefault(name, {})[record.spec.seed] = (record, teacher)
-    rows = min((len(teacher.logits()) for found in schools.values() for _, teacher in found.values()), default=0)
-    accuracy = {name: {seed: t.report(rows=rows).accuracy for seed, (_, t) in found.items()} for name, found in schools.items()}
-    tested: list[Comparison] = []
-    shown: list[Comparison] = []
-    for one, other in combinations(schools, 2):
-        seeds = sorted(set(schools[one]) & set(schools[other]))
-        # by teacher, not by student: the same two networks, met again under another seed, are no new evidence
-        met = {(schools[one][seed][1].id, schools[other][seed][1].id): accuracy[one][seed] - accuracy[other][seed] for seed in seeds}
-        better = over_seeds(list(met.values()))
-        moved = over_seeds([math.log(schools[one][seed][0].temperature) - math.log(schools[other][seed][0].temperature) for seed in seeds])
-        row = equivalent(f"log T* of the student, scaled teacher {one} - {other}", moved, LOG_TEMPERATURE_MARGIN)
-        apart = better.defined and better.excludes(0) and abs(better.estimate) >= evidence.accuracy_margin
-        shown.append(compare(f"accuracy of the teacher, {one} - {other}", better, evidence.accuracy_margin))
-        (tested if apart else shown).append(row)
-    means = ", ".join(f"{name} {np.mean(list(found.values())):.3f}" for name, found in accuracy.items())
-    note = f"Accuracies of the scaled teachers: {means}. " if means else ""
-    if tested:
-        return tested, shown, note + f"{len(tested)} pairs of them lie far enough apart to test the second condition."
-    nothing = Interval(math.nan, math.nan, math.nan, 0)
-    untested = equivalent("log T* of the student, scaled teachers of unequal accuracy", nothing, LOG_TEMPERATURE_MARGIN)
-    return [untested], shown, note + "No two of them are told apart by the equivalence margin, so the second condition was not tested."
+def _student(evidence: Evidence, seed: int, teacher: TeacherSpec) -> RunSpec:
+    return evidence.profile.spec("kd_mixup", seed, teacher=teacher)
 
 
-def _followed(evidence: Evidence) -> list[float]:
-    """For each seed: least-squares slope of (log-odds of the confidence of a student whose teacher's temperature depends on the input,
-    less that of the student of the plain teacher) over - s h(x), on test inputs."""
-    plain = evidence.students("propagation", arm="kd_mixup")
-    slopes = []
-    for seed, record in evidence.students("propagation", arm="kd_mixup", teacher_spread=TEACHER_SPREAD).items():
-        if seed not in plain or record.projection is None:
+def _passed(evidence: Evidence, tempered: Mapping[str, Mapping[int, Record]]) -> Interval:
+    """For each seed: minus the least-squares slope of the student's log T* over the log of its teacher's whole tempering.
+
+    A teacher whose logits are divided by T is softer by T; a student that takes it over needs a T* smaller by the same factor.
+    """
+    values = {}
+    for seed in sorted(set.intersection(*(set(found) for found in tempered.values()))):
+        teacher = evidence.teacher_of(tempered["raw"][seed])
+        if teacher is None:
             continue
-        n = min(len(record.logits()), len(plain[seed].logits()))
-        x = -TEACHER_SPREAD * record.projection[:n].double()
-        change = _log_odds(record.logits()[:n]) - _log_odds(plain[seed].logits()[:n])
+        x = np.array([_log_tempering(found[seed], teacher) for found in tempered.values()])
+        y = np.stack([evidence.measures(found[seed])["log_temperature"] for found in tempered.values()])
         x = x - x.mean()
-        slopes.append(float((x * change).sum() / (x * x).sum()))
-    return slopes
+        if x @ x > 0:
+            values[seed] = -(x @ y) / (x @ x)
+    return evidence.over(values)
+
+
+def _log_tempering(student: Record, teacher: Record) -> float:
+    """Log of what divides the teacher's logits before this student sees them."""
+    spec = student.spec.teacher
+    assert spec is not None
+    base = teacher.temperature if spec.temperature == "fitted" else float(spec.temperature)
+    return math.log(base * spec.temperature_factor)
+
+
+def _unequal(evidence: Evidence, schools: Mapping[str, Mapping[int, Record]]) -> tuple[Comparison, Premise, str]:
+    """The equivalence of log T* between the students of the most and the least accurate calibrated teacher, and P5 about these two."""
+    teachers = {name: evidence.teachers(students) for name, students in schools.items()}
+    mean = {
+        name: float(np.mean([evidence.measures(teacher)["accuracy"][0] for teacher in found.values()])) for name, found in teachers.items() if found
+    }
+    what = "log T* of the student, most - least accurate calibrated teacher"
+    if len(mean) < 2:
+        nothing = Interval(math.nan, math.nan, math.nan, 0)
+        row = compare(what, nothing, LOG_TEMPERATURE_MARGIN, kind="equivalent", unit="log temperature", half=UNEQUAL)
+        return row, premise("P5", "accuracy, best teacher - worst", nothing, 0.05), ""
+    best, worst = max(mean, key=mean.__getitem__), min(mean, key=mean.__getitem__)
+    moved = evidence.difference("log_temperature", schools[best], schools[worst])
+    what = f"log T* of the student, calibrated teacher {best} - {worst}"
+    row = compare(what, moved, LOG_TEMPERATURE_MARGIN, kind="equivalent", unit="log temperature", half=UNEQUAL)
+    told = ", ".join(f"{name} {value:.3f}" for name, value in mean.items())
+    return row, unequal_teachers(evidence, teachers[best], teachers[worst], (best, worst)), told
+
+
+def _followed(evidence: Evidence, plain: Mapping[int, Record]) -> Comparison:
+    """Image by image: the slope of the student's log-odds on -s h(x) over its teacher's own.
+
+    The teacher of this control has its logits divided by c exp(s h(x)), h a fixed random projection, c such that its mean confidence stays.
+    The student's change is that against the student of the untouched teacher; the teacher's own is that of its logits divided so. (A slope
+    of the student alone has no scale: confident teachers move by an order of magnitude in log-odds where others move by a unit.)
+    """
+    values = {}
+    profile = evidence.profile
+    specs = {seed: _student(evidence, seed, profile.teacher(seed, temperature_spread=TEACHER_SPREAD)) for seed in profile.swept_seeds}
+    for seed, record in evidence.by_seed(specs.values()).items():
+        teacher = evidence.teacher_of(record)
+        if record.projection is None or teacher is None or seed not in plain:
+            continue
+        h, z = record.projection.double(), teacher.logits().double()
+        x = -TEACHER_SPREAD * h
+        own = _log_odds(z / spread_temperature(z, h, TEACHER_SPREAD)[:, None]) - _log_odds(z)
+        student = _log_odds(record.logits()) - _log_odds(plain[seed].logits())
+        values[seed] = _slope(x, student, record.images()) / _slope(x, own, record.images())
+    what = "slope of the student's confidence on the teacher's input-dependent temperature, over the teacher's own slope"
+    return compare(what, evidence.over(values), PASSED, unit="share")
+
+
+def spread_temperature(logits: torch.Tensor, h: torch.Tensor, spread: float) -> torch.Tensor:
+    """Return c exp(spread h) with c such that the mean confidence of the logits divided by it is that of the logits.
+
+    Training finds c on validation images, whose h a record does not keep; here it is found on the rows given.
+
+    Args:
+        logits: (N, K) float64.
+        h: (N,) float64.
+        spread: >= 0.
+
+    Returns:
+        (N,) float64.
+    """
+    shape = (spread * h).exp()
+    target = float(logits.softmax(-1).amax(-1).mean())
+
+    def excess(log_scale: float) -> float:
+        return float((logits / (math.exp(log_scale) * shape)[:, None]).softmax(-1).amax(-1).mean()) - target
+
+    low, high = math.log(1e-2), math.log(1e2)
+    scale = math.exp(brentq(excess, low, high, xtol=1e-10)) if excess(low) > 0 > excess(high) else 1.0
+    return scale * shape
+
+
+def _slope(x: torch.Tensor, y: torch.Tensor, images: torch.Tensor) -> Array:
+    """Least-squares slopes of y on x, (R + 1,): on all rows, and under draws of images."""
+    at = images.numpy()
+    a, b = x.numpy(), y.numpy()
+    moments = resampling.by_image(np.stack([np.ones_like(a), a, b, a * b, a * a], axis=1), at)
+    n, sx, sy, sxy, sxx = (resampling.weights(len(moments)) @ moments).T
+    return (sxy - sx * sy / n) / (sxx - sx * sx / n)
 
 
 def _log_odds(logits: torch.Tensor) -> torch.Tensor:
@@ -104,16 +172,16 @@ CLAIM = Claim(
     letter="f",
     title="Calibration propagates",
     sentence="Calibration passes from teacher to student, independently of accuracy.",
-    statistic="slope of the student's log T* over minus the log temperature of its teacher's logits",
+    statistic="share of a change in the teacher's log temperature that the student's log T* shows",
     rule=(
-        "supported when the slope's 95 % t interval lies above .25, tempering the teacher leaves the student's accuracy equivalent, "
-        "and scaled teachers whose accuracies differ by at least the equivalence margin leave the student's log T* equivalent "
-        "(margin .1); "
-        "where no two differ so, unresolved"
+        "supported when that share lies above a quarter, tempering the teacher leaves the student's accuracy equivalent, students of "
+        "calibrated teachers of every capacity have abs(log T*) within .1, and so has the difference between the students of the most and "
+        "the least accurate calibrated teacher, which lie at least 5 points apart; not supported when the share is too small; depends when "
+        "it arrives and one of the other three holds while another fails"
     ),
-    rivals="mere confidence copying: a temperature that depends on the input must be followed input by input (a slope above .1)",
+    rivals="mere confidence copying: a temperature that depends on the input must be followed image by image, by a quarter of the teacher's own slope",
     chapter="08-calibration-propagates",
-    studies=("propagation",),
+    studies=("propagation", "map"),
     judge=_judge_propagation,
-    asks_teachers=True,
+    per="profile",
 )

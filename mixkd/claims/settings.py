@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from mixkd.claims.evidence import Evidence, paired
-from mixkd.measure import linearity, statistics
+from mixkd.claims.evidence import BySeed, Evidence
+from mixkd.measure import linearity
+from mixkd.records import Record
 from mixkd.spec import SpecError, nearest
 
 CHANGED = {"accuracy": "accuracy", "nll": "NLL", "oe": "overconfidence error", "gap": "confidence - accuracy"}
-"""Columns of a study's table whose changes are reported."""
+"""Figures whose changes are reported."""
+BEND = "log non-linearity of the logits"
+_COLUMNS = ("setting", "arm", "against", "measure", "estimate", "low", "high", "seeds")
+Contrast = tuple[str, str, BySeed, str, BySeed]
 
 
 def changes(name: Literal["duration", "mixing"], evidence: Evidence) -> pd.DataFrame:
-    """What another amount of one ingredient changes, paired by seed. No verdict rests on it, and no margin.
+    """Return what another amount of one ingredient changes, paired by seed. No verdict rests on it, and no margin.
 
     "duration": each arm at a multiple of the recipe's steps against itself at once, and kd_mixup against every other arm at equal
     steps; last, kd_mixup at once against the others at their longest. "mixing": kd_mixup with another alpha, or with part of each
@@ -29,76 +34,74 @@ def changes(name: Literal["duration", "mixing"], evidence: Evidence) -> pd.DataF
 
     Returns:
         One row for each comparison that two or more seeds can make: setting, arm, against, measure, estimate, low, high, seeds. The
-        95 % t intervals are over seeds; measures are those of :data:`CHANGED`, and for arms whose answers on mixed inputs were
-        recorded "log non-linearity of the logits".
+        95 % intervals are over seeds and test images (over seeds alone for :data:`BEND`); measures are those of :data:`CHANGED` and
+        :data:`BEND`.
 
     Raises:
         SpecError: for another study.
     """
     if name not in ("duration", "mixing"):
         raise SpecError(f"changes = {name!r}: must be one of duration, mixing{nearest(name, ('duration', 'mixing'))}")
-    frame = _settings(name, evidence)
-    if frame.empty:
-        return pd.DataFrame(columns=["setting", "arm", "against", "measure", "estimate", "low", "high", "seeds"])
+    records = list(evidence.records(name))
+    contrasts = _amounts(records) if name == "mixing" else _lengths(records, evidence)
+    bends: dict[str, float] = {}
     rows = []
-    for setting, one, against, other in _contrasts(name, frame):
-        for column, words in {**CHANGED, "bend": "log non-linearity of the logits"}.items():
-            a, b = paired(frame, column, one, other)
-            found = np.isfinite(a) & np.isfinite(b)
-            interval = statistics.paired_difference(a[found], b[found])
+    for setting, arm, one, against, other in contrasts:
+        measured = {words: evidence.difference(column, one, other) for column, words in CHANGED.items()}
+        seeds = set(one) & set(other)
+        bent = {seed: np.array([_bend(one[seed], bends) - _bend(other[seed], bends)]) for seed in seeds}
+        measured[BEND] = evidence.over({seed: value for seed, value in bent.items() if np.isfinite(value).all()})
+        for words, interval in measured.items():
             if interval.defined:
-                rows.append(
-                    {
-                        "setting": setting,
-                        "arm": one["arm"],
-                        "against": against,
-                        "measure": words,
-                        "estimate": interval.estimate,
-                        "low": interval.low,
-                        "high": interval.high,
-                        "seeds": interval.n,
-                    }
-                )
-    return pd.DataFrame(rows, columns=["setting", "arm", "against", "measure", "estimate", "low", "high", "seeds"])
+                found = (setting, arm, against, words, interval.estimate, interval.low, interval.high, interval.n)
+                rows.append(dict(zip(_COLUMNS, found, strict=True)))
+    return pd.DataFrame(rows, columns=list(_COLUMNS))
 
 
-def _settings(name: str, evidence: Evidence) -> pd.DataFrame:
-    """The study's table, with the multiple of the recipe's steps, and how far the logits are from linear where that was recorded."""
-    frame = evidence.frame(name)
-    if frame.empty:
-        return frame
-    bends = {}
-    for record in evidence.records(name):
+def _bend(record: Record, known: dict[str, float]) -> float:
+    """Log of how far the logits are from linear on two-class pairs."""
+    if record.id not in known:
         probe = record.probe
-        gap = linearity.logit_linearity(probe.logits, probe.lam, probe.labels).gap_area[~probe.same_class].nanmean()
-        bends[record.id] = math.log(gap) if gap > 0 else math.nan
-    times = frame["epochs"] / evidence.profile.spec("kd", evidence.profile.first_seed).epochs
-    return frame.assign(times=times.round().astype(int), bend=frame["id"].map(bends).astype(float))
+        gap = float(linearity.logit_linearity(probe.logits, probe.lam, probe.labels).gap_mean[~probe.same_class].nanmean())
+        known[record.id] = math.log(gap) if gap > 0 else math.nan
+    return known[record.id]
 
 
-def _contrasts(name: str, frame: pd.DataFrame) -> list[tuple[str, dict[str, Any], str, dict[str, Any]]]:
-    """Setting, which runs, against what in words, which runs."""
-    if name == "mixing":
-        usual: dict[str, Any] = {"arm": "kd_mixup", "alpha": 1.0, "partial": 1.0}
-        found: list[tuple[str, dict[str, Any]]] = [("no mixing", {"arm": "kd"})]
-        mixed = frame[frame["arm"] == "kd_mixup"]
-        found += [(f"alpha {alpha:g}", {**usual, "alpha": alpha}) for alpha in sorted(mixed["alpha"].unique()) if alpha != 1]
-        found += [(f"{part:.0%} of each batch", {**usual, "partial": part}) for part in sorted(mixed["partial"].unique()) if part != 1]
-        return [(setting, one, "the recipe's mixing", usual) for setting, one in found]
-    lengths, arms = sorted(frame["times"].unique()), list(dict.fromkeys(frame["arm"]))
+def _group(records: Iterable[Record], **fields: Any) -> dict[int, Record]:
+    return {record.spec.seed: record for record in records if all(getattr(record.spec, name) == value for name, value in fields.items())}
+
+
+def _amounts(records: list[Record]) -> list[Contrast]:
+    mixed = [record for record in records if record.spec.arm == "kd_mixup"]
+    usual = _group(mixed, alpha=1.0, partial=1.0)
+    found = [("no mixing", "kd", _group(records, arm="kd"))]
+    found += [
+        (f"alpha {alpha:g}", "kd_mixup", _group(mixed, alpha=alpha)) for alpha in sorted({record.spec.alpha for record in mixed} - {1.0})
+    ]
+    found += [
+        (f"{part:.0%} of each batch", "kd_mixup", _group(mixed, partial=part))
+        for part in sorted({record.spec.partial for record in mixed} - {1.0})
+    ]
+    return [(setting, arm, group, "the recipe's mixing", usual) for setting, arm, group in found]
+
+
+def _lengths(records: list[Record], evidence: Evidence) -> list[Contrast]:
+    usual = evidence.profile.spec("kd", evidence.profile.first_seed).epochs
+    lengths = sorted({round(record.spec.epochs / usual) for record in records})
+    arms = list(dict.fromkeys(record.spec.arm for record in records))
+    at = {(arm, times): _group(records, arm=arm, epochs=times * usual) for arm in arms for times in lengths}
     words = {times: "the recipe's steps" if times == 1 else f"{times} times the steps" for times in lengths}
-    rows = [
-        (words[times], {"arm": arm, "times": times}, "itself at the recipe's steps", {"arm": arm, "times": 1})
-        for arm in arms
-        for times in lengths
-        if times != 1
-    ]
-    ours = {"arm": "kd_mixup"}
     rivals = [arm for arm in arms if arm != "kd_mixup"]
-    rows += [
-        (words[times], {**ours, "times": times}, f"{arm}, equal steps", {"arm": arm, "times": times}) for times in lengths for arm in rivals
+    longer = [times for times in lengths if times != 1]
+    rows: list[Contrast] = [
+        (words[times], arm, at[arm, times], "itself at the recipe's steps", at.get((arm, 1), {})) for arm in arms for times in longer
     ]
-    longest = lengths[-1]
-    if longest != 1:
-        rows += [(words[1], {**ours, "times": 1}, f"{arm} at {words[longest]}", {"arm": arm, "times": longest}) for arm in rivals]
+    if "kd_mixup" not in arms:
+        return rows
+    rows += [
+        (words[times], "kd_mixup", at["kd_mixup", times], f"{arm}, equal steps", at[arm, times]) for times in lengths for arm in rivals
+    ]
+    if longer:
+        last = longer[-1]
+        rows += [(words[1], "kd_mixup", at.get(("kd_mixup", 1), {}), f"{arm} at {words[last]}", at[arm, last]) for arm in rivals if 1 in words]
     return rows

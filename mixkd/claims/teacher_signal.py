@@ -2,109 +2,169 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
+import torch
 
-from mixkd.claims.evidence import Claim, Evidence, judged, over_pairs, over_seeds
-from mixkd.claims.verdicts import Verdict, compare
-from mixkd.data import gaussian_log_posterior, load_data
-from mixkd.measure import signal, statistics
+from mixkd.claims import blends, premises
+from mixkd.claims.evidence import Array, Claim, Evidence, judged
+from mixkd.claims.verdicts import Comparison, Verdict, compare
+from mixkd.measure import resampling
 from mixkd.measure.statistics import Interval
 from mixkd.records import Record
+from mixkd.studies import Cell
 
-AGREEMENT_DROP = 0.1
-"""A correlation of two teachers that falls by less than this, from clean to mixed inputs, counts as unchanged."""
-EXCESS_MARGIN = 0.01
-"""Nats by which a teacher may be further from the exact posterior on mixed inputs, and still count as equally far."""
-
-
-def _judge_signal(evidence: Evidence) -> Verdict:
-    plain = _by_model(evidence.records("teachers"))
-    stated, rivals = [], []
-    for model in evidence.profile.teachers:
-        group = plain.get(model, {})
-        mixed, clean = _agreements(group)
-        stated.append(compare(f".5 - agreement of two {model} about the tail of a mixed input", over_pairs(0.5 - mixed)))
-        what = f"agreement of two {model} about the tail, clean - mixed inputs"
-        stated.append(compare(what, over_pairs(clean - mixed), AGREEMENT_DROP))
-        if evidence.profile.data.startswith("gaussians"):
-            excess = [_excess(record, evidence.profile.data) for record in group.values()]
-            what = f"KL from the exact posterior to {model}, mixed - clean inputs, nats"
-            stated.append(compare(what, over_seeds(excess), EXCESS_MARGIN))
-        rivals.append(compare(f"share of what {model} says beyond the honest mixture that no other says - .5", _own_share(group)))
-    model = evidence.profile.default_teacher
-    used, met = plain.get(model, {}), _by_model(evidence.records("mixup_teachers")).get(model, {})
-    both = sorted(set(used) & set(met))
-    better = _agreements({seed: met[seed] for seed in both})[0] - _agreements({seed: used[seed] for seed in both})[0]
-    rivals.append(compare(f"agreement about the tail of a mixed input, {model} trained on mixup - plain", over_pairs(better)))
-    note = (
-        "Agreement is the correlation of two independent teachers' log tails, the default answer of each taken off: the part of the "
-        "tail that is about the input and not about one network. Confusion is what it lacks. Among the rivals, the share counts the leak "
-        "too, as far as other teachers put it elsewhere; the last row asks whether having met mixed inputs would have helped."
-    )
-    return judged(evidence, "a", stated, rivals, note)
+LEAK = 0.01
+"""Probability that the true class must lose on blends of its own images."""
+DOMINATES = 0.5
+"""Share of the tail that independent teachers must not have in common."""
 
 
-def _by_model(records: Iterable[Record]) -> dict[str, dict[int, Record]]:
-    found: dict[str, dict[int, Record]] = {}
-    for record in records:
-        found.setdefault(record.spec.student, {})[record.spec.seed] = record
-    return found
+def _judge_signal(evidence: Evidence, cell: Cell | None) -> Verdict:
+    at = cell or evidence.profile.paper_cell
+    teachers = blends.faculty(evidence, at.teacher)
+
+    def leak(record: Record) -> Array:
+        return blends.drawn(blends.one_class(record, blends.tempering(record, at.calibration)).lost)
+
+    def rise(record: Record) -> Array:
+        return blends.drawn(blends.one_class(record, blends.tempering(record, at.calibration)).rise)
+
+    leaks = {name: leak(record) for name, record in teachers.items()}
+    rises = {name: rise(record) for name, record in teachers.items()}
+    private = _private_tail(list(teachers.values()), clean=False)
+    first, second = "the leak on blends of one class", "the tail on blends of two classes"
+    stated = [
+        compare("probability lost by the true class on blends of its own images", _over(evidence, leaks), LEAK, unit="points", half=first),
+        compare("entropy gained on blends of one class", _over(evidence, rises), unit="nat", half=first),
+        compare("share of the tail that independent teachers do not share", private, DOMINATES, unit="share", half=second),
+    ]
+    noise = _beyond_noise(evidence, teachers, leaks, at.calibration)
+    rivals = [noise, _beyond_mixup_trained(evidence, teachers, leaks, at)]
+    shown = [
+        compare(
+            "share of the tail that independent teachers do not share, clean images",
+            _private_tail(list(teachers.values()), clean=True),
+            unit="share",
+        ),
+        *_wrong_answers(evidence, list(teachers.values())),
+    ]
+    wrong, shared = shown[1:]
+    note = ""
+    if len(teachers) > 1:
+        note = (
+            f"On blends of one class the true class loses {100 * stated[0].estimate:.1f} points of probability. On blends of two classes "
+            f"{100 * stated[2].estimate:.0f} % of the tail is each teacher's own ({100 * shown[0].estimate:.0f} % on clean images). "
+            f"Teachers name a class of neither image on {100 * wrong.estimate:.0f} % of these blends, and another teacher then names the "
+            f"same one {100 * shared.estimate:.0f} % of the time: a mistake that all share is confusion too, and counts for neither side."
+        )
+    absent = [name for name, record in teachers.items() if record.noise_logits is None]
+    if absent:
+        note += f" For {len(absent)} of {len(teachers)} teachers no noise is as uncertain as a blend, so that control is missing."
+    premise = [premises.strange_blends(evidence, teachers.values()), premises.unlearnt(evidence, teachers.values())]
+    return judged(evidence, "a", at, premise, stated, rivals, note.strip(), shown)
 
 
-def _agreements(group: Mapping[int, Record]) -> tuple[np.ndarray, np.ndarray]:
-    """(T, T) correlations of the tails of each two teachers over cross-class pairs, on mixed inputs and on clean ones."""
-    teachers = [group[seed] for seed in sorted(group)]
-    mixed, clean = np.full((2, len(teachers), len(teachers)), math.nan)
-    for i, one in enumerate(teachers):
-        for j, other in enumerate(teachers[:i]):
-            agreed = signal.reproducibility(one.probe.logits, other.probe.logits, one.probe.lam, one.probe.labels)
-            cross = agreed.beyond_hub[:, ~agreed.same_class]
-            mixed[i, j] = mixed[j, i] = cross[1:-1].nanmean()
-            clean[i, j] = clean[j, i] = cross[[0, -1]].nanmean()
-    return mixed, clean
+def _over(evidence: Evidence, values: Mapping[str, Array]) -> Interval:
+    """Over teachers and pairs; with one teacher over nothing but itself, which is no evidence about its kind."""
+    return evidence.over_teachers(values)
 
 
-def _own_share(group: Mapping[int, Record]) -> Interval:
-    """How far above a half the part of the departure lies that is each teacher's own."""
-    teachers = [group[seed] for seed in sorted(group)]
+def _private_tail(teachers: list[Record], *, clean: bool) -> Interval:
+    """One less the agreement of two teachers about the tail, mean over pairs of teachers."""
+    if not teachers:
+        return blends.over_units(lambda units: np.empty(0), 0)
+    found = torch.stack([blends.tails(record)[int(clean)] for record in teachers]).numpy()
+    count, pairs = len(found), found.shape[2]
+    shares = resampling.weights(pairs)
+    flat = found.transpose(0, 2, 1, 3).reshape(count, pairs, -1)
+    products = np.einsum("apk,bpk->pab", flat, flat).reshape(pairs, -1)
+    common = (shares @ products).reshape(-1, count, count)
+    own = np.sqrt(np.einsum("raa->ra", common))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        agreed = common / (own[:, :, None] * own[:, None, :])
 
-    def share(units: Sequence[int]) -> float:
+    def apart(units: list[int]) -> Array:
         if len(units) < 2:
-            return math.nan
-        probe = teachers[0].probe
-        return signal.common([teachers[unit].probe.logits for unit in units], probe.lam, probe.labels).own_share() - 0.5
+            return np.full(len(shares), np.nan)
+        one, other = np.triu_indices(len(units), 1)
+        chosen = np.asarray(units)
+        return 1 - agreed[:, chosen[one], chosen[other]].mean(1)
 
-    return statistics.jackknife(share, len(teachers))
+    return blends.over_units(apart, count)
 
 
-def _excess(record: Record, data: str) -> float:
-    """How much further the teacher is from the exact posterior on mixed inputs than on clean ones, nats, cross-class pairs."""
-    probe = record.probe
-    rows = load_data(data).splits["test"].pixels
-    first, second = rows[probe.pairs[:, 0]].double(), rows[probe.pairs[:, 1]].double()
-    divergence = []
-    for lam, logits in zip(probe.lam, probe.logits, strict=True):
-        truth = gaussian_log_posterior(data, lam * first + (1 - lam) * second)
-        answer = logits.double().log_softmax(-1)
-        divergence.append((truth.exp() * (truth - answer)).sum(-1)[~probe.same_class].mean())
-    return float(sum(divergence[1:-1]) / (len(divergence) - 2) - (divergence[0] + divergence[-1]) / 2)
+def _beyond_noise(evidence: Evidence, teachers: Mapping[str, Record], leaks: Mapping[str, Array], calibration: str) -> Comparison:
+    """How much more the true class loses on blends than on noise at which the teacher is as uncertain."""
+    excess = {}
+    for name, record in teachers.items():
+        if (noise := record.noise_logits) is not None:
+            temperature, probe = blends.tempering(record, calibration), record.probe
+            truth = probe.labels[probe.same_class, :1]
+            left = (noise.double() / temperature).softmax(-1).gather(1, truth).squeeze(1)
+            excess[name] = leaks[name] - blends.drawn(blends.one_class(record, temperature).first - left)
+    return compare("probability lost on blends - on noise of equal entropy", _over(evidence, excess), unit="points")
+
+
+def _beyond_mixup_trained(evidence: Evidence, teachers: Mapping[str, Record], leaks: Mapping[str, Array], at: Cell) -> Comparison:
+    """How much more the true class loses than under a teacher of the same seed that was trained on mixup."""
+    known = evidence.records("mixup_teachers") if at.teacher == evidence.profile.default_teacher else ()
+    met = {record.spec.seed: record for record in known}
+    less = {}
+    for name, record in teachers.items():
+        if (twin := met.get(record.spec.seed)) is not None:
+            lost = blends.one_class(twin, blends.tempering(twin, at.calibration)).lost
+            less[name] = leaks[name] - blends.drawn(lost)
+    return compare("probability lost, plain teacher - teacher trained on mixup", _over(evidence, less), unit="points")
+
+
+def _wrong_answers(evidence: Evidence, teachers: list[Record]) -> list[Comparison]:
+    """How often a teacher answers a blend of two classes with a third, and how often another teacher then gives the same one."""
+    shares = resampling.weights(int((~teachers[0].probe.same_class).sum())) if teachers else np.empty((0, 0))
+    said, wrong = [], []
+    for record in teachers:
+        probe = record.probe
+        answer = probe.logits[1:-1, ~probe.same_class].argmax(-1)
+        said.append(answer)
+        wrong.append((answer[..., None] != probe.labels[~probe.same_class]).all(-1))
+    rate = {record.id: blends.drawn(off.double().mean(0).numpy()) for record, off in zip(teachers, wrong, strict=True)}
+    count = len(teachers)
+    both, one = np.zeros((count, count, len(shares))), np.zeros((count, len(shares)))
+    for i in range(count):
+        one[i] = shares @ wrong[i].double().sum(0).numpy()
+        for j in range(count):
+            both[i, j] = shares @ (wrong[i] & (said[i] == said[j])).double().sum(0).numpy()
+
+    def same(units: list[int]) -> Array:
+        if len(units) < 2:
+            return np.full(len(shares), np.nan)
+        shared = sum(both[i, j] for i in units for j in units if i != j)
+        return blends.ratio_of(np.asarray(shared), (len(units) - 1) * one[units].sum(0))
+
+    return [
+        compare("blends of two classes answered with a third", _over(evidence, rate), unit="share"),
+        compare("of these, another teacher gives the same answer", blends.over_units(same, count), unit="share"),
+    ]
 
 
 CLAIM = Claim(
     letter="a",
     title="Teacher's signal",
     sentence="On mixed inputs the teacher's signal is dominated by confusion, not by the structure between classes.",
-    statistic="agreement of two independent teachers about the tail, the answer beyond the two images' classes and the default answer",
-    rule=(
-        "supported when for every capacity the agreement on mixed inputs lies below .5, and more than .1 below that on clean inputs "
-        "(95 % jackknife t intervals over teachers). On Gaussian data also: each is further from the exact posterior on mixed inputs, "
-        "by more than .01 nat"
+    statistic=(
+        "half-way between two images of one class: probability that the true class loses, entropy gained; between images of two classes: "
+        "share of the tail (the answer outside the two classes, the teacher's default answer taken off) that independent teachers of one "
+        "kind do not share, one less the correlation of their log tails"
     ),
-    rivals="what all teachers say alike, leak included (more than half must be each one's own); teachers trained on mixup must agree more",
+    rule=(
+        "supported when the true class loses more than 1 point, entropy rises, and more than half of the tail is each teacher's own; "
+        "'depends' when the first two hold and the last is resolved against the claim, or the reverse. Intervals (95 %) are over teachers "
+        "and pairs of test images. The distillation temperature does not enter"
+    ),
+    rivals="the loss must be larger than on noise of equal entropy, and smaller or gone for a teacher that was trained on mixup",
     chapter="03-teacher-off-distribution",
     studies=("teachers", "mixup_teachers"),
     judge=_judge_signal,
+    per="teacher",
 )

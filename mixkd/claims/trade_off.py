@@ -2,112 +2,147 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
-from mixkd.claims.evidence import Claim, Evidence, judged
-from mixkd.claims.verdicts import Comparison, Outcome, Verdict, compare, every
-from mixkd.measure import statistics
+from mixkd.claims.evidence import Array, Claim, Evidence, judged
+from mixkd.claims.premises import better_teacher, not_by_heart, room_to_trade
+from mixkd.claims.verdicts import Comparison, Premise, Verdict, compare, conclude
+from mixkd.records import Record
+from mixkd.studies import Cell, cells
 
-CALIBRATION_MARGIN = 0.01
-"""A change of NLL's calibration part (nats), or of ECE, over the whole grid of tau that counts as none."""
-
-
-def _judge_trade_off(evidence: Evidence) -> Verdict:
-    frame = evidence.frame("temperature")
-    stated, outcome = _trade_off(evidence, frame, "kd_mixup", "gap", "calibration_part", "")
-    rivals, survives = _trade_off(evidence, frame, "kd_mixup", "ts_gap", "ts_ece", ", after temperature scaling")
-    verdict = judged(evidence, "g", stated, rivals)
-    note = (
-        "After post-hoc scaling the trade-off is still there."
-        if survives == "supported"
-        else "After one post-hoc temperature the trade-off cannot be shown any more: what was traded was largely the scale of the logits."
-        if outcome == "supported"
-        else ""
-    )
-    return replace(verdict, as_stated=outcome, attributed=every([outcome, survives]), note=note)
+ACCURACY_GAIN = 0.005
+"""Accuracy that moving tau must win, half a point."""
+COST = {"ece": 0.01, "ts_nll": 0.01}
+"""Calibration that it must cost: ECE, or nats of NLL after one post-hoc temperature."""
+WORDS = {"ece": "ECE", "ts_nll": "NLL after temperature scaling"}
+Curves = Mapping[int, Mapping[str, Array]]
+"""By seed: figure -> (T, R + 1), one row for each tau of the column."""
 
 
-def _trade_off(evidence: Evidence, frame: pd.DataFrame, arm: str, gap: str, badness: str, suffix: str) -> tuple[list[Comparison], Outcome]:
-    """Do accuracy and calibration both move with log tau, one improving while the other worsens?"""
-    span = math.log(max(evidence.profile.taus) / min(evidence.profile.taus))
-    margins = {"accuracy": evidence.accuracy_margin / span, gap: evidence.accuracy_margin / span, badness: CALIBRATION_MARGIN / span}
-    slopes = {column: _slopes(frame, arm, column) for column in ("accuracy", gap, badness)}
-    intervals = {column: statistics.t_interval(values.to_numpy()) for column, values in slopes.items()}
-    words = {"accuracy": "accuracy", gap: "confidence - accuracy", badness: "calibration error"}
-    moves: dict[str, Outcome] = {}
-    for column, interval in intervals.items():
-        inside = max(abs(interval.low), abs(interval.high)) < margins[column]
-        if not interval.n > 1 or math.isnan(interval.low):
-            moves[column] = "unresolved"
-        elif inside:  # flat for all that matters, even if the interval misses 0
-            moves[column] = "not supported"
-        else:
-            moves[column] = "supported" if interval.excludes(0) else "unresolved"
-    outcome = every(moves.values())
-    if outcome == "supported" and intervals["accuracy"].estimate * intervals[badness].estimate < 0:
-        outcome = "not supported"  # both improve, or both worsen: no trade-off (a falling error is an improvement)
-    rows = [compare(f"slope of {words[column]} over log tau, {arm}{suffix}", intervals[column], 0.0, moves[column]) for column in intervals]
-    return rows, outcome
+@dataclass(frozen=True)
+class Ends:
+    """The two ends of a column for one seed, chosen on the *other* seeds: rows of tau with the best accuracy and the best calibration."""
+
+    best_accuracy: int
+    best_calibration: int
 
 
-def _judge_interaction(evidence: Evidence) -> Verdict:
-    frame = evidence.frame("temperature")
-    stated = [_interaction(frame, "gap", "")]
-    rivals = [_interaction(frame, "ts_gap", ", after temperature scaling")]
-    return judged(evidence, "i", stated, rivals)
+def _by_tau(evidence: Evidence, arm: str, at: Cell) -> dict[float, dict[int, Record]]:
+    """The students of an arm in each cell of a column, tau ascending; "std" lies on no axis of tau and is left out."""
+    column = {cell for cell in cells(evidence.profile, arm) if (cell.teacher, cell.calibration) == (at.teacher, at.calibration)}
+    taus = sorted({float(cell.tau) for cell in column if not isinstance(cell.tau, str)})
+    return {tau: evidence.students(Cell(at.teacher, at.calibration, tau), arm) for tau in taus}
 
 
-def _interaction(frame: pd.DataFrame, column: str, suffix: str) -> Comparison:
-    mixed, clean = _slopes(frame, "kd_mixup", column), _slopes(frame, "kd", column)
-    both = sorted(set(mixed.index) & set(clean.index))
-    steeper = _steepness(mixed[both].to_numpy()) - _steepness(clean[both].to_numpy())
-    return compare(f"steepness of confidence - accuracy over log tau, kd_mixup - kd{suffix}", statistics.t_interval(steeper))
+def _curves(evidence: Evidence, by_tau: Mapping[float, Mapping[int, Record]]) -> Curves:
+    """The curves of the seeds that have the whole column."""
+    if len(by_tau) < 2:
+        return {}
+    seeds = sorted(set.intersection(*(set(found) for found in by_tau.values())))
+    names = ("accuracy", *COST)
+    return {seed: {name: np.stack([evidence.measures(found[seed])[name] for found in by_tau.values()]) for name in names} for seed in seeds}
 
 
-def _steepness(slopes: np.ndarray) -> np.ndarray:
-    """Each seed's slope, counted positive the way the *other* seeds go on average: how steep the arm is, whatever its direction.
+def _ends(curves: Curves, badness: str) -> dict[int, Ends]:
+    """Both ends for each seed that has others to choose them on."""
+    found = {}
+    for seed in curves:
+        others = [curve for other, curve in curves.items() if other != seed]
+        if others:
+            accuracy, cost = (np.mean([curve[name][:, 0] for curve in others], axis=0) for name in ("accuracy", badness))
+            found[seed] = Ends(int(accuracy.argmax()), int(cost.argmin()))
+    return found
 
-    A sign chosen from the seed itself would make the mean positive for slopes that are noise around 0.
-    """
-    if len(slopes) < 2:
-        return slopes * math.nan
-    others = (slopes.sum() - slopes) / (len(slopes) - 1)
-    return np.sign(others) * slopes
+
+def _contrast(curves: Curves, ends: Mapping[int, Ends], name: str) -> dict[int, Array]:
+    """A figure at the tau of best accuracy less that at the tau of best calibration, (R + 1,) by seed."""
+    return {seed: curves[seed][name][end.best_accuracy] - curves[seed][name][end.best_calibration] for seed, end in ends.items() if seed in curves}
 
 
-def _slopes(frame: pd.DataFrame, arm: str, column: str) -> pd.Series:
-    """Least-squares slope of a column over log tau, by seed, for each seed that has the whole grid."""
-    none = pd.Series(dtype=float)
-    runs = frame[(frame["arm"] == arm) & frame["tau"].map(lambda tau: isinstance(tau, float))]
-    if runs.empty:
-        return none
-    if column == "calibration_part":  # NLL that the best temperature would remove
-        runs = runs.assign(calibration_part=runs["nll"] - runs["ts_nll"])
-    table = runs.pivot_table(index="seed", columns="tau", values=column).dropna().sort_index()
-    if table.empty or table.shape[1] < 2:
-        return none
-    x = np.log(table.columns.to_numpy(dtype=float))
-    x = x - x.mean()
-    return pd.Series(table.to_numpy() @ x / (x @ x), index=table.index)
+def _trade(evidence: Evidence, curves: Curves, badness: str) -> list[Comparison]:
+    ends = _ends(curves, badness)
+    gain, cost = (evidence.over(_contrast(curves, ends, name)) for name in ("accuracy", badness))
+    between = "at the tau of best accuracy - at that of best calibration"
+    suffix = "" if badness == "ece" else f" ({WORDS[badness]})"
+    return [
+        compare(f"accuracy of kd_mixup, {between}{suffix}", gain, ACCURACY_GAIN, unit="points"),
+        compare(f"{WORDS[badness]} of kd_mixup, {between}", cost, COST[badness], unit="ECE" if badness == "ece" else "nat"),
+    ]
+
+
+def _parts(evidence: Evidence, at: Cell) -> tuple[list[Premise], list[Comparison], list[Comparison], str, Curves]:
+    by_tau = _by_tau(evidence, "kd_mixup", at)
+    curves = _curves(evidence, by_tau)
+    students = by_tau.get(2.0, {})
+    premises = [
+        better_teacher(evidence, students, evidence.students(at, "ce"), at.teacher),
+        room_to_trade(evidence, by_tau),
+        not_by_heart(evidence, students),
+    ]
+    taus, ends = list(by_tau), _ends(curves, "ece").values()
+    note = ""
+    if ends:
+        named = [_most([taus[getattr(end, which)] for end in ends]) for which in ("best_accuracy", "best_calibration")]
+        note = f"Accuracy is best at tau {named[0]}, calibration at tau {named[1]}."
+    return premises, _trade(evidence, curves, "ece"), _trade(evidence, curves, "ts_nll"), note, curves
+
+
+def _most(taus: Sequence[float]) -> str:
+    (tau, times), *_ = Counter(taus).most_common(1)
+    return f"{tau:g}" + ("" if times == len(taus) else f" (for {times} of {len(taus)} seeds)")
+
+
+def _judge_trade_off(evidence: Evidence, cell: Cell | None) -> Verdict:
+    at = cell or evidence.profile.paper_cell
+    premises, stated, rivals, note, _ = _parts(evidence, at)
+    verdict = judged(evidence, "g", at, premises, stated, rivals, note)
+    if verdict.as_stated == "supported" and verdict.attributed != "supported":
+        scale = "After one post-hoc temperature the trade-off cannot be shown any more: what was traded was largely the scale of the logits."
+        verdict = judged(evidence, "g", at, premises, stated, rivals, f"{note} {scale}")
+    return verdict
+
+
+def _judge_interaction(evidence: Evidence, cell: Cell | None) -> Verdict:
+    """The cost of moving tau between kd_mixup's two ends, for kd_mixup and for kd: the same move, so the same direction."""
+    at = cell or evidence.profile.paper_cell
+    premises, trade, after, note, ours = _parts(evidence, at)
+    word, _ = conclude(premises, trade, [])
+    weakest = min(trade, key=lambda row: ("not supported", "not run", "unresolved", "supported").index(row.outcome))
+    met = {"supported": True, "not supported": False}.get(word)
+    holds = Premise("(g)", f"{weakest.what}, claim (g)", weakest.estimate, weakest.low, weakest.high, weakest.margin, met)
+    plain = _curves(evidence, _by_tau(evidence, "kd", at))
+
+    def beyond(badness: str) -> Comparison:
+        ends = _ends(ours, badness)
+        more, less = _contrast(ours, ends, badness), _contrast(plain, ends, badness)
+        interval = evidence.over({seed: more[seed] - less[seed] for seed in sorted(set(more) & set(less))})
+        unit = "ECE" if badness == "ece" else "nat"
+        return compare(f"{WORDS[badness]} that the same move of tau costs, kd_mixup - kd", interval, COST[badness], unit=unit)
+
+    more, own = _contrast(ours, _ends(ours, "ece"), "ece"), _contrast(plain, _ends(plain, "ece"), "ece")
+    each = evidence.over({seed: more[seed] - own[seed] for seed in sorted(set(more) & set(own))})
+    rivals = [compare("ECE that each arm's own trade costs, kd_mixup - kd", each, COST["ece"], unit="ECE"), beyond("ts_nll"), *after]
+    return judged(evidence, "i", at, [*premises, holds], [beyond("ece")], rivals, note)
 
 
 TRADES = Claim(
     letter="g",
     title="Temperature trades",
     sentence="The distillation temperature trades accuracy against calibration.",
-    statistic="slopes of accuracy, of confidence minus accuracy, and of NLL's calibration part over log tau, for kd_mixup",
+    statistic="accuracy and ECE of kd_mixup at the tau of best accuracy less those at the tau of best calibration, both chosen on the other seeds",
     rule=(
-        "supported when all three 95 % t intervals exclude 0 and one improves while the other worsens; not supported when both "
-        "move the same way or an interval lies inside its margin (the equivalence margin of accuracy, .01 nat, over the whole grid)"
+        "supported when the 95 % interval of the first lies above half a point and that of the second above .01; both are conditions, so "
+        "that winning on one side alone is not supported"
     ),
-    rivals="the same after one post-hoc temperature fitted on validation data",
+    rivals="the same with NLL after one post-hoc temperature in the place of ECE, margin .01 nat",
     chapter="09-temperature",
-    studies=("temperature",),
+    studies=("temperature", "map"),
     judge=_judge_trade_off,
+    per="column",
 )
 
 
@@ -115,10 +150,14 @@ STRONGER = Claim(
     letter="i",
     title="Stronger under mixup",
     sentence="That trade-off is more pronounced when the student trains on mixup.",
-    statistic="steepness of confidence minus accuracy over log tau, kd_mixup beyond kd, paired by seed",
-    rule="supported when its 95 % t interval lies above 0; which way an arm goes is told to each seed by the others",
-    rivals="the same after one post-hoc temperature fitted on validation data",
+    statistic="ECE that moving tau from kd_mixup's best calibration to its best accuracy costs kd_mixup, less what the same move costs kd",
+    rule=(
+        "supported when (g) holds for kd_mixup and the 95 % interval lies above .01; where (g) does not hold there is no trade-off to be "
+        "stronger: premise not met, and unresolved where (g) is"
+    ),
+    rivals="the trade of kd between its own two ends; the same with NLL after one post-hoc temperature",
     chapter="09-temperature",
-    studies=("temperature",),
+    studies=("temperature", "map"),
     judge=_judge_interaction,
+    per="column",
 )

@@ -6,7 +6,6 @@ They show results; they refuse to train, to load or to measure.
 from mixkd.figures.absent import absent, intervals_if, table_if
 from mixkd.figures.blend import blend
 from mixkd.figures.classes import over_classes
-from mixkd.figures.cover import cover_of
 from mixkd.figures.curves import curves, stack
 from mixkd.figures.explorer import LabModel, temperature_lab
 from mixkd.figures.explorer.propagation import propagation_lab
@@ -32,7 +31,7 @@ from mixkd.figures.worlds import boundary_frame, vicinal_of, world_of
 
 __all__ = [
     "LabModel", "Plot", "absent", "across", "against_truth", "along", "average", "beyond_strangers", "blend",
-    "boundary_frame", "capacity", "class_map", "comparisons", "cover_of", "curves", "effects", "finding",
+    "boundary_frame", "capacity", "class_map", "comparisons", "curves", "effects", "finding",
     "followed", "imitation", "imitation_rates", "intervals", "intervals_if", "lab_of", "labelled_points",
     "ledger", "over_classes", "over_images", "paths", "propagation", "propagation_lab", "published",
     "reliability", "risk_coverage", "rows", "same_images", "shape", "signal_parts", "slowest", "stack", "sweep", "table",

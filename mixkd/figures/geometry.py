@@ -97,7 +97,7 @@ def shape(
                 "seed": record.spec.seed,
                 "accuracy": float((record.logits().argmax(-1) == record.labels()).double().mean()),
                 "feature non-linearity": float(bend[~same].nanmean()),
-                "NC1": geometry.neural_collapse(phi, labels).nc1,
+                "NC1": geometry.nc1(phi, labels),
                 "effective rank": geometry.effective_rank(phi),
                 "likeness of the class map": _likeness(phi, other, labels),
                 "CKA": math.nan if other is None else geometry.linear_cka(phi, other.features),
@@ -149,7 +149,7 @@ def _panels(models: Mapping[str, Any], arms: Sequence[str], seed: int, table: li
 def _likeness(phi: Any, other: Any, labels: Any) -> float:
     if other is None or len(set(labels.tolist())) < 3:
         return math.nan
-    return geometry.class_mean_rsa(phi, other.features, labels, permutations=0).rho
+    return geometry.class_mean_rsa(phi, other.features, labels)
 
 
 def _nth(i: int) -> str:

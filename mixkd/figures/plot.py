@@ -1,23 +1,24 @@
-"""`Plot`: a plotly figure that shows itself in the book, in JupyterLab, on Colab and on GitHub, with words beside it.
+"""`Plot`: a plotly figure with words and numbers beside it, for the book, JupyterLab and Colab.
 
-It wraps a figure and refuses to change it. A bare plotly figure prints itself and cannot be glued; this one can.
+A bare plotly figure prints itself and cannot be glued; this one can. Where plotly does not run, its table is shown.
 """
 
 from __future__ import annotations
 
+import html
 import json
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from mixkd.figures.static import svg
+import pandas as pd
 
 if TYPE_CHECKING:
-    import pandas as pd
     import plotly.graph_objects as go
 
 MIME = "application/vnd.plotly.v1+json"
 CONFIG = {"displayModeBar": False, "responsive": True}
+_MOST_ROWS = 60
 
 
 class Plot:
@@ -45,21 +46,34 @@ class Plot:
                 raise ValueError(f"plotly text {words!r}: a dollar sign starts TeX there; write Unicode or HTML (τ, p<sub>k</sub>)")
 
     def to_dict(self) -> dict[str, Any]:
-        """The figure as plain JSON data; ``layout.meta`` carries label, reading and table."""
+        """Return the figure as plain JSON data; ``layout.meta`` carries label, reading and the table as HTML."""
         data: dict[str, Any] = json.loads(self.figure.to_json())
-        meta: dict[str, Any] = {"label": self.label, "reading": self.reading}
-        if self.table is not None:
-            split = json.loads(self.table.to_json(orient="split", double_precision=6))
-            meta["table"] = {"columns": split["columns"], "rows": split["data"]}
-        data["layout"]["meta"] = meta
+        data["layout"]["meta"] = {"label": self.label, "reading": self.reading, "table": self.numbers()}
         return data
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
         data = self.to_dict()
-        bundle = {MIME: {**data, "config": CONFIG}, "image/svg+xml": svg(data), "text/plain": f"<figure: {self.label}>"}
+        shown = f"<figure><figcaption>{html.escape(self.label)}</figcaption>{data['layout']['meta']['table']}</figure>"
         if "google.colab" in sys.modules:  # Colab knows no plotly mime type
-            bundle["text/html"] = self.figure.to_html(include_plotlyjs="cdn", full_html=False, config=CONFIG)
-        return bundle
+            shown = self.figure.to_html(include_plotlyjs="cdn", full_html=False, config=CONFIG)
+        return {MIME: {**data, "config": CONFIG}, "text/html": shown, "text/plain": f"<figure: {self.label}>"}
+
+    def numbers(self) -> str:
+        """Return the table, or else the points of the figure, as HTML."""
+        frame = self.table
+        if frame is None:
+            rows = [(t.name or "", x, y) for t in self.figure.data if t.y is not None for x, y in zip(_xs(t), t.y, strict=False)]
+            frame = pd.DataFrame(rows, columns=["series", "x", "y"])
+        more = f"<p>The first {_MOST_ROWS} of {len(frame)} rows.</p>" if len(frame) > _MOST_ROWS else ""
+        return frame.head(_MOST_ROWS).to_html(index=False, border=0, na_rep="–", float_format=_shown) + more if len(frame) else ""
+
+
+def _xs(trace: Any) -> Any:
+    return range(len(trace.y)) if trace.x is None else trace.x
+
+
+def _shown(value: float) -> str:
+    return f"{value:g}" if float(value).is_integer() else f"{value:.4f}"
 
 
 def _texts(value: Any) -> Iterator[str]:

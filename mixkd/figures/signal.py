@@ -192,7 +192,7 @@ def _height(found: Sequence[Any], split: str) -> float:
 
 
 def _bands(found: Sequence[Any], lam: Sequence[float]) -> list[go.Scatter]:
-    """The stacked bands of all six panels: plotly's own stacking is unknown to the static picture, so the sums are drawn."""
+    """Return the stacked bands of all six panels, as sums."""
     traces = []
     for row, (split, _) in enumerate(_SPLITS):
         for column, (same, _) in enumerate(_KINDS):

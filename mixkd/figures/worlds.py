@@ -178,7 +178,7 @@ def _telling(logits: np.ndarray, labels: np.ndarray, lam: Sequence[float]) -> in
     candidates = np.flatnonzero(recognised)
     if not len(candidates):
         return 0
-    area = probability_linearity(logits, lam, labels).l_nl_area.numpy()
+    area = probability_linearity(logits, lam, labels).l_nl_mean.numpy()
     return int(candidates[area[candidates].argsort(kind="stable")[len(candidates) // 2]])
 
 

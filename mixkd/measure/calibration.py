@@ -217,7 +217,7 @@ def report(
         x_label[rows] = x.take(at + y[rows])
         e.put(at + top, 0)  # this term is exactly 1: without it the sums keep their relative precision
         others[rows] = e @ ones
-        squares[rows], moment[rows] = np.vecdot(e, e), np.vecdot(e, x)
+        squares[rows], moment[rows] = _dot(e, e), _dot(e, x)
         # Nearly all N K probabilities lie in the lowest bin; those above 1 / n_bins move, and their squares give them away.
         c = 1 / (1 + others[rows])
         cells[::m] -= c.astype(e.dtype) @ e
@@ -715,6 +715,12 @@ def _bound(part: Array, x: Array, start: int) -> None:
     np.maximum(x, np.finfo(x.dtype).min / (2 * x.shape[1]), out=x)
 
 
+def _dot(a: Array, b: Array) -> Array:
+    """Row by row products of (n, k) and (n, k); what NumPy 2 calls vecdot."""
+    product: Array = np.einsum("nk,nk->n", a, b)
+    return product
+
+
 def _exponentials(z: Logits, beta: float, dtype: torch.dtype) -> Iterator[tuple[slice, Array, Array, Array]]:
     """As `_shifted`, with exp(beta x) as third item, in a second reused buffer."""
     out: torch.Tensor | None = None
@@ -767,11 +773,11 @@ def _nll(z: Logits, y: Array, beta: float) -> tuple[float, float, float]:
         others = e @ np.ones(x.shape[1])
         c = 1 / (1 + others)
         x_label = x[at, y[rows]] * beta
-        mean = np.vecdot(e, x) * c * beta
+        mean = _dot(e, x) * c * beta
         value += float((np.log1p(others) - x_label).sum())
         first += float((mean - x_label).sum())
         e *= x
-        second += float((np.vecdot(e, x) * c * beta**2 - mean**2).sum())
+        second += float((_dot(e, x) * c * beta**2 - mean**2).sum())
     return value / len(z), first / len(z), second / len(z)
 
 

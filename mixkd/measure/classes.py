@@ -14,8 +14,9 @@ from scipy import integrate, optimize, special, stats
 from torch import Tensor
 
 from mixkd.measure import calibration, linearity, signal
+from mixkd.vicinal import LAM_GRID
 
-LAM = torch.linspace(0, 1, 11, dtype=torch.float64)
+LAM = torch.tensor(LAM_GRID, dtype=torch.float64)
 
 
 @dataclass(frozen=True)
@@ -88,8 +89,8 @@ def describe(k: int, accuracy: float, *, test_images: int = 10_000, seed: int = 
     """What the measures of this book show of the exact posterior of K classes.
 
     Returns:
-        ``classes``, ``accuracy``; ``ECE floor`` and ``OE floor``: expected by chance on that many test images; ``non-linearity``: L_NL
-        integrated over lam, nats, mean over pairs; ``mass on the pair``: on the two classes of a blend half-way; ``entropy``: on clean
+        ``classes``, ``accuracy``; ``ECE floor`` and ``OE floor``: expected by chance on that many test images; ``non-linearity``: L_NL,
+        nats, mean over lam and pairs; ``mass on the pair``: on the two classes of a blend half-way; ``entropy``: on clean
         inputs, nats.
     """
     drawn = exact(k, accuracy, seed=seed)
@@ -101,7 +102,7 @@ def describe(k: int, accuracy: float, *, test_images: int = 10_000, seed: int = 
         "accuracy": accuracy,
         "ECE floor": float(floor.ece),
         "OE floor": float(floor.oe),
-        "non-linearity": float(bent.l_nl_area.mean()),
+        "non-linearity": float(bent.l_nl_mean.mean()),
         "mass on the pair": float(half.gather(-1, drawn.pairs).exp().sum(-1).mean()),
         "entropy": float(signal.entropy(drawn.logits.log_softmax(-1)).mean()),
     }

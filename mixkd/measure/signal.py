@@ -1,6 +1,6 @@
-"""What a teacher says about mixed inputs: leak, endpoint ratio, tail; hubs, pair structure and what is neither.
+"""What a teacher answers to mixed inputs: leak, endpoint ratio and tail, and how much of the tail other teachers share.
 
-Pure functions of logits on the vicinal probe; no verdicts, no intervals, and never the logarithm of a probability.
+Pure functions of logits on the vicinal probe; no verdicts, no intervals.
 """
 
 from __future__ import annotations
@@ -12,13 +12,12 @@ from typing import Literal, get_args
 
 import numpy as np
 import torch
-from scipy.stats import rankdata
 from torch import Tensor
 
 Array = Tensor | np.ndarray
 Grid = Array | Sequence[float]
 Direction = Literal["forward", "reverse"]
-Predictor = Literal["class", "endpoints", "teacher"]
+Predictor = Literal["class", "teacher"]
 
 NEGLIGIBLE = 1e-12
 """Nats. A share of a divergence below this is rounding over rounding, hence nan."""
@@ -218,9 +217,8 @@ def clean_profiles(logits: Array, labels: Array, tau: float = 1.0) -> Tensor:
 class PairStructure:
     """How much of the teacher's tail p~|R is about the pair (identity 4).
 
-    ``KL(p~|R || uniform) = hub + structure + idiosyncratic`` holds exactly for each pair. Hub prior, weight and null
-    are made within the cross-class pairs and within the same-class pairs, never across. All (L, P) float64 unless
-    said; nan where R has fewer than two classes.
+    ``KL(p~|R || uniform) = hub + structure + idiosyncratic`` holds exactly for each pair. Hub prior and weight are made within the
+    cross-class pairs and within the same-class pairs, never across. All (L, P) float64 unless said; nan where R has fewer than two classes.
 
     Attributes:
         lam: (L,).
@@ -233,14 +231,6 @@ class PairStructure:
             of these two images only; ``predictor="teacher"`` leaves the noise alone.
         weight: the w in [0, 1] of ``w q + (1 - w) hub``: one number per lam and kind of pair, not per pair (which
             would fit noise).
-        ses: structure / (structure + idiosyncratic) for each pair, <= 1.
-        spearman: rank correlation of log p~|R with log q over R, in [-1, 1].
-        ses_pooled: (L,), the share of the mass-weighted sums over cross-class pairs, in [0, 1].
-        null_ses, null_spearman: (B, L), pooled share and mean correlation over cross-class pairs when each pair gets
-            another pair's prediction, on the classes of neither. Predictions share the hubs, so the null mean of the
-            correlation is above 0: judge against it, not against 0.
-        matched_ses, matched_spearman: (B, L), the same with the pair's own prediction on the same classes.
-        p_ses, p_spearman: (L,), (1 + #{null >= matched}) / (1 + B), one-sided; nan without permutations.
     """
 
     lam: Tensor
@@ -250,15 +240,6 @@ class PairStructure:
     structure: Tensor
     idiosyncratic: Tensor
     weight: Tensor
-    ses: Tensor
-    spearman: Tensor
-    ses_pooled: Tensor
-    null_ses: Tensor
-    null_spearman: Tensor
-    matched_ses: Tensor
-    matched_spearman: Tensor
-    p_ses: Tensor
-    p_spearman: Tensor
 
 
 def pair_structure(
@@ -270,80 +251,37 @@ def pair_structure(
     tau: float = 1.0,
     predictor: Predictor = "class",
     independent: Array | None = None,
-    permutations: int = 100,
-    seed: int = 0,
 ) -> PairStructure:
-    """Split the teacher's tail into hub prior, pair structure and an idiosyncratic rest, with a permutation null.
+    """Split the teacher's tail into hub prior, pair structure and an idiosyncratic rest.
 
     The pair's prediction on R is ``q ~ lam (1 - p_i(y_i)) S[y_i] + (1 - lam) (1 - p_j(y_j)) S[y_j]``. The hub prior
     of a pair is the mean tail of the *other* pairs, over those whose R holds the class, plus one pair with a uniform
-    tail, so that it is never 0. In the null each pair gets the q of another pair; q is silent about that pair's own
-    classes, so null and observation are compared on the classes of neither pair.
+    tail, so that it is never 0.
 
     Args:
         logits, lam, labels, tau: see :func:`read_probe`.
         profiles: (K, K) from :func:`clean_profiles`, at the same tau; for predictor="class" only.
-        predictor: where q comes from. "class": class profiles alone, as above. "endpoints": the two images' own clean
-            tails, p_i and p_j in place of S; at lam = 0 and 1 it predicts the answer from itself. "teacher": the tail
-            of an independent teacher on the same mixed input; what it leaves over is one network's own.
+        predictor: where q comes from. "class": class profiles alone, as above. "teacher": the tail of an independent teacher on the same
+            mixed input; what it leaves over is one network's own.
         independent: (L, P, K) logits of that teacher; for predictor="teacher" only.
-        permutations: B >= 0. Each costs twice what the measure costs; for hundreds of classes pass few rows of the
-            grid.
-        seed: of the permutations.
 
     Raises:
         ValueError: also when a class of the probe has no profile, or the predictor lacks what it needs.
     """
-    if permutations < 0:
-        raise ValueError(f"permutations must be 0 or more, not {permutations}")
     probe = read_probe(logits, lam, labels, tau)
     prediction = _prediction(probe, profiles, predictor, independent, tau)
     shape = probe.log_p.shape[:2]
-    hub, structure, rest, weight, spearman = (probe.log_p.new_full(shape, math.nan) for _ in range(5))
-    null = probe.log_p.new_full((4, permutations, shape[0]), math.nan)
-    generator = torch.Generator().manual_seed(seed)
+    hub, structure, rest, weight = (probe.log_p.new_full(shape, math.nan) for _ in range(4))
     for same in (False, True):
         pairs = torch.nonzero(probe.same_class == same).squeeze(1)
         if not len(pairs) or probe.log_p.shape[-1] < (3 if same else 4):
             continue  # no pair of the kind, or a rest of one class or none
         tails = _tails(probe, pairs)
-        log_q = prediction[:, pairs]
-        found = tails.explain(log_q, tails.rest)
+        found = tails.explain(prediction[:, pairs])
         hub[:, pairs] = tails.rest.sum(1).double().log() - found.entropy - found.to_hub
         structure[:, pairs], rest[:, pairs] = found.to_hub - found.to_best, found.to_best
         weight[:, pairs] = found.weight.unsqueeze(1).expand(-1, len(pairs))
-        spearman[:, pairs] = found.spearman
-        if same:
-            continue  # too few in the usual probe for a null of their own
-        for b in range(permutations):
-            order = torch.randperm(len(pairs), generator=generator)
-            neither = tails.rest & tails.rest[order]
-            for slot, log_prediction in ((0, log_q[:, order]), (2, log_q)):
-                found = tails.explain(log_prediction, neither)
-                won, whole = (((x * tails.mass).sum(1)) for x in (found.to_hub - found.to_best, found.to_hub))
-                null[slot, b], null[slot + 1, b] = _share(won, whole), found.spearman.nanmean(1)
-    cross = ~probe.same_class
-    mass = _masses(probe.log_p, probe.inside)[1].exp()
-    won = (structure * mass)[:, cross].sum(1)
-    ses_pooled = _share(won, won + (rest * mass)[:, cross].sum(1))
-    return PairStructure(
-        lam=probe.lam,
-        same_class=probe.same_class,
-        mass=mass,
-        hub=hub,
-        structure=structure,
-        idiosyncratic=rest,
-        weight=weight,
-        ses=_share(structure, structure + rest),
-        spearman=spearman,
-        ses_pooled=ses_pooled,
-        null_ses=null[0],
-        null_spearman=null[1],
-        matched_ses=null[2],
-        matched_spearman=null[3],
-        p_ses=_p_value(null[2], null[0]),
-        p_spearman=_p_value(null[3], null[1]),
-    )
+    return PairStructure(probe.lam, probe.same_class, _masses(probe.log_p, probe.inside)[1].exp(), hub, structure, rest, weight)
 
 
 @dataclass(frozen=True)
@@ -449,8 +387,7 @@ def structure_share(
     - KL(m || p~) itself is 0 on clean images, and its tail term measures disagreement with m, so a share of *that*
       divergence would be 0/0 on clean images and 0 for a teacher whose tail is perfect. Hence the hub prior, and not
       m|R, is the baseline for the tail.
-    - "endpoints" is 1 on clean images by construction. "teacher" is not, and splits by reproducibility: shared
-      mistakes count as structure, one network's own as idiosyncratic.
+    - "teacher" splits by reproducibility: shared mistakes count as structure, one network's own as idiosyncratic.
     - Leak counts any departure of p~_E from m_E, also *more* mass on the endpoint classes; see ``Signal.kept`` and
       ``Signal.honest``.
     - In the forward direction a sharp teacher has m_R ~ 0, and the leak wins by construction.
@@ -462,7 +399,7 @@ def structure_share(
     Returns:
         Parts for every lam and pair; nan where the rest has fewer than two classes. ``pooled()`` gives the statistic.
     """
-    tails = pair_structure(logits, lam, labels, profiles, tau=tau, predictor=predictor, independent=independent, permutations=0)
+    tails = pair_structure(logits, lam, labels, profiles, tau=tau, predictor=predictor, independent=independent)
     signal = decompose(logits, lam, labels, tau)
 
     def content(parts: Parts, mass: Tensor) -> Content:
@@ -509,43 +446,76 @@ def reproducibility(logits_a: Array, logits_b: Array, lam: Grid, labels: Array) 
     a, b = (read_probe(logits, lam, labels) for logits in (logits_a, logits_b))
     if a.log_p.shape != b.log_p.shape:
         raise ValueError(f"the two teachers need the same probe, not {tuple(a.log_p.shape)} and {tuple(b.log_p.shape)}")
-    mask = (~a.inside).double()
-    count = mask.sum(1)
-
-    def centre(values: Tensor) -> Tensor:
-        return (values - ((values * mask).sum(-1) / count).unsqueeze(-1)) * mask
-
-    def beyond(values: Tensor) -> Tensor:
-        result = values.clone()
-        for kind in (a.same_class, ~a.same_class):
-            column = values[:, kind].sum(1) / mask[kind].sum(0).clamp_min(1)
-            result[:, kind] -= column.unsqueeze(1)
-        return centre(result)
-
-    tails = centre(a.log_p), centre(b.log_p)
-    enough = count > 2
-    correlation, beyond_hub = (
-        torch.where(enough, _cosine(first, second), math.nan) for first, second in (tails, (beyond(tails[0]), beyond(tails[1])))
-    )
+    enough = (~a.inside).sum(1) > 2
+    correlation, beyond_hub = (torch.where(enough, _cosine(_tail(a, hub), _tail(b, hub)), math.nan) for hub in (True, False))
     return Reproducibility(a.lam, a.same_class, correlation, beyond_hub)
 
 
-def bald(logits: Array, tau: float = 1.0) -> Tensor:
-    """Mutual information between the answer and the seed: H(mean p) - mean H(p) (Houlsby et al. 2011).
+def tails(logits: Array, lam: Grid, labels: Array) -> Tensor:
+    """Return the log tail of every answer, without the default answer: what two teachers can agree or disagree about.
+
+    log p~ on the classes of neither image, centred over them, less its mean over the pairs of the same kind. A temperature only scales it.
+    The inner product of two teachers' tails, summed over pairs and divided by the root of the product of each one's own, is their
+    agreement: where both have as much of their own, the share of the variance of a tail that is common to them.
 
     Args:
-        logits: (T, ..., K) of T >= 2 teachers on the same inputs; for a probe (T, L, P, K), whose end rows are the
-            clean baseline.
-        tau: temperature that divides the logits, > 0.
+        logits, lam, labels: see :func:`read_probe`.
 
     Returns:
-        (...) float64, nats, in [0, ln T].
+        (L, P, K) float64, 0 on the pair's own classes.
     """
-    values = as_logits(logits, "logits", None)
-    if values.ndim < 2 or len(values) < 2:
-        raise ValueError(f"logits must be (T, ..., K) with T >= 2 teachers, not shape {tuple(values.shape)}")
-    log_p = as_log_p(values, tau)
-    return kl(log_p, log_p.logsumexp(0) - math.log(len(log_p))).mean(0)
+    return _tail(read_probe(logits, lam, labels), hub=False)
+
+
+def _tail(probe: Probe, hub: bool) -> Tensor:
+    """The centred log tail, with or without what is the same for every pair of its kind."""
+    mask = (~probe.inside).double()
+
+    def centre(values: Tensor) -> Tensor:
+        return (values - ((values * mask).sum(-1) / mask.sum(1)).unsqueeze(-1)) * mask
+
+    tail = centre(probe.log_p)
+    if hub:
+        return tail
+    for kind in (probe.same_class, ~probe.same_class):
+        tail[:, kind] -= (tail[:, kind].sum(1) / mask[kind].sum(0).clamp_min(1)).unsqueeze(1)
+    return centre(tail)
+
+
+@dataclass(frozen=True)
+class OneClass:
+    """What blending two images of one class does to an answer whose label is certain; all (Q,) float64, one for each one-class pair.
+
+    Attributes:
+        lost: probability of the true class on the clean images (mean of the two), less that half-way between them; in [-1, 1].
+        rise: entropy half-way, less the mean of that on the two clean images, nats.
+        first: probability of the true class on the first image.
+        entropy: half-way, nats.
+    """
+
+    lost: Tensor
+    rise: Tensor
+    first: Tensor
+    entropy: Tensor
+
+
+def one_class(logits: Array, lam: Grid, labels: Array, tau: float = 1.0) -> OneClass:
+    """Return how much of the true class a model loses, and how much less sure it is, half-way between two images of one class.
+
+    Args:
+        logits, lam, labels, tau: see :func:`read_probe`; lam must hold 0.5.
+
+    Raises:
+        ValueError: when lam has no 0.5.
+    """
+    probe = read_probe(logits, lam, labels, tau)
+    middle = (probe.lam == 0.5).nonzero()
+    if not len(middle):
+        raise ValueError(f"lam must hold 0.5, not {probe.lam.tolist()}")
+    log_p = probe.log_p[[0, int(middle), -1]][:, probe.same_class]
+    truth = log_p.gather(2, probe.labels[probe.same_class, :1].expand(3, -1, -1)).squeeze(-1).exp()
+    unsure = entropy(log_p)
+    return OneClass((truth[0] + truth[2]) / 2 - truth[1], unsure[1] - (unsure[0] + unsure[2]) / 2, truth[2], unsure[1])
 
 
 @dataclass(frozen=True)
@@ -676,13 +646,12 @@ def _split(log_a: Tensor, log_b: Tensor, inside: Tensor) -> Parts:
 
 @dataclass(frozen=True)
 class _Explained:
-    """What hub prior and prediction explain of the tails of G pairs, restricted to some of their classes."""
+    """What hub prior and prediction explain of the tails of G pairs."""
 
     entropy: Tensor  # (L, G), of the tail
     to_hub: Tensor  # (L, G), KL(tail || hub prior)
     to_best: Tensor  # (L, G), KL(tail || best mix of prediction and hub prior)
     weight: Tensor  # (L,), of the prediction in that mix
-    spearman: Tensor  # (L, G), of tail and prediction
 
 
 @dataclass(frozen=True)
@@ -694,8 +663,9 @@ class _Tails:
     mass: Tensor  # (L, G), p~_R
     rest: Tensor  # (G, K) bool
 
-    def explain(self, log_q: Tensor, support: Tensor) -> _Explained:
-        """Hold the tails against the hub prior and log_q (L, G, K), both of any scale, on support (G, K) within R."""
+    def explain(self, log_q: Tensor) -> _Explained:
+        """Compare the tails with the hub prior and with log_q (L, G, K), both of any scale."""
+        support = self.rest
         log_tail, log_hub, log_q = (
             log.masked_fill(~support, _EMPTY).log_softmax(-1).nan_to_num(nan=_EMPTY)  # nan where the support is empty
             for log in (self.log_p, self.log_hub, log_q)
@@ -717,8 +687,7 @@ class _Tails:
                 break
         w_ = w.reshape(-1, 1, 1)
         best = torch.logaddexp(w_.log() + log_q, (1 - w_).log() + log_hub)
-        ranks = (_ranks(log, support) for log in (log_tail, log_q))
-        return _Explained(entropy(log_tail), kl(log_tail, log_hub), kl(log_tail, best), w, _cosine(*ranks))
+        return _Explained(entropy(log_tail), kl(log_tail, log_hub), kl(log_tail, best), w)
 
 
 def _tails(probe: Probe, pairs: Tensor) -> _Tails:
@@ -736,49 +705,32 @@ def _prediction(probe: Probe, profiles: Tensor | None, predictor: Predictor, ind
     """log q (L, P, K) before it is restricted to R and normalised; without meaning on the pair's own classes."""
     if predictor not in get_args(Predictor):
         raise ValueError(f"predictor must be one of {', '.join(get_args(Predictor))}, not {predictor!r}")
-    if (independent is None) == (predictor == "teacher"):
-        raise ValueError("predictor='teacher' needs the logits of an independent teacher, and the others take none")
-    if (profiles is None) == (predictor == "class"):
-        raise ValueError("predictor='class' needs profiles as clean_profiles gives them, and the others take none")
-    if independent is not None:
+    if predictor == "teacher":
+        if independent is None or profiles is not None:
+            raise ValueError("predictor='teacher' needs the logits of an independent teacher, and no profiles")
         other = read_probe(independent, probe.lam, probe.labels, tau)
         if other.log_p.shape != probe.log_p.shape:
             raise ValueError(f"the independent teacher needs the same {probe.log_p.shape[-1]} classes")
         return other.log_p
-    if profiles is not None:
-        size = probe.log_p.shape[-1]
-        if profiles.shape != (size, size):
-            raise ValueError(f"profiles must be ({size}, {size}) as clean_profiles gives, not {tuple(profiles.shape)}")
-        missing = profiles[probe.labels].isnan().any(-1)
-        if missing.any():
-            absent = sorted(set(probe.labels[missing].tolist()))
-            raise ValueError(f"no clean image of the probed classes {absent}: profiles need at least one of each")
+    if profiles is None or independent is not None:
+        raise ValueError("predictor='class' needs profiles as clean_profiles gives them, and no independent teacher")
+    size = probe.log_p.shape[-1]
+    if profiles.shape != (size, size):
+        raise ValueError(f"profiles must be ({size}, {size}) as clean_profiles gives, not {tuple(profiles.shape)}")
+    missing = profiles[probe.labels].isnan().any(-1)
+    if missing.any():
+        absent = sorted(set(probe.labels[missing].tolist()))
+        raise ValueError(f"no clean image of the probed classes {absent}: profiles need at least one of each")
 
     def alone(log_p: Tensor, label: Tensor) -> Tensor:
-        others = log_p.scatter(1, label.unsqueeze(1), _EMPTY)
-        return others if profiles is None else others.logsumexp(1, keepdim=True) + profiles[label].double()
+        return log_p.scatter(1, label.unsqueeze(1), _EMPTY).logsumexp(1, keepdim=True) + profiles[label].double()
 
     weight = probe.lam.reshape(-1, 1, 1)
     first, second = (alone(probe.log_p[row], probe.labels[:, side]) for row, side in ((-1, 0), (0, 1)))
     return torch.logaddexp(weight.log() + first, (1 - weight).log() + second)
 
 
-def _ranks(values: Tensor, support: Tensor) -> Tensor:
-    """Ranks over the last axis within support, ties averaged, centred; 0 outside."""
-    outside = torch.where(support, values, math.inf)  # ranked last, so that nothing inside moves
-    ranks = torch.from_numpy(rankdata(outside.numpy(), axis=-1)) * support
-    count = support.sum(-1, keepdim=True)
-    return (ranks - ranks.sum(-1, keepdim=True) / count.clamp_min(1)) * support
-
-
 def _cosine(first: Tensor, second: Tensor) -> Tensor:
     """Cosine over the last axis, for centred values their correlation; nan where one of the two is constant."""
     norms = first.norm(dim=-1) * second.norm(dim=-1)
     return torch.where(norms > NEGLIGIBLE, (first * second).sum(-1) / norms, math.nan).clamp(-1, 1)
-
-
-def _p_value(observed: Tensor, null: Tensor) -> Tensor:
-    if not len(null):
-        return torch.full_like(observed, math.nan)
-    p = (1 + (~(null < observed)).double().sum(0)) / (1 + len(null))  # an undefined draw counts against the observation
-    return torch.where(observed.isnan().all(0), math.nan, p)

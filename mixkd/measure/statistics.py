@@ -1,46 +1,81 @@
-"""How sure a number is: t intervals over seeds, equivalence, bootstrap over images, families of tests.
-Refuses to read records, and to raise where a result is undefined: too few values give nan bounds.
+"""Intervals over seeds and test images, equivalence, Holm's procedure.
 
-Seeds and images are different sources of chance. Over seeds use t intervals: with 3 to 8 seeds a percentile bootstrap
-covers far less than it says. Over images use the bootstrap, with the same images drawn for every arm."""
+Seeds and images are different sources of chance. Seeds are few, so their share of an interval comes from Student's t: with 3 to 8 of
+them a percentile bootstrap covers far less than it says. Images are many, so theirs comes from a bootstrap in which every arm and seed
+sees the same images. :func:`crossed` adds the two. An undefined result has nan bounds; nothing here raises for too few values.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 Array = NDArray[Any]
-Verdict = Literal["supported", "not supported", "unresolved"]
 
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with its two-sided interval; `n` is the number of independent values behind it. Bounds are nan when
-    the data cannot give them (fewer than two values, or a value that is not finite)."""
+    """An estimate and its two-sided t interval.
+
+    Attributes:
+        estimate: the statistic.
+        low, high: bounds; nan where the data cannot give them (fewer than two values, or one that is not finite).
+        n: number of independent values, usually seeds.
+        error: standard error; nan where it is unknown.
+        df: degrees of freedom of that error.
+        seed_error: standard error over seeds alone, on n - 1 degrees of freedom; nan where `error` is that already. An interval is
+            never shorter than the one it gives.
+    """
 
     estimate: float
     low: float
     high: float
     n: int
+    error: float = math.nan
+    df: float = math.nan
+    seed_error: float = math.nan
 
     @property
     def defined(self) -> bool:
         """Whether there are bounds."""
         return not (math.isnan(self.low) or math.isnan(self.high))
 
+    @property
+    def image_error(self) -> float:
+        """Standard error over test images alone; 0 for an interval over seeds."""
+        return 0.0 if math.isnan(self.seed_error) else math.sqrt(max(0.0, self.error**2 - self.seed_error**2))
+
     def excludes(self, value: float) -> bool:
-        """Whether `value` lies outside [low, high]; False if there are no bounds."""
+        """Return whether `value` lies outside [low, high]; False if there are no bounds."""
         return value < self.low or value > self.high
+
+    def at(self, level: float) -> Interval:
+        """Return the interval of the same estimate at another level."""
+        half = max((float(stats.t.ppf((1 + level) / 2, df)) * error for error, df in self._errors), default=math.nan)
+        return replace(self, low=self.estimate - half, high=self.estimate + half)
+
+    def p(self, value: float) -> float:
+        """Return the two-sided p value of the hypothesis that the truth is `value`: below .05 where the 95 % interval excludes it."""
+        if not self.defined or not self._errors:
+            return math.nan
+        away = abs(self.estimate - value)
+        return max(2 * float(stats.t.sf(away / error, df)) if error > 0 else float(away == 0) for error, df in self._errors)
+
+    @property
+    def _errors(self) -> list[tuple[float, float]]:
+        """Each standard error with its degrees of freedom; the widest interval counts."""
+        known = [(self.error, self.df), (self.seed_error, self.n - 1)]
+        return [(error, df) for error, df in known if math.isfinite(error) and df > 0]
 
 
 def t_interval(values: ArrayLike, level: float = 0.95) -> Interval:
-    """Student's t interval of the mean of independent values (n,), one per seed.
+    """Return Student's t interval of the mean of independent values (n,), one per seed.
 
     One value: nan bounds. None, or any that is not finite: nan throughout. No variation: bounds equal to the estimate.
     """
@@ -49,39 +84,70 @@ def t_interval(values: ArrayLike, level: float = 0.95) -> Interval:
     if v.size == 0 or not np.isfinite(v).all():
         return Interval(math.nan, math.nan, math.nan, v.size)
     mean = float(v.mean())
-    half = _half_width(v, level)
-    return Interval(mean, mean - half, mean + half, v.size)
+    if v.size < 2:
+        return Interval(mean, math.nan, math.nan, v.size)
+    error = float(v.std(ddof=1)) / math.sqrt(v.size)
+    return Interval(mean, mean, mean, v.size, error, v.size - 1).at(level)
 
 
 def paired_difference(a: ArrayLike, b: ArrayLike, level: float = 0.95) -> Interval:
-    """t interval of the mean of a - b; a[i] and b[i] share seed i."""
-    a, b = _pair(a, b)
-    return t_interval(a - b, level)
+    """Return the t interval of the mean of a - b over seeds; a[i] and b[i] share seed i."""
+    first, second = _vector("a", a), _vector("b", b)
+    if first.shape != second.shape:
+        raise ValueError(f"a and b must be paired by seed; got {first.size} and {second.size} values")
+    return t_interval(first - second, level)
 
 
-def log_ratio_interval(a: ArrayLike, b: ArrayLike, level: float = 0.95, base: float = 10.0) -> Interval:
-    """t interval of the mean of log(a / b) over paired seeds, in powers of `base`. A value that is 0 or negative has no
-    logarithm: nan throughout (a ratio against 0 is unresolved, not infinite)."""
-    a, b = _pair(a, b)
-    if not base > 0 or base == 1:
-        raise ValueError(f"base must be positive and not 1; got {base}")
-    if not ((a > 0) & (b > 0)).all():
-        return Interval(math.nan, math.nan, math.nan, a.size)
-    return t_interval((np.log(a) - np.log(b)) / math.log(base), level)
+def crossed(values: ArrayLike, replicates: ArrayLike, level: float = 0.95) -> Interval:
+    """Return the interval of the mean of a statistic over seeds *and* test images.
 
+    The variance is that between seeds over their number, plus that of the seeds' mean when images are drawn anew; the t quantile has
+    Satterthwaite's degrees of freedom. What a seed does with particular images is counted in both parts, so the sum errs on the long
+    side. The interval is never shorter than that over seeds alone, which few degrees of freedom would otherwise allow.
 
-def slope_interval(x: ArrayLike, y: ArrayLike, level: float = 0.95) -> Interval:
-    """t interval of the least-squares slope of y on x: one slope per seed, then the interval over seeds.
+    Args:
+        values: (S,) the statistic of each seed on the images as they are.
+        replicates: (S, R) the same under R bootstrap draws of the images; column r is one draw, the same for every seed and arm. Draws
+            in which a value is not finite are left out; where that leaves fewer than half, there are no bounds.
+        level: of the interval.
 
-    `x` (T,) with at least two different values, for example log tau; `y` (S, T), one row per seed.
+    Returns:
+        Centred on the mean of `values`: the draws give its variance only, since resampling biases sums of absolute values such as
+        ECE. `n` is S; with S < 2 the bounds are nan.
+
+    Raises:
+        ValueError: when the shapes do not fit.
     """
-    x_, y_ = _vector("x", x), np.asarray(y, dtype=np.float64)
-    if y_.ndim != 2 or y_.shape[1] != x_.size:
-        raise ValueError(f"y must be (seeds, {x_.size}) to match x; got {y_.shape}")
-    if np.unique(x_).size < 2 or not np.isfinite(x_).all():
-        raise ValueError("x must hold at least two different finite values")
-    centred = x_ - x_.mean()
-    return t_interval(y_ @ centred / (centred @ centred), level)
+    v, drawn = _vector("values", values), np.asarray(replicates, dtype=np.float64)
+    if drawn.ndim != 2 or len(drawn) != v.size:
+        raise ValueError(f"replicates must be ({v.size}, draws), one row per value; got {drawn.shape}")
+    over_seeds = t_interval(v, level)
+    if not over_seeds.defined:
+        return over_seeds
+    mean = drawn.mean(0)
+    kept = mean[np.isfinite(mean)]
+    if kept.size < max(2, mean.size / 2):
+        return Interval(over_seeds.estimate, math.nan, math.nan, v.size)
+    seeds, images = over_seeds.error**2, float(kept.var(ddof=1))
+    total = seeds + images
+    share = seeds / total if total > 0 else 1.0
+    df = 1 / (share**2 / (v.size - 1) + (1 - share) ** 2 / (kept.size - 1))
+    return replace(over_seeds, error=math.sqrt(total), df=df, seed_error=over_seeds.error).at(level)
+
+
+def over_images(value: float, replicates: ArrayLike, level: float = 0.95) -> Interval:
+    """Return the interval of a statistic of one network over test images alone: what holds for that network, whatever its seed.
+
+    Args:
+        value: on the images as they are.
+        replicates: (R,) under R bootstrap draws of the images.
+        level: of the interval.
+    """
+    drawn = _vector("replicates", replicates)
+    drawn = drawn[np.isfinite(drawn)]
+    if drawn.size < 2 or not math.isfinite(value):
+        return Interval(value, math.nan, math.nan, 1)
+    return Interval(value, value, value, 1, float(drawn.std(ddof=1)), drawn.size - 1).at(level)
 
 
 def jackknife(statistic: Callable[[Sequence[int]], float], n: int, level: float = 0.95) -> Interval:
@@ -108,35 +174,29 @@ def jackknife(statistic: Callable[[Sequence[int]], float], n: int, level: float 
     return t_interval(n * whole - (n - 1) * rest, level)
 
 
-@dataclass(frozen=True)
-class Equivalence:
-    """Two one-sided tests. `low`, `high` is the (2 level - 1) interval, 90 % at level .95: `equivalent` iff it lies
-    inside (-margin, margin), that is iff `p` < 1 - level. With fewer than two pairs: nan, and not equivalent."""
+def equivalence(interval: Interval, margin: float, level: float = 0.95) -> bool | None:
+    """Judge whether the truth lies within +-margin by two one-sided tests (TOST).
 
-    estimate: float
-    low: float
-    high: float
-    n: int
-    margin: float
-    p: float
-    equivalent: bool
+    Args:
+        interval: over seeds or over seeds and images.
+        margin: > 0, fixed before looking.
+        level: of each one-sided test, above .5.
 
-
-def equivalence(a: ArrayLike, b: ArrayLike, margin: float, level: float = 0.95) -> Equivalence:
-    """TOST on paired seeds: is the mean of a - b within +-margin? The margin is fixed before looking."""
+    Returns:
+        True when the (2 level - 1) interval, 90 % by default, lies inside +-margin; False when the interval at `level` lies outside on
+        one side; None when neither is shown.
+    """
     if not (margin > 0 and math.isfinite(margin)):
         raise ValueError(f"margin must be positive and finite; got {margin}")
     _checked_level(level)
     if level <= 0.5:
         raise ValueError(f"level must be above .5; got {level}")
-    a, b = _pair(a, b)
-    inner = t_interval(a - b, 2 * level - 1)
-    if not inner.defined:
-        return Equivalence(inner.estimate, inner.low, inner.high, inner.n, margin, math.nan, False)
-    error = float((a - b).std(ddof=1)) / math.sqrt(a.size)
-    room = margin - abs(inner.estimate)
-    p = float(stats.t.sf(room / error, a.size - 1)) if error > 0 else float(room <= 0)
-    return Equivalence(inner.estimate, inner.low, inner.high, inner.n, margin, p, p < 1 - level)
+    if not interval.defined:
+        return None
+    inner, outer = interval.at(2 * level - 1), interval.at(level)
+    if -margin < inner.low and inner.high < margin:
+        return True
+    return False if outer.low >= margin or outer.high <= -margin else None
 
 
 def bootstrap_images(
@@ -190,40 +250,6 @@ def bootstrap_images(
     return Interval(estimate, float(low), float(high), n)
 
 
-@dataclass(frozen=True)
-class IntersectionUnion:
-    """The joint verdict on several intervals; `weakest` is the interval nearest to, or furthest beyond, the wrong side
-    of the margin."""
-
-    verdict: Verdict
-    weakest: Interval
-
-
-def intersection_union(
-    intervals: Iterable[Interval], margin: float = 0.0, direction: Literal["greater", "less"] = "greater"
-) -> IntersectionUnion:
-    """Does every interval lie beyond `margin` in `direction`? Each at its own level, no correction: claiming all of
-    them errs at most as often as claiming one.
-
-    "supported": all do. "not supported": one lies wholly on the other side. Otherwise, and whenever one has no bounds
-    and none is on the other side, "unresolved"."""
-    found = list(intervals)
-    if not found:
-        raise ValueError("intervals must not be empty")
-    if direction not in ("greater", "less"):
-        raise ValueError(f"direction must be 'greater' or 'less'; got {direction!r}")
-    sign = 1 if direction == "greater" else -1
-    beyond = [sign * (i.low if sign > 0 else i.high) > sign * margin for i in found]
-    short = [sign * (i.high if sign > 0 else i.low) <= sign * margin for i in found]
-    verdict: Verdict = "not supported" if any(short) else "supported" if all(beyond) else "unresolved"
-
-    def room(i: Interval) -> tuple[bool, float]:
-        bound = i.low if sign > 0 else i.high
-        return (False, 0.0) if math.isnan(bound) else (True, sign * bound)  # no bounds: the weakest of all
-
-    return IntersectionUnion(verdict, min(found, key=room))
-
-
 @dataclass(frozen=True, eq=False)
 class Holm:
     """Holm's step-down procedure: adjusted p values (m,) in the given order, and which are rejected at `level`."""
@@ -247,12 +273,6 @@ def holm(p: ArrayLike, level: float = 0.95) -> Holm:
     return Holm(adjusted, adjusted <= 1 - level + 1e-12, level)
 
 
-def _half_width(v: Array, level: float) -> float:
-    if v.size < 2:
-        return math.nan
-    return float(stats.t.ppf((1 + level) / 2, v.size - 1)) * float(v.std(ddof=1)) / math.sqrt(v.size)
-
-
 def _only_or_difference(means: Array) -> Array:
     return means[..., 0] if means.shape[-1] == 1 else means[..., 0] - means[..., 1]
 
@@ -262,13 +282,6 @@ def _vector(name: str, values: ArrayLike) -> Array:
     if v.ndim != 1:
         raise ValueError(f"{name} must be one-dimensional; got shape {v.shape}")
     return v
-
-
-def _pair(a: ArrayLike, b: ArrayLike) -> tuple[Array, Array]:
-    first, second = _vector("a", a), _vector("b", b)
-    if first.shape != second.shape:
-        raise ValueError(f"a and b must be paired by seed; got {first.size} and {second.size} values")
-    return first, second
 
 
 def _checked_level(level: float) -> None:

@@ -200,8 +200,8 @@ def test_the_ledger_opens_one_cell_at_a_time_and_stays_on_the_page(tmp_path, vis
 
 def test_without_scripts_each_lab_shows_a_still(tmp_path, visit, trade, propagation):
     page = _page(tmp_path, visit, trade, propagation, scripts=False)
-    assert page.locator(".mixkd-fallback svg:visible").count() == 2
-    assert page.locator(".mixkd-fallback tbody tr").count() == len(trade.means)
+    assert page.locator(".mixkd-fallback table:visible").count() == 2
+    assert page.locator("[data-lab=tradeoff] .mixkd-fallback tbody tr").count() == len(trade.means)
 
 
 def test_labs_of_one_page_do_not_disturb_each_other(tmp_path, visit, trade, propagation):

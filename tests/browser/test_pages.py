@@ -244,7 +244,7 @@ def test_a_cell_of_the_ledger_opens_its_evidence_by_keyboard(site, visit):
 
 
 def test_without_scripts_there_are_still_figures(site, visit):
-    for mark, still in (("mixkd-lab", ".mixkd-fallback svg"), ("book-plotly", ".book-wide > svg")):
+    for mark, still in (("mixkd-lab", ".mixkd-fallback svg"), ("book-plotly", ".book-data table")):
         page = visit(_page_with(site, mark), scripts=False)
         assert page.locator(still).first.is_visible()
 

@@ -19,7 +19,6 @@ from mixkd.figures.explorer import LabModel, block, keep, kept
 from mixkd.figures.labs import shared_rows
 from mixkd.figures.ledger import Html
 from mixkd.figures.propagation import propagation, with_teachers
-from mixkd.figures.static import svg
 from mixkd.measure import statistics
 from mixkd.measure.selective import score
 
@@ -138,9 +137,11 @@ def propagation_lab(
     if not pupils:
         return absent("No figure: the students of the untouched teacher are not in this store.")
     picture = propagation(with_teachers(found, teacher_of), model, margin=margin)
-    still = picture.markup if isinstance(picture, Html) else svg(picture.to_dict())
+    still = picture.markup if isinstance(picture, Html) else picture.numbers()
     words = "The temperature a student needs against the one its teacher needs. With JavaScript the teacher's temperature moves."
-    fallback = f'<figure class="mixkd-fallback">{still}<figcaption>{words}</figcaption></figure>'
+    fallback = (
+        f'<figure class="mixkd-fallback"><div class="mixkd-scroll" tabindex="0">{still}</div><figcaption>{words}</figcaption></figure>'
+    )
     return PropagationLab(pupils, name, margin, fallback)
 
 

@@ -18,8 +18,7 @@ from mixkd.figures.absent import absent
 from mixkd.figures.explorer import TemperatureLab, block, word
 from mixkd.figures.intervals import t_interval
 from mixkd.figures.ledger import Html
-from mixkd.figures.static import svg
-from mixkd.figures.tradeoff import pareto, tradeoff
+from mixkd.figures.tradeoff import pareto
 
 COSTS = ("gap", "ece", "oe", "nll")
 """Calibration columns a reader may choose, the first at first; better the closer to 0."""
@@ -105,10 +104,7 @@ class TradeoffLab:
         return block("tradeoff", meta, self._fallback())
 
     def _fallback(self) -> str:
-        frame = self.points.assign(tau=[None if word(tau) == "–" else tau for tau in self.points["tau"]])
         cost = self.costs[0]
-        several = [field for field in self.settings if field not in ("arm", "tau")]
-        picture = "" if several else svg(tradeoff(frame, x=cost).to_dict())
         columns = (*self.settings, "accuracy", _SHORT.get(cost, cost), "after scaling")
         head = "".join(f'<th scope="col">{theme.text(column)}</th>' for column in columns)
         body = ""
@@ -116,7 +112,7 @@ class TradeoffLab:
             cells = [theme.text(row[f]) for f in self.settings] + [_words(row, column) for column in ("accuracy", cost, f"ts_{cost}")]
             body += "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
         return (
-            f'<figure class="mixkd-fallback">{picture}<div class="mixkd-scroll"><table class="mixkd-numbers">'
+            f'<figure class="mixkd-fallback"><div class="mixkd-scroll" tabindex="0"><table class="mixkd-numbers">'
             f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
             "<figcaption>Means over seeds with 95 % t intervals. With JavaScript each point opens its model.</figcaption></figure>"
         )

@@ -1,6 +1,7 @@
-"""A Dask scheduler as a place to run things: connected, its workers checked, handed on as an executor.
+"""A Dask scheduler whose workers do the work: connect, check its workers, hand it on as an executor.
 
-Nothing of our own schedules across machines: retrying what a lost worker had, and adding workers, is Dask's business.
+Dask adds workers, and gives what a lost one was doing to another. A worker sees no store: it trains in a temporary folder and returns
+finished records (`mixkd.runs`), which the client writes.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ PATIENCE = 60
 
 
 def _installed() -> tuple[str, str | None]:
-    """On a worker: the version and the commit of the library there."""
+    """Return the version and the commit of the library where this runs."""
     import mixkd
     from mixkd.runs import checkout
 
@@ -24,7 +25,7 @@ def _installed() -> tuple[str, str | None]:
 
 @contextmanager
 def connected(address: str) -> Iterator[Executor]:
-    """An executor that submits to the workers of a scheduler. What a lost worker was doing is done again by another.
+    """Yield an executor that submits to the workers of a scheduler. What a lost worker was doing is done again by another.
 
     Args:
         address: such as ``tcp://head-node:8786``.

@@ -6,12 +6,11 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
 from handmade import short
 
-import mixkd.scheduler as scheduler
+from mixkd import cluster as dask
 from mixkd.cli import main
 from mixkd.records import RecordStore
 from mixkd.runs import Machine, collect
@@ -19,14 +18,13 @@ from mixkd.spec import TeacherSpec
 
 pytest.importorskip("distributed", reason="Dask is not installed: pip install 'mixkd[dask]'")
 
-# A worker as `dask worker` starts it, but a lock whose holder is gone is taken over after two seconds instead of a minute.
-WORKER = "import mixkd.shared; mixkd.shared.LEASE = 2.0; from distributed.cli.dask_worker import main; main()"
+WORKER = "from distributed.cli.dask_worker import main; main()"
 OPTIONS = ["--no-nanny", "--nthreads", "1", "--no-dashboard", "--host", "127.0.0.1"]
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
-    """Address of a scheduler, and two worker processes by their homes: like two machines, they share nothing but the store."""
+    """Address of a scheduler, and two worker processes by their temporary folders: like two machines, they share no folder."""
     folder = tmp_path_factory.mktemp("cluster")
     file = folder / "scheduler.json"
     command = [sys.executable, "-c", "from distributed.cli.dask_scheduler import main; main()"]
@@ -46,7 +44,7 @@ def cluster(tmp_path_factory):
             (folder / name).mkdir()
             command = [sys.executable, "-c", WORKER, address, *OPTIONS, "--local-directory", str(folder / name)]
             process = subprocess.Popen(
-                command, env={**environment, "HOME": str(folder / name)}, cwd=folder / name, stderr=subprocess.DEVNULL
+                command, env={**environment, "TMPDIR": str(folder / name)}, cwd=folder / name, stderr=subprocess.DEVNULL
             )
             processes.append(process)
             workers[folder / name] = process
@@ -59,23 +57,25 @@ def cluster(tmp_path_factory):
 
 def test_a_killed_worker_loses_no_run_and_doubles_none(cluster, tmp_path, monkeypatch):
     address, workers = cluster
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    url = f"local://{tmp_path}/store"
     specs = [short("ce", epochs=20, seed=seed) for seed in range(3)]
     specs += [short("kd", epochs=2, seed=3, teacher=TeacherSpec(model="cnn16", epochs=2))]
-    result = {}
+    every = [*specs, specs[-1].teacher_run()]
+    store, result, received = RecordStore(tmp_path / "store"), {}, []
+    receive = RecordStore.receive
+    monkeypatch.setattr(RecordStore, "receive", lambda self, id, files: received.append(id) or receive(self, id, files))
 
     def work():
-        with scheduler.connected(address) as executor:
-            result["records"] = collect(specs, url, machine=Machine(device="cpu", checkpoint_seconds=0), progress=False, executor=executor)
+        with dask.connected(address) as executor:
+            machine = Machine(device="cpu", checkpoint_seconds=0)
+            result["records"] = collect(specs, store, machine=machine, progress=False, executor=executor)
 
     thread = threading.Thread(target=work)
     thread.start()
 
     def working():
         """A worker in the middle of a run, and that run: it has written a checkpoint."""
-        for home, process in workers.items():
-            for checkpoint in home.glob(".cache/mixkd/stores/*/.checkpoints/*.pt"):
+        for folder, process in workers.items():
+            for checkpoint in folder.glob("*/.checkpoints/*.pt"):
                 return process, checkpoint.stem
         return None
 
@@ -85,7 +85,7 @@ def test_a_killed_worker_loses_no_run_and_doubles_none(cluster, tmp_path, monkey
         assert time.monotonic() < deadline
         time.sleep(0.01)
     victim, interrupted = found
-    assert interrupted not in RecordStore(url)
+    assert interrupted not in store
     os.kill(victim.pid, signal.SIGKILL)
     thread.join(400)
     assert not thread.is_alive()
@@ -93,23 +93,32 @@ def test_a_killed_worker_loses_no_run_and_doubles_none(cluster, tmp_path, monkey
     records = result["records"]
     assert not records.failed
     assert [record.spec for record in records] == specs
-    store = RecordStore(url)
-    assert store.ids() == sorted([*(spec.id for spec in specs), specs[-1].teacher_run().id])
-    assert interrupted in store.ids()
+    assert sorted(received) == store.ids() == sorted(spec.id for spec in every)
     assert store.verify() == []
-    assert not list(Path(tmp_path, "store", ".locks").glob("*"))
+    assert not list(store.path.glob(".[0-9a-f]*")), "no half of a record"
     # done again by the other worker, from the start: to the bits of a run that nobody disturbed
-    spec = next(spec for spec in [*specs, specs[-1].teacher_run()] if spec.id == interrupted)
     alone = RecordStore(tmp_path / "alone")
-    collect([spec], alone, workers=0, machine=Machine(device="cpu"), progress=False)
+    collect([spec for spec in every if spec.id == interrupted], alone, workers=0, machine=Machine(device="cpu"), progress=False)
     name = f"{interrupted}/tensors.safetensors"
-    assert (tmp_path / "store" / name).read_bytes() == (alone.path / name).read_bytes()
+    assert (store.path / name).read_bytes() == (alone.path / name).read_bytes()
+
+
+def test_heavy_weights_of_a_teacher_travel_too(cluster, tmp_path, monkeypatch):
+    address, _ = cluster
+    monkeypatch.setattr("mixkd.records.WEIGHTS_CAP", 0)  # here, where the teacher is trained; on workers it is as it was
+    spec = short("kd", epochs=1, teacher=TeacherSpec(model="cnn16", epochs=1))
+    store = RecordStore(tmp_path / "store")
+    collect([spec.teacher_run()], store, workers=0, machine=Machine(device="cpu"), progress=False)
+    assert not (store.path / spec.teacher_run().id / "model.safetensors").exists()
+    with dask.connected(address) as executor:
+        assert not collect([spec], store, machine=Machine(device="cpu"), progress=False, executor=executor).failed
+    assert store.verify() == []
 
 
 def test_a_worker_with_another_version_is_refused(cluster, monkeypatch):
     address, _ = cluster
     monkeypatch.setattr("mixkd.__version__", "0.0.0")
-    with pytest.raises(ValueError, match=r"worker tcp://.*: has mixkd .*, here it is 0\.0\.0"), scheduler.connected(address):
+    with pytest.raises(ValueError, match=r"worker tcp://.*: has mixkd .*, here it is 0\.0\.0"), dask.connected(address):
         pass
 
 
@@ -123,6 +132,6 @@ def test_a_batch_goes_to_the_scheduler_too(cluster, tmp_path, capsys):
 
 
 def test_no_scheduler_there_says_how_to_start_one(monkeypatch, capsys):
-    monkeypatch.setattr(scheduler, "PATIENCE", 1)
+    monkeypatch.setattr(dask, "PATIENCE", 1)
     assert main(["reproduce", "--scheduler", "tcp://127.0.0.1:9", "--no-site"]) == 1
     assert "scheduler tcp://127.0.0.1:9: no answer" in capsys.readouterr().err

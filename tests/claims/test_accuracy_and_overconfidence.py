@@ -1,0 +1,210 @@
+"""Claims (d) and (e): true, false, contradictory, short of data, without a premise, not run; each gives its own word."""
+
+import math
+from dataclasses import replace
+
+import pytest
+from made import DEFAULT, OTHER, TINY, jittered, noise, teacher
+
+from mixkd.claims.evidence import overconfidence_floor
+from mixkd.spec import RunSpec
+from mixkd.studies import Cell
+
+PLAIN = {"ce": (0.70, 4.0), "mixup": (0.72, 1.5), "label_smoothing": (0.71, 1.5), "kd": (0.75, 2.0), "kd_mixup": (0.80, 1.08)}
+
+
+def of(arms=None, jitter=0.002, n=4000, **by_teacher):
+    """A world by arm, (accuracy, sharpness); `cnn16=(...)` says what kd_mixup is under that teacher. Validation data show but half of ce's
+    sharpness, so that one temperature does not do all that blends do."""
+
+    def made(spec: RunSpec):
+        accuracy, sharpness = (PLAIN | (arms or {}))[spec.arm]
+        if spec.arm == "kd_mixup" and spec.teacher is not None and spec.teacher.model in by_teacher:
+            accuracy, sharpness = by_teacher[spec.teacher.model]
+        return jittered(spec, accuracy, sharpness, jitter, n, val=sharpness / 2 if spec.arm == "ce" else None)
+
+    return made
+
+
+class TestAccuracy:
+    def test_true(self, world):
+        world.train("accuracy", of())
+        verdict = world.judge("d")
+        assert (verdict.as_stated, verdict.attributed) == ("supported", "supported")
+        assert [row.half for row in verdict.stated] == [OTHER, DEFAULT]
+        assert verdict.stated[0].estimate == pytest.approx(0.1, abs=0.01)
+        assert {premise.name for premise in verdict.premises} == {"P2", "P6"}
+        assert all(premise.met for premise in verdict.premises)
+        assert (verdict.missing, verdict.command) == (0, "")
+
+    def test_false(self, world):
+        world.train("accuracy", of({"kd_mixup": (0.65, 1.1)}))
+        verdict = world.judge("d")
+        assert (verdict.as_stated, verdict.attributed) == ("not supported", "not supported")
+
+    def test_it_rises_under_one_teacher_and_falls_under_the_other(self, world):
+        world.train("accuracy", of(cnn16=(0.65, 1.1)))
+        verdict = world.judge("d")
+        assert verdict.as_stated == "depends"
+        assert f"holds for {DEFAULT} and fails for {OTHER}" in verdict.note
+        assert world.judge("d", Cell(OTHER, "raw", 2.0)).as_stated == "not supported"
+        assert world.judge("d", Cell(DEFAULT, "raw", 2.0)).as_stated == "supported"
+
+    def test_short_of_data(self, world):
+        world.train("accuracy", of({"kd_mixup": (0.71, 1.1)}, jitter=0.03))
+        verdict = world.judge("d")
+        assert verdict.as_stated == verdict.attributed == "unresolved"
+        assert "seeds would resolve it" in verdict.note
+
+    def test_few_images_are_no_evidence_either(self, world):
+        """Two points that every seed shows, on 200 images: seeds alone would call that certain."""
+        few = {"jitter": 1e-4, "n": 200}
+        world.train("accuracy", of({"kd_mixup": (0.72, 1.1)}, **few), lambda spec: teacher(spec, n=200))
+        verdict = world.judge("d")
+        assert verdict.as_stated == "unresolved"
+        assert "times as many test images" in verdict.note
+
+    def test_a_teacher_no_better_than_ce_teaches_nothing(self, world):
+        world.train("accuracy", of(), lambda spec: teacher(spec, 0.71))
+        verdict = world.judge("d")
+        assert verdict.as_stated == verdict.attributed == "premise not met"
+        assert "P2 fails" in verdict.note
+        assert f"{verdict.premises[0].estimate:.3g}" in verdict.note  # with its number
+
+    def test_another_teacher_that_fails_a_premise_is_left_out_by_name(self, world):
+        world.train("accuracy", of(cnn16=(0.62, 1.1)), lambda spec: teacher(spec, 0.70 if spec.student == OTHER else 0.92))
+        verdict = world.judge("d")
+        assert verdict.as_stated == "supported"
+        assert f"{OTHER} (P2 fails)" in verdict.note
+        assert "nothing here is about capacity" in verdict.note
+
+    def test_a_teacher_that_knows_the_images_by_heart(self, world):
+        world.train("accuracy", of(), lambda spec: teacher(spec, by_heart=True))
+        verdict = world.judge("d")
+        assert verdict.as_stated == "premise not met"
+        assert "P6 fails" in verdict.note
+
+    def test_distillation_without_blends_does_as_well(self, world):
+        world.train("accuracy", of({"kd": (0.80, 2.0)}))
+        verdict = world.judge("d")
+        assert verdict.as_stated == "supported"
+        assert verdict.attributed == "unresolved"
+        world.train("accuracy", of({"kd": (0.84, 2.0)}))
+        assert world.judge("d").attributed == "not supported"
+
+    @pytest.mark.parametrize("seeds", [0, 1])
+    def test_not_run(self, world, seeds):
+        world.train("accuracy", lambda spec: of()(spec) if spec.seed < seeds else None)
+        verdict = world.judge("d")
+        assert (verdict.as_stated, verdict.attributed) == ("not run", "not run")
+        assert verdict.command == "mixkd reproduce --profile tiny --study accuracy"
+        assert verdict.missing > 0
+
+    def test_students_of_one_teacher_count_once(self, world):
+        world.profile = replace(TINY, teacher_seeds=2)
+        world.train("accuracy", of())
+        assert {row.seeds for row in world.judge("d").stated} == {2}
+        world.profile = replace(TINY, teacher_seeds=1)
+        world.train("accuracy", of())
+        verdict = world.judge("d")
+        assert {row.seeds for row in verdict.stated} == {4}
+        assert "share one teacher" in verdict.note
+
+
+class TestOverconfidence:
+    def test_true(self, world):
+        world.train("overconfidence", of())
+        verdict = world.judge("e")
+        assert (verdict.as_stated, verdict.attributed) == ("supported", "supported")
+        assert [row.margin for row in verdict.stated] == [1.0, 0.0, 0.0]
+        assert {premise.name for premise in verdict.premises} == {"P3", "P6"}
+        assert "abs(confidence - accuracy)" in verdict.shown[0].what
+
+    def test_less_than_an_order(self, world):
+        world.train("overconfidence", of({"kd_mixup": (0.80, 2.0)}))
+        verdict = world.judge("e")
+        assert (verdict.as_stated, verdict.attributed) == ("not supported", "not supported")
+        assert verdict.stated[0].high < 1
+
+    def test_underconfidence_is_no_success(self, world):
+        """An order of magnitude less, and too timid by more than a quarter of what ce was too bold: a condition, so nothing 'depends'."""
+        world.train("overconfidence", of({"kd_mixup": (0.80, 0.4)}))
+        verdict = world.judge("e")
+        assert [row.outcome for row in verdict.stated[:2]] == ["supported", "not supported"]
+        assert verdict.as_stated == "not supported"
+
+    def test_the_ratio_has_a_floor(self, world):
+        """No overconfidence at all: the ratio is that to chance, finite."""
+        world.train("overconfidence", of({"kd_mixup": (0.80, 0.98)}))
+        first = world.judge("e").stated[0]
+        floor = overconfidence_floor(world.evidence.students(None, "kd_mixup").values())
+        assert floor.estimate < floor.high
+        assert 1 < first.estimate < math.log10(1 / floor.estimate)
+
+    def test_short_of_data(self, world):
+        def made(spec: RunSpec):
+            if spec.arm != "kd_mixup":
+                return of()(spec)
+            return jittered(spec, 0.80, (1.1, 1.1, 2.5, 3.5)[spec.seed])
+
+        world.train("overconfidence", made)
+        verdict = world.judge("e")
+        assert verdict.as_stated == verdict.attributed == "unresolved"
+
+    def test_a_plain_student_that_is_not_overconfident(self, world):
+        world.train("overconfidence", of({"ce": (0.70, 1.1)}))
+        verdict = world.judge("e")
+        assert verdict.as_stated == "premise not met"
+        assert "P3 fails" in verdict.note
+
+    def test_mixup_alone_does_it(self, world):
+        world.train("overconfidence", of({"mixup": (0.80, 1.02)}))
+        verdict = world.judge("e")
+        assert verdict.as_stated == "supported"
+        assert verdict.attributed == "not supported"
+
+    def test_a_rival_that_is_merely_timid_does_not_count(self, world):
+        world.train("overconfidence", of({"mixup": (0.72, 0.3)}))
+        verdict = world.judge("e")
+        assert (verdict.as_stated, verdict.attributed) == ("supported", "supported")
+        assert "Not counted as rivals, since they fail a condition of the claim themselves: mixup." in verdict.note
+        assert not any("mixup over" in row.what for row in verdict.rivals)
+
+    def test_a_rival_whose_conditions_are_open_counts(self, world):
+        def made(spec: RunSpec):
+            return jittered(spec, 0.72, (0.3, 1.02, 1.02, 0.5)[spec.seed]) if spec.arm == "mixup" else of()(spec)
+
+        world.train("overconfidence", made)
+        assert any("mixup over" in row.what for row in world.judge("e").rivals)
+
+    def test_one_temperature_does_it(self, world):
+        kinds = PLAIN | {"kd_mixup": (0.80, 1.25), "ce": (0.70, 8.0)}
+        world.train("overconfidence", lambda spec: jittered(spec, *kinds[spec.arm]))
+        verdict = world.judge("e")
+        scaled = next(row for row in verdict.rivals if "temperature-scaled" in row.what)
+        assert scaled.outcome == "not supported"
+        assert verdict.attributed != "supported"
+
+    @pytest.mark.parametrize("seeds", [0, 1])
+    def test_not_run(self, world, seeds):
+        world.train("overconfidence", lambda spec: of()(spec) if spec.seed < seeds else None)
+        verdict = world.judge("e")
+        assert (verdict.as_stated, verdict.attributed) == ("not run", "not run")
+        assert verdict.command == "mixkd reproduce --profile tiny --study overconfidence"
+
+    def test_in_another_cell(self, world):
+        """What the teacher's calibration decides: with the raw teacher a factor of two, with the fitted one an order of magnitude."""
+
+        def made(spec: RunSpec):
+            if spec.arm == "kd_mixup" and spec.teacher.temperature != "fitted":
+                return jittered(spec, 0.80, 2.0 + 0.01 * noise(spec))
+            return of()(spec)
+
+        world.train("map", made)
+        assert world.judge("e").as_stated == "not supported"
+        fitted = world.judge("e", Cell(DEFAULT, "fitted", 2.0))
+        assert fitted.as_stated == "supported"
+        assert fitted.missing == 0
+        elsewhere = world.judge("e", Cell(OTHER, "fitted", 2.0))
+        assert (elsewhere.as_stated, elsewhere.attributed) == ("supported", "unresolved")  # no kd is trained there
+        assert elsewhere.missing == 0

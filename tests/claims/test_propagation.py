@@ -1,0 +1,153 @@
+"""Claim (f): true, false, contradictory, short of data, without a premise, not run."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from made import DEFAULT, K, OTHER, SHARP, TINY, answers, noise, split, teacher
+
+from mixkd.claims.propagation import _log_odds, _passed, _slope, spread_temperature
+from mixkd.spec import RunSpec
+from mixkd.studies import CALIBRATIONS, Cell
+
+N = 4000
+H = torch.randn(N, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+EARLY = TINY.spec("kd", 0).epochs
+
+
+def own_change(spread: float) -> torch.Tensor:
+    """What tempering by h does to the log-odds of a teacher of the default kind."""
+    z = split(0.92, SHARP, N)[0].double()
+    return _log_odds(z / spread_temperature(z, H, spread)[:, None]) - _log_odds(z)
+
+
+def fill(world, passed=1.0, followed=1.0, lost=0.0, small=1.0, weak=1.0, early_accuracy=0.7, jitter=0.01, seeds=9, by_heart=False):
+    """Students whose log T* moves by `passed` times their teacher's tempering; whose confidence follows h by `followed` times what their
+    teacher's does; who lose `lost` accuracy per unit of log tempering; `small` and `weak` times as sharp from the small teacher and from
+    the one that was stopped early at accuracy `early_accuracy`."""
+
+    def taught(spec: RunSpec):
+        if spec.seed >= seeds:
+            return None
+        return teacher(spec, early_accuracy if spec.epochs != EARLY else 0.90 if spec.student == OTHER else 0.92, by_heart=by_heart)
+
+    def made(spec: RunSpec):
+        if spec.arm != "kd_mixup" or spec.seed >= seeds:
+            return None
+        school = spec.teacher
+        tempering = math.log(SHARP * school.temperature_factor) if school.temperature == "fitted" else 0.0
+        sharpness = math.exp(passed * (math.log(SHARP) - tempering) + jitter * noise(spec))
+        sharpness *= small if school.model == OTHER else weak if school.epochs is not None else 1.0
+        tilt = followed * own_change(school.temperature_spread) if school.temperature_spread else None
+        accuracy = 0.80 - lost * tempering + 0.002 * noise(spec, "a")
+        return answers(accuracy, sharpness, tilt=tilt, n=N) | ({"projection.test": H.float()} if school.temperature_spread else {})
+
+    world.train(("map", "propagation"), made, taught)
+
+
+class TestPropagation:
+    def test_true(self, world):
+        fill(world)
+        verdict = world.judge("f")
+        assert (verdict.as_stated, verdict.attributed) == ("supported", "supported")
+        assert verdict.stated[0].estimate == pytest.approx(1, abs=0.05)
+        assert verdict.rivals[0].estimate == pytest.approx(1, abs=0.02)
+        assert [premise.name for premise in verdict.premises] == ["P5", "P6"]
+        assert {row.kind for row in verdict.stated[1:]} == {"equivalent"}
+        assert verdict.missing == 0
+
+    @pytest.mark.parametrize("passed", [0.1, -0.5])
+    def test_the_temperature_does_not_arrive(self, world, passed):
+        """Accuracy stays equal and teachers of unequal accuracy do alike, yet nothing 'depends': arriving is a condition."""
+        fill(world, passed=passed)
+        verdict = world.judge("f")
+        assert (verdict.as_stated, verdict.attributed) == ("not supported", "not supported")
+
+    def test_it_costs_accuracy(self, world):
+        fill(world, lost=0.05)
+        verdict = world.judge("f")
+        assert verdict.as_stated == "depends"
+        assert "holds for calibrated teachers, teachers of unequal accuracy and fails for accuracy that stays" in verdict.note
+
+    def test_weak_teachers_pass_on_less(self, world):
+        fill(world, weak=1.5)
+        verdict = world.judge("f")
+        assert verdict.as_stated == "depends"
+        assert "fails for teachers of unequal accuracy" in verdict.note
+
+    def test_a_calibrated_teacher_does_not_give_a_calibrated_student(self, world):
+        fill(world, small=1.4)
+        verdict = world.judge("f")
+        assert verdict.as_stated == "depends"
+        assert "fails for calibrated teachers" in verdict.note
+
+    def test_every_half_fails(self, world):
+        fill(world, lost=0.05, small=1.4, weak=1.5)
+        assert world.judge("f").as_stated == "not supported"
+
+    def test_teachers_of_one_accuracy(self, world):
+        fill(world, early_accuracy=0.91)
+        verdict = world.judge("f")
+        assert verdict.as_stated == verdict.attributed == "premise not met"
+        assert "P5 fails" in verdict.note
+
+    def test_by_heart(self, world):
+        fill(world, by_heart=True)
+        assert "P6 fails" in world.judge("f").note
+
+    def test_mere_confidence_copying(self, world):
+        fill(world, followed=0.1)
+        verdict = world.judge("f")
+        assert (verdict.as_stated, verdict.attributed) == ("supported", "not supported")
+
+    def test_short_of_data(self, world):
+        fill(world, jitter=0.5)
+        verdict = world.judge("f")
+        assert verdict.as_stated == verdict.attributed == "unresolved"
+        assert "seeds would resolve it" in verdict.note
+
+    @pytest.mark.parametrize("seeds", [0, 1])
+    def test_not_run(self, world, seeds):
+        fill(world, seeds=seeds)
+        verdict = world.judge("f")
+        assert (verdict.as_stated, verdict.attributed) == ("not run", "not run")
+        assert verdict.command == "mixkd reproduce --profile tiny"  # it takes two studies
+
+    def test_one_pair_of_teachers_met_under_many_seeds(self, world):
+        world.profile = replace(TINY, teacher_seeds=1)
+        fill(world)
+        verdict = world.judge("f")
+        assert "share one teacher" in verdict.note
+
+    def test_the_tempering_is_the_teacher_s_own(self, world):
+        """Each seed's slope is over its own teacher's temperature, not over a nominal one."""
+
+        def made(spec: RunSpec):
+            factor = spec.teacher.temperature_factor if spec.teacher.temperature == "fitted" else 1 / sharp[spec.seed]
+            return answers(0.8, factor**-0.5 * 1.2)
+
+        sharp = {0: 1.5, 1: 2.0, 2: 2.5, 3: 3.0}
+        world.train("map", lambda spec: made(spec) if spec.arm == "kd_mixup" else None, lambda spec: teacher(spec, sharpness=sharp[spec.seed]))
+        evidence = world.evidence
+        tempered = {name: evidence.students(Cell(DEFAULT, name, 2.0), "kd_mixup") for name in CALIBRATIONS}
+        interval = _passed(evidence, tempered)
+        assert interval.n == 4
+        assert interval.estimate == pytest.approx(0.5, abs=0.02)
+        assert interval.high - interval.low < 0.1
+
+
+def test_slope_is_least_squares():
+    generator = torch.Generator().manual_seed(1)
+    x, y = torch.randn(2, 100, generator=generator, dtype=torch.float64)
+    slopes = _slope(x, y, torch.arange(50).repeat(2))
+    assert slopes[0] == pytest.approx(float(((x - x.mean()) * y).sum() / ((x - x.mean()) ** 2).sum()))
+    assert slopes.shape == (201,)
+    assert slopes[1:].std() > 0
+
+
+def test_spread_keeps_the_mean_confidence():
+    z = torch.randn(500, K, generator=torch.Generator().manual_seed(2), dtype=torch.float64) * 3
+    h = torch.randn(500, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    tempered = z / spread_temperature(z, h, 0.5)[:, None]
+    assert float(tempered.softmax(-1).amax(-1).mean()) == pytest.approx(float(z.softmax(-1).amax(-1).mean()), abs=1e-8)

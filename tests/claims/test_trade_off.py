@@ -1,0 +1,177 @@
+"""Claims (g) and (i): true, false, short of data, without a premise, not run; (i) never without (g). Neither has halves, so none depends."""
+
+import math
+
+import numpy as np
+import pytest
+from made import answers, jittered, noise, teacher
+
+from mixkd.claims.trade_off import Ends, _contrast, _ends
+from mixkd.spec import RunSpec
+from mixkd.studies import Cell
+
+BOTH = ("temperature", "overconfidence")
+
+
+def swept(gain=0.03, ours=0.7, plain=0.0, seeds=9, jitter=0.002, scale_only=False):
+    """Accuracy wins `gain` for each unit of log tau up to tau 4, log sharpness `ours` (for kd `plain`); calibrated at tau 1. Unless
+    `scale_only`, validation data show nothing of it, so that one temperature mends nothing."""
+
+    def made(spec: RunSpec):
+        if spec.seed >= seeds:
+            return None
+        if spec.arm not in ("kd", "kd_mixup"):
+            return jittered(spec, 0.70, 4.0)
+        u = math.log(spec.tau)
+        slope = ours if spec.arm == "kd_mixup" else plain
+        sharpness = math.exp(slope * u)
+        return jittered(spec, 0.78 + gain * u, sharpness, jitter, val=sharpness if scale_only else 1.0)
+
+    return made
+
+
+class TestTrade:
+    def test_true(self, world):
+        world.train(BOTH, swept())
+        verdict = world.judge("g")
+        assert verdict.as_stated == "supported"
+        assert verdict.attributed == "supported"
+        assert [premise.name for premise in verdict.premises] == ["P2", "P4", "P6"]
+        assert [row.margin for row in verdict.stated] == [0.005, 0.01]
+        assert verdict.stated[0].estimate == pytest.approx(0.03 * math.log(4), abs=0.01)
+        assert "Accuracy is best at tau 4, calibration at tau 1." in verdict.note
+        assert verdict.missing == 0
+
+    def test_scale_only(self, world):
+        world.train(BOTH, swept(scale_only=True))
+        verdict = world.judge("g")
+        assert verdict.as_stated == "supported"
+        assert verdict.attributed == "not supported"
+        assert "scale of the logits" in verdict.note
+
+    def test_both_improve_at_one_tau(self, world):
+        """The best of both lies at one tau: nothing is traded, whatever the slopes say."""
+        world.train(BOTH, swept(gain=-0.03))
+        verdict = world.judge("g")
+        assert (verdict.as_stated, verdict.attributed) == ("not supported", "not supported")
+
+    def test_a_curve_that_saturates(self, world):
+        """Nearly all of the accuracy is won from tau 1 to 2: a line over log tau would miss it."""
+
+        def made(spec: RunSpec):
+            if spec.arm not in ("kd", "kd_mixup"):
+                return jittered(spec, 0.70, 4.0)
+            accuracy, sharpness = {1.0: (0.76, 1.0), 2.0: (0.80, 1.6), 4.0: (0.79, 1.7)}[spec.tau]
+            return jittered(spec, accuracy, sharpness)
+
+        world.train(BOTH, made)
+        verdict = world.judge("g")
+        assert verdict.as_stated == "supported"
+        assert "best at tau 2" in verdict.note
+
+    def test_short_of_data(self, world):
+        world.train(BOTH, swept(gain=0.01, jitter=0.02))
+        verdict = world.judge("g")
+        assert verdict.as_stated == verdict.attributed == "unresolved"
+
+    def test_the_student_reaches_its_teacher(self, world):
+        world.train(BOTH, swept(), lambda spec: teacher(spec, 0.82))
+        verdict = world.judge("g")
+        assert verdict.as_stated == "premise not met"
+        assert "P4 fails: accuracy, teacher - student at tau 4" in verdict.note
+
+    @pytest.mark.parametrize("seeds", [0, 1])
+    def test_not_run(self, world, seeds):
+        world.train(BOTH, swept(seeds=seeds))
+        for letter in "gi":
+            verdict = world.judge(letter)
+            assert (verdict.as_stated, verdict.attributed) == ("not run", "not run")
+            assert verdict.stated[0].seeds == 0  # one seed has no others on which to choose a tau
+        assert world.judge("g").command.startswith("mixkd reproduce --profile tiny --study")
+
+    def test_half_a_column(self, world):
+        world.train(BOTH, lambda spec: swept()(spec) if (spec.seed, spec.tau) != (2, 4.0) else None)
+        assert {row.seeds for row in world.judge("g").stated} == {3}
+
+    def test_another_column(self, world):
+        """A calibrated teacher: nothing to trade."""
+
+        def made(spec: RunSpec):
+            tempered = spec.teacher is not None and spec.teacher.temperature == "fitted"
+            return swept(gain=0.0, ours=0.0)(spec) if tempered else swept()(spec)
+
+        world.train("map", made)
+        assert world.judge("g").as_stated == "supported"
+        assert world.judge("g", Cell("cnn32", "fitted", 2.0)).as_stated == "not supported"
+
+
+class TestEnds:
+    def test_chosen_on_the_other_seeds(self):
+        accuracy = {0: [0.9, 0.1, 0.1], 1: [0.1, 0.5, 0.4], 2: [0.1, 0.4, 0.6]}
+        curves = {seed: {"accuracy": np.array(row)[:, None], "ece": -np.array(row)[:, None]} for seed, row in accuracy.items()}
+        ends = _ends(curves, "ece")
+        assert ends[0] == Ends(2, 2)  # its own .9 does not count; .45 against .5
+        assert ends[1] == Ends(0, 0)
+        assert _contrast(curves, {0: Ends(2, 0)}, "accuracy")[0] == pytest.approx(0.1 - 0.9)
+        assert _ends({0: curves[0]}, "ece") == {}
+
+    def test_noise_is_no_trade(self, world):
+        """Chosen and judged on the same seeds, the best of three would always seem better."""
+        world.train(BOTH, swept(gain=0.0, ours=0.0, jitter=0.01))
+        assert world.judge("g").as_stated in ("unresolved", "not supported")
+
+
+class TestStronger:
+    def test_true(self, world):
+        world.train(BOTH, swept())
+        verdict = world.judge("i")
+        assert (verdict.as_stated, verdict.attributed) == ("supported", "supported")
+        assert [premise.name for premise in verdict.premises] == ["P2", "P4", "P6", "(g)"]
+
+    def test_false(self, world):
+        world.train(BOTH, swept(plain=0.7))
+        verdict = world.judge("i")
+        assert (verdict.as_stated, verdict.attributed) == ("not supported", "not supported")
+
+    def test_the_opposite_slope_is_not_the_same_trade(self, world):
+        """kd's calibration goes the other way as steeply: the same move of tau costs it nothing, but its own trade costs as much."""
+
+        def made(spec: RunSpec):
+            if spec.arm != "kd":
+                return swept()(spec)
+            u = math.log(4) - math.log(spec.tau)
+            return jittered(spec, 0.78 + 0.03 * u, math.exp(0.7 * u), val=1.0)
+
+        world.train(BOTH, made)
+        verdict = world.judge("i")
+        assert verdict.as_stated == "supported"
+        assert verdict.attributed == "not supported"
+        assert verdict.rivals[0].outcome == "not supported"
+
+    def test_without_a_trade_there_is_nothing_to_be_stronger(self, world):
+        world.train(BOTH, swept(gain=0.0))
+        assert world.judge("g").as_stated == "not supported"
+        verdict = world.judge("i")
+        assert (verdict.as_stated, verdict.attributed) == ("premise not met", "premise not met")
+        assert "(g) fails" in verdict.note
+
+    def test_an_open_trade_leaves_it_open(self, world):
+        world.train(BOTH, swept(gain=0.005, jitter=0.01))
+        assert world.judge("g").as_stated == "unresolved"
+        verdict = world.judge("i")
+        assert verdict.as_stated == "unresolved"
+        assert "(g) is not resolved" in verdict.note
+
+    def test_a_premise_of_the_trade_is_its_own(self, world):
+        world.train(BOTH, swept(), lambda spec: teacher(spec, 0.82))
+        assert world.judge("i").as_stated == "premise not met"
+
+    def test_short_of_data(self, world):
+        def made(spec: RunSpec):
+            if spec.arm != "kd":
+                return swept()(spec)
+            return answers(0.78, math.exp(0.7 * (spec.seed - 1) * math.log(spec.tau) + 0.01 * noise(spec)))
+
+        world.train(BOTH, made)
+        assert world.judge("g").as_stated == "supported"
+        assert world.judge("i").as_stated == "unresolved"
