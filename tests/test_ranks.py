@@ -131,7 +131,8 @@ def test_two_ranks_give_what_one_process_gives_that_computes_both_parts(finished
     """Though killed in the middle: a part done twice, or left out, or drawn anew would show."""
     model, logits = both_parts_in_one_process(SPEC, finished)
     record = finished.load(SPEC.id)
-    torch.testing.assert_close(record.logits("test"), logits, rtol=2e-3, atol=2e-2)  # stored as float16
+    kept = logits - logits.amax(-1, keepdim=True)
+    torch.testing.assert_close(record.logits("test"), kept, rtol=2e-3, atol=2e-2)  # stored as float16
     from safetensors.torch import load_file
 
     weights = load_file(finished.weights(SPEC.id))
