@@ -91,7 +91,9 @@ def unlearnt(evidence: Evidence, teachers: Iterable[Record]) -> Premise:
     """
     ratio = evidence.over_teachers({teacher.id: _ratio_of_nll(evidence, teacher) for teacher in teachers})
     low, high = (math.exp(value) for value in (ratio.low, ratio.high))
-    found = premise("P6", f"NLL of the teacher on test over that on the students' images (at most {BY_HEART:g})", ratio, math.log(BY_HEART), below=True)
+    found = premise(
+        "P6", f"NLL of the teacher on test over that on the students' images (at most {BY_HEART:g})", ratio, math.log(BY_HEART), below=True
+    )
     return Premise(found.name, found.what, math.exp(ratio.estimate), low, high, BY_HEART, found.met)
 
 
