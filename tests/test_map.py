@@ -146,7 +146,8 @@ class TestFound:
         said = repr(figures.found([surveys.survey(change=weak)]))
         assert "holds in 0 of 13" in said
         assert (
-            "The best student that counts is 9.0 times less overconfident under a teacher that is calibrated (τ 1); it fails in 13" in said
+            "The best student that counts is 9.0 times less overconfident under a teacher that is calibrated (τ 1); tenfold fails in 13"
+            in said
         )
 
     def test_what_cannot_be_tested_decides_nothing(self):

@@ -90,7 +90,8 @@ def _holds(surveys: Sequence[Survey]) -> tuple[str, str] | None:
         best = max(counted, key=lambda reading: reading.ratio.estimate)
         parts.append(f"the best student that counts is {fall(10**best.ratio.estimate)} under a teacher that is {_places([best.cell])}")
     parts.append(
-        f"it fails in {len(no)}" + (f", {bought} of which reach ten only by underconfidence or a likelihood no better" if bought else "")
+        f"{'it' if yes else 'tenfold'} fails in {len(no)}"
+        + (f", {bought} of which reach ten only by underconfidence or a likelihood no better" if bought else "")
     )
     if open_ := sum(reading.as_stated == "unresolved" for reading in every):
         parts.append(f"{open_} {'is' if open_ == 1 else 'are'} undecided")
