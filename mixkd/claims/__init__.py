@@ -1,4 +1,4 @@
-"""Each sentence of the abstract as something that could fail: statistic, margin, premises, rivals, decision rule, two verdicts in each cell.
+"""Each sentence of the abstract as something that could fail: statistic, margin, premises, rivals, rule, two verdicts in each cell.
 
 *As stated*: the sentence against the abstract's own baseline. *Attributed*: does it survive every rival explanation listed? The rules
 stand here before the records they judge are trained. Nothing is trained, selected or tuned here; records that are missing are named.

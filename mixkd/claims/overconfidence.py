@@ -25,7 +25,10 @@ def _judge_overconfidence(evidence: Evidence, cell: Cell | None) -> Verdict:
         return np.log10(np.maximum(other[column], floor)) - np.log10(np.maximum(own["oe"], floor))
 
     ratio = evidence.contrast(fewer, base, ours)
-    stated = [compare("log10 of overconfidence error, ce over kd_mixup", ratio, ORDER, unit="log10 ratio"), *_conditions(evidence, ours, base)]
+    stated = [
+        compare("log10 of overconfidence error, ce over kd_mixup", ratio, ORDER, unit="log10 ratio"),
+        *_conditions(evidence, ours, base),
+    ]
     rivals, excused = [], []
     for rival in ("kd", "mixup", "label_smoothing"):
         others = evidence.students(at, rival)

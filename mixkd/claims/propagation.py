@@ -190,7 +190,10 @@ CLAIM = Claim(
         "the least accurate calibrated teacher, which lie at least 5 points apart; not supported when the share is too small; depends when "
         "it arrives and one of the other three holds while another fails"
     ),
-    rivals="mere confidence copying: a temperature that depends on the input must be followed image by image, by a quarter of the teacher's own slope",
+    rivals=(
+        "mere confidence copying: a temperature that depends on the input must be followed image by image, by a quarter of the teacher's "
+        "own slope"
+    ),
     chapter="08-calibration-propagates",
     studies=("propagation", "map"),
     judge=_judge_propagation,

@@ -141,7 +141,9 @@ TRADES = Claim(
     letter="g",
     title="Temperature trades",
     sentence="The distillation temperature trades accuracy against calibration.",
-    statistic="accuracy and ECE of kd_mixup at the tau of best accuracy less those at the tau of best calibration, both chosen on the other seeds",
+    statistic=(
+        "accuracy and ECE of kd_mixup at the tau of best accuracy less those at the tau of best calibration, both chosen on the other seeds"
+    ),
     rule=(
         "supported when the 95 % interval of the first lies above half a point and that of the second above .01; both are conditions, so "
         "that winning on one side alone is not supported"

@@ -245,7 +245,7 @@ def _resolving(interval: Interval, margin: float, kind: Kind) -> str:
     away = abs(abs(interval.estimate) - margin) if kind == "equivalent" else abs(interval.estimate - margin)
     inside = kind == "equivalent" and abs(interval.estimate) < margin
     allowed = (away / (1.645 if inside else 1.96)) ** 2
-    if allowed < 1e-4 * interval.error**2:
+    if allowed <= 1e-4 * interval.error**2:  # both may underflow to 0
         return "the estimate lies so near the margin that neither more seeds nor more images would soon resolve it"
     images = interval.image_error**2
     if images >= 0.9 * allowed:
