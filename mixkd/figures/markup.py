@@ -21,7 +21,8 @@ _WORDS: tuple[tuple[str, str], ...] = (
     (r"\blog10 of |\blog of ", ""), (r"\blog T\*", "T*"), (r"\blog temperature\b", "temperature"), (r"\blog-odds\b", "log-odds"),
     (r"\babs\(([^)]*)\)", r"|\1|"), (r"\blam\b", "λ"), (r"\btau\b", "τ"),
     (r"\btemperature-scaled ce\b", "cross-entropy after one temperature"),
-    (r"\b(half|double|fitted|raw) - (half|double|fitted|raw)\b", r"«\1» - «\2»"), (r" - ", " − "), (r"(?<![\w.)])-(?=0 )", ""), (r"(?<![\w.)])-(?=\d)", "−"),
+    (r"\b(half|double|fitted|raw) - (half|double|fitted|raw)\b", r"«\1» - «\2»"), (r" - ", " − "),
+    (r"(?<![\w.)])-(?=0 )", ""), (r"(?<![\w.)])-(?=\d)", "−"),
 )  # fmt: skip
 
 

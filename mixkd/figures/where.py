@@ -44,7 +44,8 @@ def holds_in(rows: Iterable[Any], *, per_profile: bool = True) -> str:
 
 
 _ONE = {
-    "supported": "holds", "not supported": "fails", "depends": "depends", "unresolved": "is undecided", "premise not met": "cannot be tested",
+    "supported": "holds", "not supported": "fails", "depends": "depends", "unresolved": "is undecided",
+    "premise not met": "cannot be tested",
 }  # fmt: skip
 
 
