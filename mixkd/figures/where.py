@@ -77,7 +77,7 @@ def where(rows: Iterable[Any]) -> Html:
     unit = f" A number is the primary estimate, in {unit_of(named).axis}; what it counts stands with the verdict." if named else ""
     key = " ".join(
         f'<span class="mixkd-key mixkd-{word.replace(" ", "-")}">{SIGNS[word]} {word}</span>'
-        for word in _words([row for row in given if row.profile in run])
+        for word in _words(drawn)
     )
     markup = (
         f'<style>{STYLE}</style><div class="mixkd-where"><p>{html.escape(sentence)}</p>{tables}'
