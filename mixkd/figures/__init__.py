@@ -68,7 +68,7 @@ __all__ = [
     "published",
     "reliability",
     "risk_coverage",
-    "rows",
+    "rows", "rules",
     "same_images",
     "shape",
     "signal_parts",
