@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mixkd import claims, figures
 from mixkd.claims import Reading
 from mixkd.figures import map as drawn
-from mixkd.figures.ledger import Html
+from mixkd.figures.markup import Html
 from mixkd.studies import Cell
 
 OTHER = replace(surveys.PROFILE, name="cifar10-jpeg", taus=(0.5, 1.0, 2.0, 4.0))
