@@ -4,6 +4,7 @@ They show results; they refuse to train, to load or to measure.
 """
 
 from mixkd.figures.absent import absent, intervals_if, table_if
+from mixkd.figures.against_accuracy import against_accuracy
 from mixkd.figures.blend import blend
 from mixkd.figures.classes import over_classes
 from mixkd.figures.curves import curves, stack
@@ -15,13 +16,13 @@ from mixkd.figures.imitation import imitation, imitation_rates
 from mixkd.figures.intervals import effects, intervals
 from mixkd.figures.labs import lab_of
 from mixkd.figures.ledger import comparisons, ledger, verdict
-from mixkd.figures.paths import paths
 from mixkd.figures.plot import Plot
 from mixkd.figures.propagation import capacity, followed, over_images, propagation, teacher_table, with_teachers
 from mixkd.figures.published import labelled_points, published, rows
 from mixkd.figures.reliability import reliability
 from mixkd.figures.selective import risk_coverage, usefulness
 from mixkd.figures.signal import along, signal_parts
+from mixkd.figures.specimens import specimens
 from mixkd.figures.sweep import sweep
 from mixkd.figures.table import table
 from mixkd.figures.tradeoff import tradeoff
@@ -30,11 +31,11 @@ from mixkd.figures.words import across, average, beyond_strangers, finding, same
 from mixkd.figures.worlds import boundary_frame, vicinal_of, world_of
 
 __all__ = [
-    "LabModel", "Plot", "absent", "across", "against_truth", "along", "average", "beyond_strangers", "blend",
+    "LabModel", "Plot", "absent", "across", "against_accuracy", "against_truth", "along", "average", "beyond_strangers", "blend",
     "boundary_frame", "capacity", "class_map", "comparisons", "curves", "effects", "finding",
     "followed", "imitation", "imitation_rates", "intervals", "intervals_if", "lab_of", "labelled_points",
-    "ledger", "over_classes", "over_images", "paths", "propagation", "propagation_lab", "published",
-    "reliability", "risk_coverage", "rows", "same_images", "shape", "signal_parts", "slowest", "stack", "sweep", "table",
+    "ledger", "over_classes", "over_images", "propagation", "propagation_lab", "published",
+    "reliability", "risk_coverage", "rows", "same_images", "shape", "signal_parts", "slowest", "specimens", "stack", "sweep", "table",
     "table_if", "tally", "teacher_table", "temperature_lab", "tradeoff", "tradeoff_lab", "truth_along",
     "usefulness", "verdict", "versus", "vicinal_of", "with_teachers", "world_of",
 ]  # fmt: skip
