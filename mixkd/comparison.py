@@ -1,7 +1,4 @@
-"""Reproduce means compare: fresh records held against committed ones of the same id.
-
-Says bit-identical, within seed noise, or different. It trains nothing and judges no claim.
-"""
+"""Compare fresh records with the committed ones of the same id: bit-identical, within seed noise, or different."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ SEED_DEVIATIONS = 3.0
 
 
 def compare(fresh: RecordStore, committed: RecordStore) -> pd.DataFrame:
-    """Hold each fresh record against the committed one of the same id.
+    """Compare each fresh record with the committed one of the same id.
 
     "identical": the recorded tensors agree bit for bit. "within seed noise": test accuracy differs by at most three
     standard deviations over the committed seeds of that arm (specs equal but for the seeds); where only one seed is
@@ -34,30 +31,16 @@ def compare(fresh: RecordStore, committed: RecordStore) -> pd.DataFrame:
     for record in fresh.list():
         if record.id not in known:
             continue
-        old = known[record.id]
+        old, spec = known[record.id], record.spec
         accuracies = families[_family(old)]
         accuracy, before = _accuracy(record), _accuracy(old)
-        images = int(old.images().max()) + 1
-        binomial = float(np.sqrt(before * (1 - before) / images))
+        binomial = float(np.sqrt(before * (1 - before) / (int(old.images().max()) + 1)))
         noise = float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else binomial
         if filecmp.cmp(record.path / "tensors.safetensors", old.path / "tensors.safetensors", shallow=False):
             verdict = "identical"
-        elif abs(accuracy - before) <= SEED_DEVIATIONS * noise:
-            verdict = "within seed noise"
         else:
-            verdict = "different"
-        rows.append(
-            {
-                "id": record.id,
-                "arm": record.spec.arm,
-                "student": record.spec.student,
-                "seed": record.spec.seed,
-                "accuracy": accuracy,
-                "committed_accuracy": before,
-                "noise": noise,
-                "verdict": verdict,
-            }
-        )
+            verdict = "within seed noise" if abs(accuracy - before) <= SEED_DEVIATIONS * noise else "different"
+        rows.append((record.id, spec.arm, spec.student, spec.seed, accuracy, before, noise, verdict))
     columns = ["id", "arm", "student", "seed", "accuracy", "committed_accuracy", "noise", "verdict"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -77,7 +60,7 @@ def summary(table: pd.DataFrame) -> str:
 
 
 def _family(record: Record) -> str:
-    """Specs that differ only in seeds."""
+    """Return a key that specs share which differ only in seeds."""
     spec = record.spec
     teacher = spec.teacher.model_copy(update={"seed": 0}) if spec.teacher else None
     return spec.model_copy(update={"seed": 0, "teacher": teacher}).canonical()

@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mixkd.draws import send
 from mixkd.folders import Folder, decoded, find
 from mixkd.spec import Augmentation, nearest
 from mixkd.streaming import DRAWS, ImageFiles, random_box
-from mixkd.transfer import send
 
 NAMES = ("digits", "gaussians", "gaussians16", "cifar10", "cifar100", "imagenet")
 Images = Tensor | ImageFiles

@@ -1,6 +1,6 @@
 """Stateless randomness: each draw comes from a generator seeded by (seed, purpose, step) alone.
 
-So arms are paired, resuming needs no random state, and a GPU sees the order a CPU does. Nothing here reads the global generator.
+So arms are paired, resuming needs no random state, and a GPU sees the order a CPU does: draws are made on the CPU and sent to it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import Tensor
 
 
 def key(seed: int, purpose: str, step: int) -> int:
@@ -29,3 +30,18 @@ def ambient(seed: int, purpose: str, step: int, device: torch.device) -> Iterato
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(key(seed, purpose, step))
         yield
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return the tensor on the device, queued behind the work that is already there.
+
+    A copy out of pageable memory makes the host wait until the device is done with everything before it, so on a GPU the
+    tensor is pinned first; PyTorch keeps the pinned pages until the copy is through.
+
+    Args:
+        tensor: on the CPU or already on the device, which returns it as it is.
+        device: where it should be.
+    """
+    if tensor.device.type == "cpu" and device.type == "cuda" and torch.cuda.is_available():
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)

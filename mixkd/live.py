@@ -16,7 +16,7 @@ from mixkd.figures import lab_of, vicinal_of, world_of
 from mixkd.records import Record, RecordStore
 from mixkd.runs import run
 from mixkd.spec import ARMS, RunSpec, nearest
-from mixkd.studies import load_profile, study
+from mixkd.studies import load_profile, one
 
 FIGURES: dict[str, Callable[[Sequence[Record], str], Any]] = {
     "lab": lambda records, first: lab_of(records, name="live"),
@@ -41,7 +41,7 @@ class Workbench:
     def __init__(self, profile: str, store: str | Path, figure: str = "lab", known: str | Path | None = None) -> None:
         if figure not in FIGURES:
             raise ValueError(f"figure {figure!r}: must be one of {', '.join(FIGURES)}{nearest(figure, FIGURES)}")
-        self.profile, self.store = load_profile(profile), store
+        self.profile, self.store = load_profile(profile).name, store
         self.known = RecordStore(known) if known is not None else None
         self._draw = FIGURES[figure]
         self.records: list[Record] = []
@@ -51,7 +51,7 @@ class Workbench:
             value=2, base=2, min=-1, max=4, step=0.5, description="τ", readout_format=".2f", continuous_update=False
         )
         self.alpha = widgets.FloatSlider(value=1, min=0, max=4, step=0.1, description="α", continuous_update=False)
-        self.seed = widgets.BoundedIntText(value=study("overconfidence", profile)[0].seed, min=0, max=999, description="seed")
+        self.seed = widgets.BoundedIntText(value=load_profile(profile).first_seed, min=0, max=999, description="seed")
         self.train = widgets.Button(description="train", button_style="primary", tooltip="train a student with these settings")
         self.message = widgets.HTML()
         self.figure = widgets.Output()
@@ -63,14 +63,10 @@ class Workbench:
         self._choose()
 
     def spec(self) -> RunSpec:
-        """The run that the controls describe; everything else comes from the profile."""
+        """Return the run that the controls describe; everything else comes from the profile."""
         arm = ARMS[self.arm.value]
-        given: dict[str, Any] = {}
-        if arm.distils and self.tau.value != 2:
-            given["tau"] = self.tau.value
-        if arm.mixes and self.alpha.value != 1:
-            given["alpha"] = self.alpha.value
-        return self.profile.spec(arm.name, self.seed.value, **given)
+        tau, alpha = self.tau.value if arm.distils else None, self.alpha.value if arm.mixes else None
+        return one(self.profile, arm=arm.name, seed=self.seed.value, tau=tau, alpha=alpha)
 
     def _choose(self, change: object = None) -> None:
         """A control moved: enable what the arm uses, and show the student if it was trained before."""

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mixkd.draws import send
 from mixkd.spec import RunSpec, TeacherSpec
-from mixkd.transfer import send
 from mixkd.vicinal import Mixing, mix
 
 Tau = float | Literal["std"]

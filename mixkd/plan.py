@@ -68,14 +68,14 @@ def _seconds(spec: RunSpec, machine: Machine, kinds: dict[tuple[object, ...], fl
     kind = (spec.student, spec.teacher and spec.teacher.model, spec.batch_size, shape)
     if kind not in kinds:
         kinds[kind] = _step(spec, machine, shape, classes)
-    return kinds[kind] * spec.epochs * ((spec.train_size or images) // spec.batch_size)
+    return kinds[kind] * spec.epochs * ((spec.train_size or images - spec.train_skip) // spec.batch_size)
 
 
 def _step(spec: RunSpec, machine: Machine, shape: tuple[int, ...], classes: int) -> float:
     """Return the seconds of a step on random images, by the training loop itself."""
     device, channels, side = machine.torch_device(), *shape[:2]
     batch = spec.batch_size if device.type == "cuda" or side <= 64 else 4  # a part of a batch of large images tells enough
-    short = spec.replace(epochs=1, warmup=0.0, batch_size=batch, train_size=None, pretrained=None)
+    short = spec.replace(epochs=1, warmup=0.0, batch_size=batch, train_size=None, train_skip=0, pretrained=None)
     teacher = None
     if spec.teacher is not None:
         network = build(spec.teacher.model, classes, channels, side).eval().to(device)

@@ -27,9 +27,9 @@ from safetensors import SafetensorError
 from tqdm.auto import tqdm
 
 import mixkd
-from mixkd.batches import batches
 from mixkd.data import Dataset, data_identity, load_data
 from mixkd.evaluate import ONE_CLASS_PAIRS, TRAIN_PAIRS, TWO_CLASS_PAIRS, evaluate
+from mixkd.loader import batches
 from mixkd.objectives import Teacher
 from mixkd.ranks import here
 from mixkd.records import DamagedRecord, Record, Records, RecordStore

@@ -23,14 +23,13 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from mixkd.batches import batches
 from mixkd.data import Dataset, Images, normalise
-from mixkd.draws import ambient, stream
+from mixkd.draws import ambient, send, stream
+from mixkd.loader import batches
 from mixkd.models import Model, build
 from mixkd.objectives import Teacher, Views, loss
 from mixkd.ranks import here
 from mixkd.spec import RunSpec
-from mixkd.transfer import send
 from mixkd.vicinal import Mixing, draw_mixing
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]

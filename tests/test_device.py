@@ -16,10 +16,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from mixkd import data as data_module
 from mixkd import train
 from mixkd.data import Dataset, Split, load_data, normalise
+from mixkd.draws import send
 from mixkd.models import build, fold_batchnorm
 from mixkd.objectives import Teacher
 from mixkd.spec import ARMS, TeacherSpec
-from mixkd.transfer import send
 
 CUDA = torch.device("cuda")
 

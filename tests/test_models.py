@@ -1,12 +1,9 @@
-"""Models: the published sizes, initialisation by seed alone, float32 heads, folded batch norms."""
-
-import copy
+"""Models: the published sizes, initialisation by seed alone, float32 heads."""
 
 import pytest
 import torch
-from torch import nn
 
-from mixkd.models import build, fold_batchnorm, names
+from mixkd.models import build, names
 
 SMALL = {"resnet8": (3, 32), "wrn10-2": (3, 16), "resnet8x4": (3, 16), "cnn8": (1, 8), "cnn32": (3, 12), "mlp16": (2, 0), "mlp64": (1, 8)}
 
@@ -151,30 +148,6 @@ def test_convolutions_start_as_he_et_al_proposed():
     for name, weight in weights.items():
         expected = (2 / (weight.shape[0] * weight.shape[2] * weight.shape[3])) ** 0.5
         assert weight.std() == pytest.approx(expected, rel=0.05), name
-
-
-@pytest.mark.parametrize("name", ["resnet8", "resnet8x4", "cnn32", "mlp16"])
-def test_folding_batch_norms_changes_nothing_but_their_number(name):
-    model, x = make(name), inputs(name, n=16)
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):  # statistics and scales as after training
-            with torch.no_grad():
-                module.running_mean.normal_()
-                module.running_var.uniform_(0.3, 3)
-                module.weight.uniform_(0.5, 2)
-                module.bias.normal_()
-    model.train()
-    original = copy.deepcopy(model.state_dict())
-    folded = fold_batchnorm(model)
-    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
-    assert not folded.training
-    assert not any(p.requires_grad for p in folded.parameters())
-    assert model.training
-    assert all(torch.equal(value, original[key]) for key, value in model.state_dict().items())
-    model.eval()
-    scale = model(x).abs().max()
-    assert (folded(x) - model(x)).abs().max() < 1e-5 * scale
-    assert (folded.features(x) - model.features(x)).abs().max() < 1e-5 * model.features(x).abs().max()
 
 
 @pytest.mark.parametrize(

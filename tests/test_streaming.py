@@ -10,9 +10,9 @@ from PIL import Image, ImageOps
 from torchvision.transforms import v2
 
 from mixkd import folders, streaming
-from mixkd.batches import batches
 from mixkd.data import Dataset, Split, augment, data_identity, load_data, normalise
 from mixkd.draws import stream
+from mixkd.loader import batches
 from mixkd.records import RecordStore
 from mixkd.runs import run
 from mixkd.spec import RunSpec, TeacherSpec

@@ -1,4 +1,4 @@
-"""Each sentence of the abstract as something that could fail: statistic, margin, premises, rivals, decision rule, two verdicts in each cell.
+"""Each sentence of the abstract as something that could fail: statistic, margin, premises, rivals, rule, two verdicts in each cell.
 
 *As stated*: the sentence against the abstract's own baseline. *Attributed*: does it survive every rival explanation listed? The rules
 stand here before the records they judge are trained. Nothing is trained, selected or tuned here; records that are missing are named.
@@ -7,9 +7,10 @@ stand here before the records they judge are trained. Nothing is trained, select
 from mixkd.claims.evidence import Claim, Evidence, overconfidence_floor
 from mixkd.claims.ledger import CLAIMS, Row, across, evaluate, everywhere, to_frame, to_json, to_text
 from mixkd.claims.settings import changes
+from mixkd.claims.survey import Model, Reading, Survey, Trade, grid, survey
 from mixkd.claims.verdicts import Comparison, Outcome, Premise, Verdict, compare, conclude
 
 __all__ = [
-    "CLAIMS", "Claim", "Comparison", "Evidence", "Outcome", "Premise", "Row", "Verdict", "across", "changes", "compare", "conclude",
-    "evaluate", "everywhere", "overconfidence_floor", "to_frame", "to_json", "to_text",
+    "CLAIMS", "Claim", "Comparison", "Evidence", "Model", "Outcome", "Premise", "Reading", "Row", "Survey", "Trade", "Verdict", "across",
+    "changes", "compare", "conclude", "evaluate", "everywhere", "grid", "overconfidence_floor", "survey", "to_frame", "to_json", "to_text",
 ]  # fmt: skip

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from mixkd.claims.evidence import Array, BySeed, Evidence, record_key
-from mixkd.measure import linearity, resampling, signal, statistics
+from mixkd.measure import linearity, resampling, signal
 from mixkd.measure.signal import NEGLIGIBLE
 from mixkd.measure.statistics import Interval
 from mixkd.records import Record
@@ -129,28 +129,6 @@ def ratio_of(over: Array, under: Array) -> Array:
         return np.where(under > 0, over / under, np.nan)
 
 
-def over_units(statistic: Callable[[list[int]], Array], n: int) -> Interval:
-    """Return the interval over units and pairs of a statistic whose terms share units (jackknife over units, crossed with the draws).
-
-    Args:
-        statistic: of the units that stay, (R + 1,); nan where too few are left.
-        n: number of units, such as teachers.
-
-    Returns:
-        Its `n` is the number of units; nan bounds where leaving one out leaves nothing to compute.
-    """
-    everyone = list(range(n))
-    if n == 0:
-        return statistics.t_interval([])
-    whole = statistic(everyone)
-    if n == 1:
-        return statistics.t_interval(whole[:1])
-    rest = np.stack([statistic([unit for unit in everyone if unit != gone]) for gone in everyone])
-    pseudo = n * whole - (n - 1) * rest
-    found = statistics.crossed(pseudo[:, 0], pseudo[:, 1:])
-    return found if found.defined else Interval(float(whole[0]), float("nan"), float("nan"), n)
-
-
 # --- which records -----------------------------------------------------------------------------------------------------------
 
 
@@ -181,7 +159,7 @@ def plain_rivals(evidence: Evidence, cell: Cell) -> dict[str, BySeed]:
     return {name: students for name, students in found.items() if students}
 
 
-def planned(evidence: Evidence, name: str, *, arm: str, student: str, teacher: str, epochs: int | None = None) -> dict[int, Record]:
+def of_study(evidence: Evidence, name: str, *, arm: str, student: str, teacher: str, epochs: int | None = None) -> dict[int, Record]:
     """Return those records of a study that have this arm, student, teacher model and length (the recipe's, if not given), by seed."""
     profile = evidence.profile
     wanted = (arm, student, teacher, epochs or profile.spec(arm, profile.first_seed).epochs)
@@ -194,7 +172,7 @@ def longer(evidence: Evidence) -> dict[int, Record]:
     profile = evidence.profile
     epochs = LONGER * profile.spec("kd", profile.first_seed).epochs
     name = "linearity" if "linearity" not in profile.without else "duration"
-    return planned(evidence, name, arm="kd", student=profile.student, teacher=profile.default_teacher, epochs=epochs)
+    return of_study(evidence, name, arm="kd", student=profile.student, teacher=profile.default_teacher, epochs=epochs)
 
 
 def nearest_in_accuracy(evidence: Evidence, students: BySeed, candidates: Mapping[str, BySeed]) -> tuple[str, BySeed]:

@@ -11,7 +11,7 @@ import torch
 from mixkd.claims import blends, premises
 from mixkd.claims.evidence import Array, BySeed, Claim, Evidence, judged
 from mixkd.claims.verdicts import Comparison, Verdict, compare
-from mixkd.measure import resampling
+from mixkd.measure import resampling, statistics
 from mixkd.measure.statistics import Interval
 from mixkd.records import Record
 from mixkd.studies import Cell
@@ -53,8 +53,8 @@ def _judge_imitation(evidence: Evidence, cell: Cell | None) -> Verdict:
         accuracies = [blends.mean_accuracy(evidence, group.values()) for group in (ours, plain)]
         note = (
             f"Seen from teachers that neither met, the student's answers lie {100 * stated[0].estimate:.0f} % of the way from its "
-            f"teacher's to linear, and those of {rival} {100 * shown[0].estimate:.0f} %. A student that repeats its teacher lies at 0 %, and "
-            "so does an unrelated network that is as far from linear as the teacher. "
+            f"teacher's to linear, and those of {rival} {100 * shown[0].estimate:.0f} %. A student that repeats its teacher lies at 0 %, "
+            "and so does an unrelated network that is as far from linear as the teacher. "
             f"Accuracies: kd_mixup {accuracies[0]:.3f}, {rival} {accuracies[1]:.3f}."
         )
     found = [premises.strange_blends(evidence, teachers.values()), premises.not_by_heart(evidence, ours)]
@@ -95,7 +95,7 @@ def _displacement(one: BySeed, other: BySeed, teachers: BySeed, pool: Mapping[st
         by_student = [seen[i, found].mean(0) for i, found in zip(rows, known, strict=True)]
         return np.mean(by_student, axis=0)
 
-    return blends.over_units(mean, len(units))
+    return statistics.jackknife(mean, len(units))
 
 
 def _fidelity(evidence: Evidence, ours: BySeed, teachers: BySeed, pool: Mapping[str, Record]) -> list[Comparison]:

@@ -32,8 +32,8 @@ class Row:
 
     Attributes:
         profile, claim: names.
-        teacher, calibration, tau: of the cell; tau is None where the claim is about a column of all tau, and all three are where it is
-            judged once a profile.
+        teacher, calibration, tau: of the cell; tau is None where the claim is about a teacher or a column of all tau, and all three are
+            where it is judged once a profile.
         as_stated, attributed: words.
         what, estimate, low, high, margin, kind, unit: of the primary comparison, with its 95 % interval; nan where there is none.
         n: its number of paired seeds (or teachers).
@@ -90,8 +90,8 @@ def across(
         letters: which claims; all by default.
 
     Returns:
-        One row for each profile, claim and cell (or column of tau, or profile: what the claim is about), in this order; cells without
-        records are there too, "not run", with the command that fills them.
+        One row for each profile, claim and cell (or teacher, column of tau or profile: what the claim is about), in this order; cells
+        without records are there too, "not run", with the command that fills them.
 
     Raises:
         SpecError: for an unknown profile or claim.
@@ -147,6 +147,7 @@ def _judge(claim: Claim, evidence: Evidence, cell: Cell | None) -> Verdict:
     return replace(
         verdict, records=tuple(sorted(evidence.used)), missing=len(evidence.lacking), command=command,
         title=claim.title, sentence=claim.sentence, chapter=claim.chapter,
+        statistic=claim.statistic, rule=claim.rule, alternatives=claim.rivals,
     )  # fmt: skip
 
 

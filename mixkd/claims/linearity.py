@@ -44,10 +44,10 @@ def _judge_linearity(evidence: Evidence, cell: Cell | None) -> Verdict:
     others: dict[str, BySeed] = {
         "the teacher": teachers,
         f"{name}, nearest in accuracy" if name else "kd": plain,
-        "self-distillation on mixup": blends.planned(
+        "self-distillation on mixup": blends.of_study(
             evidence, "linearity", arm="kd_mixup", student=profile.student, teacher=profile.student
         ),
-        "a wider student, kd": blends.planned(
+        "a wider student, kd": blends.of_study(
             evidence, "linearity", arm="kd", student=profile.wider_student, teacher=profile.default_teacher
         ),
         "kd for twice the steps": blends.longer(evidence),

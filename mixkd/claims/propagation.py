@@ -40,7 +40,14 @@ def _judge_propagation(evidence: Evidence, cell: Cell | None) -> Verdict:
     for name in [name for name in CALIBRATIONS if name != "raw"]:
         moved = evidence.difference("accuracy", tempered[name], raw)
         stated.append(
-            compare(f"accuracy of the student, teacher {name} - raw", moved, evidence.accuracy_margin, kind="equivalent", unit="points", half=STAYS)
+            compare(
+                f"accuracy of the student, teacher {name} - raw",
+                moved,
+                evidence.accuracy_margin,
+                kind="equivalent",
+                unit="points",
+                half=STAYS,
+            )
         )
     schools = {model: evidence.students(Cell(model, "fitted", 2.0), "kd_mixup") for model in profile.teachers}
     for model, students in schools.items():
@@ -48,7 +55,9 @@ def _judge_propagation(evidence: Evidence, cell: Cell | None) -> Verdict:
         what = f"log T* of the student of a calibrated {model}"
         stated.append(compare(what, off, LOG_TEMPERATURE_MARGIN, kind="equivalent", unit="log temperature", half=CALIBRATED))
     early = {seed: stopped_early(profile, seed) for seed in profile.swept_seeds}
-    schools[f"{profile.default_teacher} stopped early"] = evidence.by_seed(_student(evidence, seed, school) for seed, school in early.items())
+    schools[f"{profile.default_teacher} stopped early"] = evidence.by_seed(
+        _student(evidence, seed, school) for seed, school in early.items()
+    )
     unequal, apart, means = _unequal(evidence, schools)
     stated.append(unequal)
     rivals = [_followed(evidence, raw)]
@@ -91,13 +100,15 @@ def _unequal(evidence: Evidence, schools: Mapping[str, Mapping[int, Record]]) ->
     """The equivalence of log T* between the students of the most and the least accurate calibrated teacher, and P5 about these two."""
     teachers = {name: evidence.teachers(students) for name, students in schools.items()}
     mean = {
-        name: float(np.mean([evidence.measures(teacher)["accuracy"][0] for teacher in found.values()])) for name, found in teachers.items() if found
+        name: float(np.mean([evidence.measures(teacher)["accuracy"][0] for teacher in found.values()]))
+        for name, found in teachers.items()
+        if found
     }
     what = "log T* of the student, most - least accurate calibrated teacher"
     if len(mean) < 2:
         nothing = Interval(math.nan, math.nan, math.nan, 0)
         row = compare(what, nothing, LOG_TEMPERATURE_MARGIN, kind="equivalent", unit="log temperature", half=UNEQUAL)
-        return row, premise("P5", "accuracy, best teacher - worst", nothing, 0.05), ""
+        return row, premise("P5", "accuracy, best teacher - worst", nothing, 0.05, unit="points"), ""
     best, worst = max(mean, key=mean.__getitem__), min(mean, key=mean.__getitem__)
     moved = evidence.difference("log_temperature", schools[best], schools[worst])
     what = f"log T* of the student, calibrated teacher {best} - {worst}"
@@ -179,7 +190,10 @@ CLAIM = Claim(
         "the least accurate calibrated teacher, which lie at least 5 points apart; not supported when the share is too small; depends when "
         "it arrives and one of the other three holds while another fails"
     ),
-    rivals="mere confidence copying: a temperature that depends on the input must be followed image by image, by a quarter of the teacher's own slope",
+    rivals=(
+        "mere confidence copying: a temperature that depends on the input must be followed image by image, by a quarter of the teacher's "
+        "own slope"
+    ),
     chapter="08-calibration-propagates",
     studies=("propagation", "map"),
     judge=_judge_propagation,

@@ -103,5 +103,7 @@ def _lengths(records: list[Record], evidence: Evidence) -> list[Contrast]:
     ]
     if longer:
         last = longer[-1]
-        rows += [(words[1], "kd_mixup", at.get(("kd_mixup", 1), {}), f"{arm} at {words[last]}", at[arm, last]) for arm in rivals if 1 in words]
+        rows += [
+            (words[1], "kd_mixup", at.get(("kd_mixup", 1), {}), f"{arm} at {words[last]}", at[arm, last]) for arm in rivals if 1 in words
+        ]
     return rows

@@ -10,7 +10,7 @@ import torch
 from mixkd.claims import blends, premises
 from mixkd.claims.evidence import Array, Claim, Evidence, judged
 from mixkd.claims.verdicts import Comparison, Verdict, compare
-from mixkd.measure import resampling
+from mixkd.measure import resampling, statistics
 from mixkd.measure.statistics import Interval
 from mixkd.records import Record
 from mixkd.studies import Cell
@@ -36,8 +36,10 @@ def _judge_signal(evidence: Evidence, cell: Cell | None) -> Verdict:
     private = _private_tail(list(teachers.values()), clean=False)
     first, second = "the leak on blends of one class", "the tail on blends of two classes"
     stated = [
-        compare("probability lost by the true class on blends of its own images", _over(evidence, leaks), LEAK, unit="points", half=first),
-        compare("entropy gained on blends of one class", _over(evidence, rises), unit="nat", half=first),
+        compare(
+            "probability lost by the true class on blends of its own images", evidence.over_teachers(leaks), LEAK, unit="points", half=first
+        ),
+        compare("entropy gained on blends of one class", evidence.over_teachers(rises), unit="nat", half=first),
         compare("share of the tail that independent teachers do not share", private, DOMINATES, unit="share", half=second),
     ]
     noise = _beyond_noise(evidence, teachers, leaks, at.calibration)
@@ -66,15 +68,10 @@ def _judge_signal(evidence: Evidence, cell: Cell | None) -> Verdict:
     return judged(evidence, "a", at, premise, stated, rivals, note.strip(), shown)
 
 
-def _over(evidence: Evidence, values: Mapping[str, Array]) -> Interval:
-    """Over teachers and pairs; with one teacher over nothing but itself, which is no evidence about its kind."""
-    return evidence.over_teachers(values)
-
-
 def _private_tail(teachers: list[Record], *, clean: bool) -> Interval:
     """One less the agreement of two teachers about the tail, mean over pairs of teachers."""
     if not teachers:
-        return blends.over_units(lambda units: np.empty(0), 0)
+        return statistics.t_interval([])
     found = torch.stack([blends.tails(record)[int(clean)] for record in teachers]).numpy()
     count, pairs = len(found), found.shape[2]
     shares = resampling.weights(pairs)
@@ -92,7 +89,7 @@ def _private_tail(teachers: list[Record], *, clean: bool) -> Interval:
         chosen = np.asarray(units)
         return 1 - agreed[:, chosen[one], chosen[other]].mean(1)
 
-    return blends.over_units(apart, count)
+    return statistics.jackknife(apart, count)
 
 
 def _beyond_noise(evidence: Evidence, teachers: Mapping[str, Record], leaks: Mapping[str, Array], calibration: str) -> Comparison:
@@ -104,7 +101,7 @@ def _beyond_noise(evidence: Evidence, teachers: Mapping[str, Record], leaks: Map
             truth = probe.labels[probe.same_class, :1]
             left = (noise.double() / temperature).softmax(-1).gather(1, truth).squeeze(1)
             excess[name] = leaks[name] - blends.drawn(blends.one_class(record, temperature).first - left)
-    return compare("probability lost on blends - on noise of equal entropy", _over(evidence, excess), unit="points")
+    return compare("probability lost on blends - on noise of equal entropy", evidence.over_teachers(excess), unit="points")
 
 
 def _beyond_mixup_trained(evidence: Evidence, teachers: Mapping[str, Record], leaks: Mapping[str, Array], at: Cell) -> Comparison:
@@ -116,7 +113,7 @@ def _beyond_mixup_trained(evidence: Evidence, teachers: Mapping[str, Record], le
         if (twin := met.get(record.spec.seed)) is not None:
             lost = blends.one_class(twin, blends.tempering(twin, at.calibration)).lost
             less[name] = leaks[name] - blends.drawn(lost)
-    return compare("probability lost, plain teacher - teacher trained on mixup", _over(evidence, less), unit="points")
+    return compare("probability lost, plain teacher - teacher trained on mixup", evidence.over_teachers(less), unit="points")
 
 
 def _wrong_answers(evidence: Evidence, teachers: list[Record]) -> list[Comparison]:
@@ -143,8 +140,8 @@ def _wrong_answers(evidence: Evidence, teachers: list[Record]) -> list[Compariso
         return blends.ratio_of(np.asarray(shared), (len(units) - 1) * one[units].sum(0))
 
     return [
-        compare("blends of two classes answered with a third", _over(evidence, rate), unit="share"),
-        compare("of these, another teacher gives the same answer", blends.over_units(same, count), unit="share"),
+        compare("blends of two classes answered with a third", evidence.over_teachers(rate), unit="share"),
+        compare("of these, another teacher gives the same answer", statistics.jackknife(same, count), unit="share"),
     ]
 
 

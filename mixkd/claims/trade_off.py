@@ -60,7 +60,11 @@ def _ends(curves: Curves, badness: str) -> dict[int, Ends]:
 
 def _contrast(curves: Curves, ends: Mapping[int, Ends], name: str) -> dict[int, Array]:
     """A figure at the tau of best accuracy less that at the tau of best calibration, (R + 1,) by seed."""
-    return {seed: curves[seed][name][end.best_accuracy] - curves[seed][name][end.best_calibration] for seed, end in ends.items() if seed in curves}
+    return {
+        seed: curves[seed][name][end.best_accuracy] - curves[seed][name][end.best_calibration]
+        for seed, end in ends.items()
+        if seed in curves
+    }
 
 
 def _trade(evidence: Evidence, curves: Curves, badness: str) -> list[Comparison]:
@@ -101,7 +105,9 @@ def _judge_trade_off(evidence: Evidence, cell: Cell | None) -> Verdict:
     premises, stated, rivals, note, _ = _parts(evidence, at)
     verdict = judged(evidence, "g", at, premises, stated, rivals, note)
     if verdict.as_stated == "supported" and verdict.attributed != "supported":
-        scale = "After one post-hoc temperature the trade-off cannot be shown any more: what was traded was largely the scale of the logits."
+        scale = (
+            "After one post-hoc temperature the trade-off cannot be shown any more: what was traded was largely the scale of the logits."
+        )
         verdict = judged(evidence, "g", at, premises, stated, rivals, f"{note} {scale}")
     return verdict
 
@@ -113,7 +119,9 @@ def _judge_interaction(evidence: Evidence, cell: Cell | None) -> Verdict:
     word, _ = conclude(premises, trade, [])
     weakest = min(trade, key=lambda row: ("not supported", "not run", "unresolved", "supported").index(row.outcome))
     met = {"supported": True, "not supported": False}.get(word)
-    holds = Premise("(g)", f"{weakest.what}, claim (g)", weakest.estimate, weakest.low, weakest.high, weakest.margin, met)
+    holds = Premise(
+        "(g)", f"{weakest.what}, claim (g)", weakest.estimate, weakest.low, weakest.high, weakest.margin, met, unit=weakest.unit
+    )
     plain = _curves(evidence, _by_tau(evidence, "kd", at))
 
     def beyond(badness: str) -> Comparison:
@@ -133,7 +141,9 @@ TRADES = Claim(
     letter="g",
     title="Temperature trades",
     sentence="The distillation temperature trades accuracy against calibration.",
-    statistic="accuracy and ECE of kd_mixup at the tau of best accuracy less those at the tau of best calibration, both chosen on the other seeds",
+    statistic=(
+        "accuracy and ECE of kd_mixup at the tau of best accuracy less those at the tau of best calibration, both chosen on the other seeds"
+    ),
     rule=(
         "supported when the 95 % interval of the first lies above half a point and that of the second above .01; both are conditions, so "
         "that winning on one side alone is not supported"

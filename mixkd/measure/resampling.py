@@ -70,7 +70,8 @@ def resampled(logits: torch.Tensor, labels: torch.Tensor, images: torch.Tensor, 
     """
     z, y, at = logits.double(), labels.long(), images.numpy()
     shares = weights(int(at.max()) + 1)
-    columns, found = [], {}
+    columns: list[Array] = []
+    found: dict[str, Array] = {}
     hit = (z.argmax(-1) == y).double().numpy()
     for scale in (1.0, temperature):
         log_p = (z / scale).log_softmax(-1)

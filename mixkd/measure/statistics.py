@@ -8,7 +8,7 @@ sees the same images. :func:`crossed` adds the two. An undefined result has nan 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -150,15 +150,16 @@ def over_images(value: float, replicates: ArrayLike, level: float = 0.95) -> Int
     return Interval(value, value, value, 1, float(drawn.std(ddof=1)), drawn.size - 1).at(level)
 
 
-def jackknife(statistic: Callable[[Sequence[int]], float], n: int, level: float = 0.95) -> Interval:
-    """t interval of a statistic of n independent units that does not split into one value for each of them.
+def jackknife(statistic: Callable[[list[int]], ArrayLike], n: int, level: float = 0.95) -> Interval:
+    """Return the interval of a statistic of n independent units that does not split into one value for each of them.
 
     What two units have in common, such as the agreement of two teachers, gives n (n - 1) / 2 values that share units: taken for
     independent they would make an interval far too short. Leaving out one unit at a time, with all values that it takes part in,
     gives n pseudo-values whose t interval is of the right length (Arvesen 1969, for U-statistics).
 
     Args:
-        statistic: of the indices that stay, 0 ... n - 1; nan where too few are left.
+        statistic: of the indices that stay, 0 ... n - 1: a number, or (R + 1,) where entry 0 is the statistic and the others are the same
+            under R common draws of test images, which :func:`crossed` then adds; nan where too few units are left.
         n: number of units.
         level: of the interval.
 
@@ -166,12 +167,17 @@ def jackknife(statistic: Callable[[Sequence[int]], float], n: int, level: float 
         The bias-corrected estimate (for a mean over pairs, that mean) with its interval; nan bounds when leaving one out leaves nothing.
     """
     _checked_level(level)
+    if n == 0:
+        return Interval(math.nan, math.nan, math.nan, 0)
     everyone = list(range(n))
-    whole = statistic(everyone) if n else math.nan
-    rest = np.array([statistic([unit for unit in everyone if unit != gone]) for gone in everyone], dtype=np.float64)
-    if not math.isfinite(whole) or n < 2 or not np.isfinite(rest).all():
-        return Interval(whole, math.nan, math.nan, n)
-    return t_interval(n * whole - (n - 1) * rest, level)
+    whole = np.atleast_1d(np.asarray(statistic(everyone), dtype=np.float64))
+    undefined = Interval(float(whole[0]), math.nan, math.nan, n)
+    if n < 2 or not math.isfinite(whole[0]):
+        return undefined
+    rest = [np.atleast_1d(np.asarray(statistic([unit for unit in everyone if unit != gone]), dtype=np.float64)) for gone in everyone]
+    pseudo = n * whole - (n - 1) * np.stack(rest)
+    found = crossed(pseudo[:, 0], pseudo[:, 1:], level) if pseudo.shape[1] > 1 else t_interval(pseudo[:, 0], level)
+    return found if found.defined else undefined
 
 
 def equivalence(interval: Interval, margin: float, level: float = 0.95) -> bool | None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 import mixkd.claims
 from mixkd.claims import blends
+from mixkd.measure import resampling, statistics
 from mixkd.records import Record
 from mixkd.spec import RunSpec
 from mixkd.studies import LONGER, Cell, Profile, cell_spec, study
@@ -455,7 +456,7 @@ class TestIntervals:
     def test_units_that_share_terms_are_covered(self, n):
         """A mean over pairs of teachers, each pair on the same pairs of images: 95 % intervals hold the truth about 95 % of the time."""
         random = np.random.default_rng(0)
-        shares = blends.resampling.weights(60)
+        shares = resampling.weights(60)
         held = 0
         for _ in range(300):
             teachers, images, rest = random.normal(size=n), random.normal(size=60), random.normal(size=(n, n, 60))
@@ -466,7 +467,7 @@ class TestIntervals:
                 rows = [drawn[:, a, b] for a in units for b in units if a < b]
                 return np.mean(rows, axis=0) if rows else np.full(len(shares), np.nan)
 
-            held += not blends.over_units(mean, n).excludes(0.0)
+            held += not statistics.jackknife(mean, n).excludes(0.0)
         assert 0.92 <= held / 300 <= 1.0
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from made import DEFAULT, K, OTHER, SHARP, TINY, answers, noise, split, teacher
+from made import DEFAULT, OTHER, SHARP, TINY, K, answers, noise, split, teacher
 
 from mixkd.claims.propagation import _log_odds, _passed, _slope, spread_temperature
 from mixkd.spec import RunSpec
@@ -128,7 +128,9 @@ class TestPropagation:
             return answers(0.8, factor**-0.5 * 1.2)
 
         sharp = {0: 1.5, 1: 2.0, 2: 2.5, 3: 3.0}
-        world.train("map", lambda spec: made(spec) if spec.arm == "kd_mixup" else None, lambda spec: teacher(spec, sharpness=sharp[spec.seed]))
+        world.train(
+            "map", lambda spec: made(spec) if spec.arm == "kd_mixup" else None, lambda spec: teacher(spec, sharpness=sharp[spec.seed])
+        )
         evidence = world.evidence
         tempered = {name: evidence.students(Cell(DEFAULT, name, 2.0), "kd_mixup") for name in CALIBRATIONS}
         interval = _passed(evidence, tempered)

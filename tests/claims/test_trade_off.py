@@ -1,4 +1,4 @@
-"""Claims (g) and (i): true, false, short of data, without a premise, not run; (i) never without (g). Neither has halves, so none depends."""
+"""Claims (g) and (i): true, false, short of data, premise, not run; (i) never without (g). Neither has halves, so none depends."""
 
 import math
 
@@ -13,7 +13,7 @@ from mixkd.studies import Cell
 BOTH = ("temperature", "overconfidence")
 
 
-def swept(gain=0.03, ours=0.7, plain=0.0, seeds=9, jitter=0.002, scale_only=False):
+def swept(gain=0.03, ours=0.7, plain=0.0, seeds=9, jitter=0.002, scale_only=False, n=4000):
     """Accuracy wins `gain` for each unit of log tau up to tau 4, log sharpness `ours` (for kd `plain`); calibrated at tau 1. Unless
     `scale_only`, validation data show nothing of it, so that one temperature mends nothing."""
 
@@ -21,11 +21,11 @@ def swept(gain=0.03, ours=0.7, plain=0.0, seeds=9, jitter=0.002, scale_only=Fals
         if spec.seed >= seeds:
             return None
         if spec.arm not in ("kd", "kd_mixup"):
-            return jittered(spec, 0.70, 4.0)
+            return jittered(spec, 0.70, 4.0, n=n)
         u = math.log(spec.tau)
         slope = ours if spec.arm == "kd_mixup" else plain
         sharpness = math.exp(slope * u)
-        return jittered(spec, 0.78 + gain * u, sharpness, jitter, val=sharpness if scale_only else 1.0)
+        return jittered(spec, 0.78 + gain * u, sharpness, jitter, n, val=sharpness if scale_only else 1.0)
 
     return made
 

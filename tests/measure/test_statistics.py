@@ -121,7 +121,9 @@ def test_crossed_of_hits_drawn_by_image(n):
         chance = rng.beta(6, 2, images)
         hits = []
         for _arm in range(2):
-            luck = np.where(rng.random((n, images)) < 0.8, rng.random(images), rng.random((n, images)))  # mostly the image's, for every seed
+            luck = np.where(
+                rng.random((n, images)) < 0.8, rng.random(images), rng.random((n, images))
+            )  # mostly the image's, for every seed
             hits.append(luck < chance + rng.normal(0, 0.003, (n, 1)))
         change = hits[0].astype(float) - hits[1]
         covered.append(not statistics.crossed(change.mean(1), change @ shares.T).excludes(0))

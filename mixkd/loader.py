@@ -13,10 +13,9 @@ import torch
 from torch import Tensor
 
 from mixkd.data import RESIZING, Dataset, augment, normalise
-from mixkd.draws import stream
+from mixkd.draws import send, stream
 from mixkd.spec import RunSpec
 from mixkd.streaming import DRAWS, ImageFiles, ahead
-from mixkd.transfer import send
 
 
 @dataclass(frozen=True, eq=False)
