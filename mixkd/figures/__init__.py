@@ -13,7 +13,7 @@ from mixkd.figures.findings import found, standing
 from mixkd.figures.geometry import class_map, shape
 from mixkd.figures.imitation import imitation, imitation_rates
 from mixkd.figures.intervals import effects, intervals
-from mixkd.figures.judgement import finding, judgement
+from mixkd.figures.judgement import finding, judgement, premises_of
 from mixkd.figures.labs import lab_of
 from mixkd.figures.ledger import ledger
 from mixkd.figures.map import map_of, map_svg
@@ -36,7 +36,7 @@ __all__ = [
     "LabModel", "Plot", "absent", "against_accuracy", "against_truth", "along", "average", "beyond_strangers", "blend", "boundary_frame",
     "capacity", "class_map", "curves", "effects", "finding", "followed", "found", "holds_in", "imitation", "imitation_rates", "in_words",
     "intervals", "intervals_if", "judgement", "lab_of", "labelled_points", "ledger", "map_of", "map_svg", "over_classes", "over_images",
-    "published", "reliability", "risk_coverage", "rows", "same_images", "shape", "signal_parts", "slowest", "specimens", "stack",
+    "premises_of", "published", "reliability", "risk_coverage", "rows", "same_images", "shape", "signal_parts", "slowest", "specimens", "stack",
     "standing", "sweep", "table", "table_if", "tally", "teacher_table", "temperature_lab", "truth_along", "usefulness",
     "versus", "vicinal_of", "where", "with_teachers", "world_of",
 ]  # fmt: skip

@@ -79,23 +79,23 @@ def versus(
 
 
 def same_images(profile: Any) -> str:
-    """Whether the teachers of a profile know of images that their students never see, and what that means for a comparison of arms.
+    """Return whether the teachers of a profile learnt from images that no student sees, and what that means for a comparison.
 
     Args:
         profile: see :class:`mixkd.studies.Profile`.
     """
     if profile.teacher_recipe.get("pretrained"):
         return (
-            "Teachers come pretrained on other images, so what an arm with a teacher gains over one without is the objective's and "
-            "those images' together; arms with the same teacher compare objectives alone."
+            "Teachers come pretrained on other images, so what distillation gains over training on labels is the objective's and those "
+            "images' together; students of the same teacher compare objectives alone."
         )
-    own = profile.recipe.get("train_size")
-    if own is not None and profile.teacher_recipe.get("train_size") == "all":
+    if profile.teacher_recipe.get("train_skip"):
+        own = profile.recipe["train_size"]
         return (
-            f"Teachers were trained on more than the {own:,} training examples of their students, so what an arm with a teacher gains over "
-            "one without is the objective's and those examples' together; arms with the same teacher compare objectives alone."
+            f"Teachers learn from other examples than the {own:,} of their students, so what distillation gains over training on labels is "
+            "the objective's and those examples' together; students of the same teacher compare objectives alone."
         )
-    return "Teachers and students are trained on the same examples, so a difference between two arms is that of their objectives."
+    return "Teachers and students learn from the same examples, so a difference between two students is that of their objectives."
 
 
 def slowest(curves: pd.DataFrame, column: str = "val_accuracy") -> str:
