@@ -45,10 +45,10 @@ def test_the_short_answer_says_what_is_missing_and_how_to_get_it(tmp_path):
 @pytest.mark.parametrize(
     ("profile", "words"),
     [
-        ("digits", "other examples than the 200"),
-        ("gaussians", "other examples than the 100"),
-        ("cifar10-jpeg", "other examples than the 5,000"),
-        ("cifar10", "from the same examples"),
+        ("digits", "on the same examples"),
+        ("gaussians", "more than the 100 training examples"),
+        ("cifar10-jpeg", "more than the 5,000 training examples"),
+        ("cifar10", "on the same examples"),
         ("imagenet", "come pretrained"),
         ("authors-cifar100", "come pretrained"),
     ],

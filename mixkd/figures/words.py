@@ -14,6 +14,7 @@ import pandas as pd
 from mixkd.figures import theme
 from mixkd.figures.intervals import t_interval
 from mixkd.figures.judgement import Judged
+from mixkd.figures.markup import number
 
 NOT_HERE = "not run here"
 
@@ -49,7 +50,7 @@ def average(frame: pd.DataFrame, column: str, *, scale: float = 1.0, digits: int
         rows: what the rows have in common, such as ``arm="ce"``.
     """
     sample = _group(frame, column, rows)
-    return NOT_HERE if sample.empty else f"{scale * sample.mean():.{digits}f}{unit}"
+    return NOT_HERE if sample.empty else f"{number(scale * sample.mean(), digits)}{unit}"
 
 
 def versus(
@@ -70,32 +71,40 @@ def versus(
     if not both:
         return NOT_HERE
     mean, low, high = (scale * value for value in t_interval(a.loc[both] - b.loc[both]))
-    if not _known(low):
-        return f"{more if mean > 0 else less} by {abs(mean):.{digits}f}{unit} on the one seed there is, which tells nothing about chance"
+    if not math.isfinite(low):
+        return (
+            f"{more if mean > 0 else less} by {number(abs(mean), digits)}{unit} on the one seed there is, which says nothing about chance"
+        )
     if low > 0 or high < 0:
         near, far = sorted((abs(low), abs(high)))
-        return f"{more if low > 0 else less} by {abs(mean):.{digits}f}{unit} (95 % interval {near:.{digits}f} to {far:.{digits}f})"
-    return f"not told apart: the difference is {mean:+.{digits}f}{unit} (95 % interval {low:+.{digits}f} to {high:+.{digits}f})"
+        return f"{more if low > 0 else less} by {number(abs(mean), digits)}{unit} ({number(near, digits)} to {number(far, digits)})"
+    one_, low_, high_ = (number(value, digits, sign=True) for value in (mean, low, high))
+    return f"undecided, a difference of {one_}{unit} ({low_} to {high_})"
 
 
 def same_images(profile: Any) -> str:
-    """Return whether the teachers of a profile learnt from images that no student sees, and what that means for a comparison.
+    """Whether the teachers of a profile know of images that their students never see, and what that means for a comparison of arms.
 
     Args:
         profile: see :class:`mixkd.studies.Profile`.
     """
     if profile.teacher_recipe.get("pretrained"):
         return (
-            "Teachers come pretrained on other images, so what distillation gains over training on labels is the objective's and those "
-            "images' together; students of the same teacher compare objectives alone."
+            "Teachers come pretrained on other images, so what a student with a teacher gains over one without is the objective's "
+            "and those images' together; students of the same teacher compare objectives alone."
         )
+    own = profile.recipe.get("train_size")
     if profile.teacher_recipe.get("train_skip"):
-        own = profile.recipe["train_size"]
         return (
-            f"Teachers learn from other examples than the {own:,} of their students, so what distillation gains over training on labels is "
-            "the objective's and those examples' together; students of the same teacher compare objectives alone."
+            "Teachers and students learn from disjoint images, so what a student with a teacher gains over one without is the "
+            "objective's and the teacher's images' together; students of the same teacher compare objectives alone."
         )
-    return "Teachers and students learn from the same examples, so a difference between two students is that of their objectives."
+    if own is not None and profile.teacher_recipe.get("train_size") == "all":
+        return (
+            f"Teachers were trained on more than the {own:,} training examples of their students, so what a student with a teacher gains "
+            "over one without is the objective's and those examples' together; students of the same teacher compare objectives alone."
+        )
+    return "Teachers and students are trained on the same examples, so a difference between two students is that of their objectives."
 
 
 def slowest(curves: pd.DataFrame, column: str = "val_accuracy") -> str:
