@@ -6,15 +6,21 @@ import random
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 
 import pytest
 from handmade import short, written
 from PIL import Image
 
+import mixkd.cli as cli
 import mixkd.runs as runs
+from mixkd import checkpoint
+from mixkd.chapters import studies_of
+from mixkd.checkpoint import Settings
 from mixkd.cli import main
 from mixkd.records import RecordStore
 from mixkd.spec import ARMS, RunSpec, TeacherSpec
+from mixkd.studies import CORE_ARMS, Cell, cell_spec, cells, load_profile, one, study
 
 SIZE = ["--image-size", "8", "--augment", "none", "--batch-size", "4", "--device", "cpu"]
 
@@ -66,6 +72,16 @@ def fails(capsys, *arguments):
     return error
 
 
+def test_claims_as_json(capsys, tmp_path):
+    import json
+
+    assert main(["claims", "--json", "--profile", "gaussians", "--store", str(tmp_path)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [verdict["claim"] for verdict in found["verdicts"]] == list("abcdefghi")
+    assert {row["profile"] for row in found["map"]} == {"gaussians"}
+    assert {row["as_stated"] for row in found["map"]} == {"not run"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -84,19 +100,30 @@ def fails(capsys, *arguments):
         (["--tau", "0", "--alpha", "-1"], ["tau = '0'", "alpha = '-1'"]),
         (["--arm", "ce", "--tau", "2"], ["tau = 2", "arm 'ce' does not use it"]),
         (["--arm", "mixup", "--smoothing", ".1"], ["smoothing = 0.1", "label_smoothing"]),
-        (["--arm", "ce", "--teacher", "cnn16"], ["--teacher: arm 'ce' has no teacher", "kd_mixup"]),
+        (["--arm", "ce", "--teacher", "cnn16"], ["teacher: arm 'ce' has no teacher", "kd_mixup"]),
+        (["--arm", "mixup", "--teacher-seed", "3"], ["teacher_seed: arm 'mixup' has no teacher", "kd_mixup"]),
+        (["--profile", "digit"], ["'digit'", "did you mean 'digits'"]),
+        (["--seed", "-1"], ["seed = '-1'", "0 or more"]),
+        (["--teacher-temperature-factor", "2"], ["teacher: temperature_factor = 2", "temperature = 2 instead"]),
+        (["--train-skip", "1391"], ["train_skip = 1391", "0 to 1390"]),
         (["--momentum", ".9"], ["momentum = 0.9", "adamw"]),
         (["--schedule", "step"], ["milestones", "at least one epoch"]),
         (["--schedule", "step", "--milestones", "9,3"], ["(9, 3)", "grow"]),
-        (["--warmup", "40"], ["warmup = 40", "shorter"]),
+        (["--warmup", "60"], ["warmup = 60", "shorter"]),
         (["--warmup", "3", "--teacher-epochs", "3"], ["teacher: warmup = 3", "shorter than epochs = 3"]),
         (["--teacher-temperature", "0"], ["teacher: temperature = '0'", "greater than 0", "fitted"]),
         (["--teacher-arm", "kd"], ["teacher: arm = 'kd'", "label_smoothing"]),
+        (["--teacher-seed", "x"], ["teacher: seed = 'x'"]),
         (["--teacher-alpha", ".2"], ["teacher: alpha = 0.2", "arm 'ce' does not use it"]),
         (["--student", "cnn9"], ["'cnn9'", "resnet8", "did you mean 'cnn"]),
         (["--teacher", "resnet21"], ["'resnet21'", "resnet20, ", "did you mean 'resnet"]),
-        (["--batch-size", "601"], ["batch_size = 601", "600 training images of digits"]),
-        (["--train-size", "5"], ["train_size = 5", "10", "600"]),
+        (["--batch-size", "201"], ["batch_size = 201", "200 training images of digits"]),
+        (["--train-size", "5"], ["train_size = 5", "10", "1400"]),
+        (["--seed", "one"], ["seed = 'one'", "whole number"]),
+        (["--seed", "9" * 5000], ["seed = '9999", "must be"]),
+        (["--epochs", "9" * 5000], ["epochs = '9999", "must be"]),
+        (["--milestones", "9" * 5000, "--schedule", "step"], ["milestones = '9999"]),
+        (["--arm", "a" * 5000], ["arm = 'aaaa", "must be one of"]),
         (["--image-size", "32"], ["image_size = 32", "8 px"]),
         (["--augment", "crop_flip"], ["crop_flip", "16 px"]),
         (["--data", "gaussians16", "--arm", "ce"], ["student: required"]),
@@ -179,18 +206,71 @@ def test_a_run_on_a_zip_of_images_leaves_a_record_without_its_path(capsys, pets,
     assert len(store.ids()) == 2
 
 
-def test_a_run_says_what_the_library_says(capsys, tmp_path):
-    command = ["run", "--arm", "kd", "--student", "cnn8", "--teacher", "cnn16", "--tau", "std", "--epochs", "2"]
-    command += ["--teacher-epochs", "1", "--seed", "3", "--test-draws", "1", "--kd-weight", ".9", "--ce-weight", ".1"]
-    assert main([*command, "--device", "cpu", "--store", str(tmp_path)]) == 0
-    teacher = TeacherSpec(model="cnn16", epochs=1)
-    spec = RunSpec(data="digits", student="cnn8", arm="kd", teacher=teacher, tau="std", epochs=2, seed=3, test_draws=1,
-                   kd_weight=0.9, ce_weight=0.1)  # fmt: skip
-    record = RecordStore(tmp_path).load(spec.id)
+def parsed(*arguments):
+    """The spec that `mixkd run` would train."""
+    return cli._spec(cli._parser(["run"]).parse_args(["run", *map(str, arguments)]))
+
+
+@pytest.mark.parametrize("profile", ["digits", "gaussians", "cifar10-jpeg", "cifar10", "imagenet", "overconfident"])
+def test_the_flags_of_a_run_name_the_runs_of_a_study(profile):
+    plan = load_profile(profile)
+    core = set(study("overconfidence", profile))
+    for arm in CORE_ARMS:
+        for seed in (plan.core_seeds[0], plan.core_seeds[-1]):
+            assert parsed("--profile", profile, "--arm", arm, "--seed", seed) in core
+    assert parsed("--profile", profile, "--arm", "ce") == plan.spec("ce", plan.first_seed)  # its first seed, if none is said
+
+
+@pytest.mark.parametrize("data", ["digits", "gaussians", "cifar10", "cifar100", "imagenet"])
+def test_the_profile_of_a_data_set_need_not_be_named(data):
+    for arm in CORE_ARMS:
+        assert parsed("--data", data, "--arm", arm) == load_profile(data).spec(arm, load_profile(data).first_seed)
+
+
+@pytest.mark.parametrize(
+    ("flags", "cell"),
+    [
+        (["--tau", "4"], Cell("cnn32", "raw", 4.0)),
+        (["--tau", "std"], Cell("cnn32", "raw", "std")),
+        (["--tau", "0.5", "--teacher", "cnn32"], Cell("cnn32", "raw", 0.5)),
+        (["--teacher", "cnn64"], Cell("cnn64", "raw", 2.0)),
+        (["--teacher-temperature", "fitted"], Cell("cnn32", "fitted", 2.0)),
+        (["--teacher-temperature", "fitted", "--teacher-temperature-factor", "0.5", "--tau", "1"], Cell("cnn32", "half", 1.0)),
+        (["--teacher-temperature", "fitted", "--teacher-temperature-factor", "2"], Cell("cnn32", "double", 2.0)),
+        (["--teacher", "cnn16", "--teacher-temperature", "fitted"], Cell("cnn16", "fitted", 2.0)),
+    ],
+)
+def test_the_flags_of_a_run_name_the_cells_of_the_map(flags, cell):
+    plan = load_profile("digits")
+    spec = parsed("--arm", "kd_mixup", "--seed", plan.first_seed + 1, *flags)
+    assert cell in cells(plan)
+    assert spec.id == cell_spec(plan, "kd_mixup", plan.first_seed + 1, cell).id
+    assert spec in study("map", "digits")
+
+
+def test_a_run_of_other_data_keeps_a_recipe_and_leaves_its_rows():
+    spec = parsed("--profile", "digits", "--data", "folder:pets", "--arm", "kd", "--epochs", "3")
+    assert (spec.epochs, spec.lr, spec.train_size, spec.teacher.train_skip) == (3, load_profile("digits").recipe["lr"], None, None)
+    teacher = TeacherSpec(model="mlp64", lr="0.01")
+    bare = parsed("--data", "gaussians16", "--arm", "kd", "--student", "mlp16", "--teacher", "mlp64", "--teacher-lr", "0.01")
+    assert bare == RunSpec(data="gaussians16", arm="kd", student="mlp16", teacher=teacher)
+
+
+def test_a_run_finds_what_a_study_trained_and_says_what_the_record_says(capsys, tmp_path, monkeypatch):
+    tiny = replace(load_profile("digits"), recipe={**load_profile("digits").recipe, "epochs": 1}, teacher_recipe={"train_skip": 200})
+    monkeypatch.setattr("mixkd.studies.load_profile", lambda name: tiny)
+    spec = tiny.spec("kd", tiny.first_seed, tau="std")
+    command = ["run", "--arm", "kd", "--tau", "std", "--device", "cpu", "--store", str(tmp_path)]
+    assert main(command) == 0
+    store = RecordStore(tmp_path)
+    record, report = store.load(spec.id), store.load(spec.id).report()
     out, _ = capsys.readouterr()
-    report = record.report()
     for value in (spec.id, f"{report.accuracy:.4f}", f"{report.ece:.4f}", f"{record.temperature:.3f}"):
         assert value in out
+    assert store.ids() == sorted([spec.id, spec.teacher_run().id])
+    monkeypatch.setattr(runs, "train_cohort", None)  # and now nothing trains
+    assert main(command) == 0
+    assert spec.id in capsys.readouterr().out
 
 
 def test_a_diverging_run_fails_with_its_reason(capsys, tmp_path):
@@ -199,6 +279,59 @@ def test_a_diverging_run_fails_with_its_reason(capsys, tmp_path):
     error = capsys.readouterr().err
     assert "the loss is" in error
     assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "flag"), [("precision", "bf16", "--precision bf16"), ("ranks", 2, "torchrun --nproc_per_node=2")]
+)
+def test_a_run_that_began_otherwise_is_not_continued(capsys, tmp_path, nothing_trains, field, value, flag):
+    spec = one("digits", arm="kd", epochs=1)
+    path = tmp_path / ".checkpoints" / f"{spec.id}.pt"
+    checkpoint.write(path, Settings(**{"spec": spec.id, "precision": "fp32", "ranks": 1, "device": "cpu", field: value}), 3, {})
+    error = fails(capsys, "run", "--arm", "kd", "--epochs", "1", "--device", "cpu", "--store", str(tmp_path))
+    for word in (str(path), "reached step 3", flag, "remove the file"):
+        assert word in error
+    assert len(error.strip().splitlines()) == 1
+    assert path.is_file()
+
+
+def test_a_damaged_checkpoint_does_not_stop_the_command(tmp_path):
+    spec = one("digits", arm="ce", epochs=1)
+    path = tmp_path / ".checkpoints" / f"{spec.id}.pt"
+    path.parent.mkdir()
+    path.write_bytes(b"PK rest of an archive")
+    with pytest.warns(UserWarning, match="is not a checkpoint of this version.*begins anew"):
+        assert main(["run", "--arm", "ce", "--epochs", "1", "--device", "cpu", "--store", str(tmp_path)]) == 0
+    record = RecordStore(tmp_path).load(spec.id)
+    assert record.provenance["precision"] == "fp32"
+    assert "resumed_at_step" not in record.provenance
+
+
+@pytest.mark.parametrize("error", [KeyError("boom"), TypeError("boom"), AttributeError("boom"), IndexError("boom")])
+def test_our_own_bugs_keep_their_traceback(monkeypatch, tmp_path, error):
+    def bug(*_):
+        raise error
+
+    monkeypatch.setattr(RecordStore, "load", bug)
+    with pytest.raises(type(error), match="boom"):
+        main(["records", "show", "1f", "--store", str(tmp_path)])
+
+
+def test_an_ambiguous_id_is_one_line(capsys, tmp_path):
+    store = RecordStore(tmp_path)
+    for seed in range(17):  # two of them begin alike
+        written(store, short("ce", seed=seed))
+    first = next(id[0] for id in store.ids() if sum(other[0] == id[0] for other in store.ids()) > 1)
+    assert f"record {first!r}: ambiguous, " in fails(capsys, "records", "show", first, "--store", str(tmp_path))
+    assert f"record {first!r}: ambiguous, " in fails(capsys, "export", first, "--store", str(tmp_path))
+
+
+def test_a_lock_that_is_a_folder_is_one_line(capsys, tmp_path, nothing_trains):
+    spec = one("digits", arm="ce")
+    lock = tmp_path / ".locks" / f"{spec.id}.lock"
+    lock.mkdir(parents=True)
+    assert main(["run", "--arm", "ce", "--device", "cpu", "--store", str(tmp_path)]) == 1
+    assert f"lock {lock}: is a folder, where a file is needed; remove it" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -223,7 +356,13 @@ def test_an_interruption_ends_with_one_line(capsys, monkeypatch, tmp_path, error
     ("arguments", "words"),
     [
         (["--profile", "digit"], ["'digit'", "cifar10-cpu", "did you mean 'digits'"]),
-        (["--chapters", "temperatur"], ["'temperatur'", "did you mean 'temperature'"]),
+        (["--study", "temperatur"], ["--study temperatur", "all, overconfidence", "did you mean 'temperature'"]),
+        (["--study", "07-overconfidence"], ["07-overconfidence: is a chapter", "--chapters 07-overconfidence"]),
+        (["--chapters", "07-overconfidense"], ["'07-overconfidense'", "did you mean '07-overconfidence'"]),
+        (["--chapters", "77"], ["'77'", "01-smooth-boundaries"]),
+        (["--chapters", "temperature"], ["temperature: is a study", "--study temperature"]),
+        (["--chapters", "own-images"], ["'own-images'", "nothing to train"]),
+        (["--chapters", "07", "--study", "duraton"], ["did you mean 'duration'"]),
         (["--seeds", "0"], ["--seeds 0", "at least 1"]),
         (["--workers", "-1"], ["workers = -1"]),
         (["--worker", "1"], ["--worker", "did you mean '--workers'"]),
@@ -234,6 +373,33 @@ def test_a_bad_reproduction_is_explained_before_anything_trains(capsys, tmp_path
     error = fails(capsys, "reproduce", "--store", str(tmp_path / "store"), *arguments)
     for word in words:
         assert word in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "studies"),
+    [
+        ([], ["all"]),
+        (["--chapters", "07-overconfidence"], studies_of("07-overconfidence")),
+        (["--chapters", "07"], studies_of("07-overconfidence")),
+        (["--chapter", "7"], studies_of("07-overconfidence")),
+        (["--study", "duration", "mixing"], ["duration", "mixing"]),
+        (["--chapters", "07", "--study", "mixing", "duration"], [*studies_of("07-overconfidence"), "duration"]),
+        (["--chapters", "claims"], ["all"]),
+    ],
+)
+def test_chapters_and_studies_choose_what_is_reproduced(monkeypatch, tmp_path, arguments, studies):
+    def stop(specs, *_, **__):
+        raise Reached(list(specs))
+
+    class Reached(Exception):
+        pass
+
+    monkeypatch.setattr("mixkd.records.committed_path", lambda: tmp_path)
+    monkeypatch.setattr(runs, "collect", stop)
+    with pytest.raises(Reached) as caught:
+        main(["reproduce", "--store", str(tmp_path / "store"), *arguments])
+    expected = dict.fromkeys(spec for name in studies for spec in study(name, "digits"))
+    assert dict.fromkeys(caught.value.args[0]) == expected
 
 
 def test_records_are_listed_shown_and_verified(capsys, tmp_path):
