@@ -15,7 +15,7 @@ import numpy as np
 from mixkd.figures import theme
 from mixkd.figures.absent import absent
 from mixkd.figures.explorer import block
-from mixkd.figures.ledger import SIGNS, Html
+from mixkd.figures.markup import SIGNS, Html
 from mixkd.studies import Cell
 
 if TYPE_CHECKING:
