@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from mixkd.figures.intervals import intervals
-from mixkd.figures.ledger import Html
+from mixkd.figures.markup import Html
 from mixkd.figures.plot import Plot
 from mixkd.figures.table import table
 

@@ -16,7 +16,7 @@ from plotly.subplots import make_subplots
 
 from mixkd.figures import theme
 from mixkd.figures.absent import absent
-from mixkd.figures.ledger import Html
+from mixkd.figures.markup import Html
 from mixkd.figures.plot import Plot
 from mixkd.measure import geometry
 

@@ -1,4 +1,4 @@
-"""What passes from teacher to student: accuracy over the teacher's capacity, temperature over the teacher's temperature.
+"""What passes from teacher to student: accuracy over the teacher's capacity, temperature by kind of teacher.
 
 It pairs by seed and draws every seed; it refuses to compare a student with anything but a student of the same seed.
 """
@@ -13,13 +13,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 from scipy.optimize import brentq
 
 from mixkd.figures import theme
 from mixkd.figures.absent import absent
 from mixkd.figures.intervals import effects, once, t_interval
-from mixkd.figures.ledger import Html
+from mixkd.figures.markup import Html
 from mixkd.figures.plot import Plot
 from mixkd.measure import statistics
 from mixkd.measure.selective import score
@@ -29,12 +28,6 @@ CAPACITY = (
     "Each pale dot is one seed: its accuracy minus that of the ce student with the same initial weights and data order. Markers are "
     "means, bars 95 % t intervals over seeds; a bar above the zero line is a gain beyond seed noise. Inside the grey band the "
     "difference counts as none. Under each teacher stands its own accuracy."
-)
-TEMPERATURES = (
-    "Each pale line is one seed's students, from the softest teacher (left) to the steepest (right); markers are means with 95 % t "
-    "intervals. On the dotted line a student needs exactly the temperature its teacher needs; a curve parallel to it means that "
-    "a change of the teacher is passed on whole, a flat one that it is not passed on at all. Below, the same students' accuracy against "
-    "their sibling under the untouched teacher; inside the band the difference counts as none."
 )
 FOLLOWED = (
     "Test images are sorted by how much steeper (right) or softer (left) the teacher was made on them, and cut into groups of equal "
@@ -154,7 +147,7 @@ def with_teachers(records: Iterable[Any], teacher_of: Callable[[Any], Any]) -> p
         own = teacher.temperature if teacher is not None else math.nan
         fitted = spec.temperature == "fitted"
         kind = "by input" if spec.temperature_spread else spec.arm if spec.arm != "ce" else "fitted" if fitted else "tempered"
-        divisor = own if fitted else float(spec.temperature)
+        divisor = spec.temperature_factor * (own if fitted else float(spec.temperature))
         rows.append(
             {
                 "arm": record.spec.arm,
@@ -162,67 +155,13 @@ def with_teachers(records: Iterable[Any], teacher_of: Callable[[Any], Any]) -> p
                 "teacher": f"{spec.model} after {spec.epochs} epochs" if stopped else spec.model,
                 "kind": kind,
                 "divisor": divisor,
-                "needs": math.nan if spec.temperature_spread else 1.0 if fitted else own / divisor,
+                "needs": math.nan if spec.temperature_spread else 1 / spec.temperature_factor if fitted else own / divisor,
                 "temperature": record.temperature,
                 "accuracy": _accuracy(record),
                 "teacher_accuracy": math.nan if teacher is None else _accuracy(teacher),
             }
         )
     return pd.DataFrame(rows)
-
-
-def propagation(frame: pd.DataFrame, model: str, *, margin: float = 0.0) -> Plot | Html:
-    """The temperature a student needs against the one its teacher needs, and below it the student's accuracy.
-
-    Args:
-        frame: of :func:`with_teachers`.
-        model: the teacher whose logits were divided.
-        margin: accuracy differences within it are drawn as none.
-    """
-    known = frame[np.isfinite(frame["needs"])] if len(frame) else frame
-    tempered = known[(known["kind"] == "tempered") & (known["teacher"] == model)] if len(known) else known
-    if tempered.empty:
-        return absent("No figure: the students of tempered teachers, or their teachers, are not in this store.")
-    once(tempered, ["divisor", "seed"])
-    base = tempered[tempered["divisor"] == 1].set_index("seed")["accuracy"]
-    figure = make_subplots(rows=2, cols=1, shared_xaxes=True, row_heights=[0.66, 0.34], vertical_spacing=0.06)
-    low, high = known["needs"].min() / 1.12, known["needs"].max() * 1.12
-    figure.add_scatter(
-        x=[low, high],
-        y=[low, high],
-        mode="lines",
-        name="passed on whole",
-        line={"color": theme.NEUTRAL, "dash": "dot", "width": 2},
-        hoverinfo="skip",
-        row=1,
-        col=1,
-    )
-    rows: list[dict[str, Any]] = []
-    _group(figure, rows, tempered, base, theme.look("kd_mixup"), f"teacher's logits divided by {_span(tempered)}", by="divisor")
-    for kind in ("fitted", "label_smoothing", "mixup"):
-        own = known[known["kind"] == kind]
-        if not own.empty:
-            look = theme.Look("", "#08a85a", "dot", "hexagon") if kind == "fitted" else theme.look(kind)
-            words = "teachers of unequal accuracy, scaled by their T*" if kind == "fitted" else f"teacher trained with {look.label}"
-            _group(figure, rows, own, base, look, words, by="teacher")
-    figure.add_hline(y=0, line={"color": theme.NEUTRAL, "width": 1}, row=2, col=1)
-    if margin:
-        figure.add_hrect(
-            y0=-100 * margin, y1=100 * margin, line_width=0, fillcolor=theme.translucent(theme.NEUTRAL, 0.14), layer="below", row=2, col=1
-        )
-    figure.update_layout(theme.layout(height=640, margin={"l": 56, "r": 12, "t": 112, "b": 48}))
-    ticks = [0.25, 0.35, 0.5, 0.7, 1, 1.4, 2, 2.8, 4, 5.6, 8]
-    log = {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
-    figure.update_xaxes(**log)
-    figure.update_xaxes(title={"text": "temperature T* the teacher needs"}, row=2, col=1)
-    figure.update_yaxes(title={"text": "T* the student needs"}, row=1, col=1, **log)
-    figure.update_yaxes(title={"text": "accuracy, points"}, zeroline=False, row=2, col=1)
-    return Plot(
-        figure,
-        label="The student's NLL-optimal temperature against its teacher's, and the student's accuracy",
-        reading=TEMPERATURES,
-        table=pd.DataFrame(rows),
-    )
 
 
 def teacher_table(frame: pd.DataFrame) -> Html:
@@ -312,72 +251,6 @@ def followed(students: Iterable[tuple[Any, Any, Any]], *, groups: int = 10) -> P
     )
 
 
-def _group(
-    figure: go.Figure, rows: list[dict[str, Any]], frame: pd.DataFrame, base: pd.Series, look: theme.Look, words: str, *, by: str
-) -> None:
-    """The means and seeds of one kind of teacher, in both panels: temperatures in logs, accuracy paired with the untouched teacher's."""
-    joined = by == "divisor"
-    if joined:
-        for _, seed in frame.groupby("seed"):
-            seed = seed.sort_values("needs")
-            figure.add_scatter(
-                x=seed["needs"].to_numpy(),
-                y=seed["temperature"].to_numpy(),
-                mode="lines",
-                line={"color": look.color, "width": 0.8},
-                opacity=0.4,
-                showlegend=False,
-                legendgroup=words,
-                hoverinfo="skip",
-                row=1,
-                col=1,
-            )
-    upper, lower = [], []
-    for name, own in frame.groupby(by, sort=False):
-        at = float(np.exp(np.log(own["needs"]).mean()))
-        mean, low, high = (float(np.exp(value)) for value in t_interval(np.log(own["temperature"])))
-        upper.append((at, mean, low, high))
-        gain = 100 * (own.set_index("seed")["accuracy"] - base).dropna()
-        if not gain.empty:
-            lower.append((at, *t_interval(gain)))
-        rows.append(
-            {
-                "teacher": own["teacher"].iloc[0],
-                "kind": own["kind"].iloc[0],
-                "divided by": float(own["divisor"].mean()),
-                "teacher needs T*": at,
-                "student needs T*": mean,
-                "low": low,
-                "high": high,
-                "accuracy, points": gain.mean() if len(gain) else math.nan,
-                "seeds": len(own),
-            }
-        )
-        marks = {"mode": "markers", "marker": {"color": look.color, "size": 4, "opacity": 0.55}, "showlegend": False, "legendgroup": words}
-        seeds = [f"{name}, seed {seed}" for seed in own["seed"]]
-        figure.add_scatter(
-            x=own["needs"].to_numpy(),
-            y=own["temperature"].to_numpy(),
-            text=seeds,
-            hovertemplate="%{text}: %{x:.3f} → %{y:.3f}<extra></extra>",
-            **marks,
-            row=1,
-            col=1,
-        )
-        figure.add_scatter(
-            x=np.full(len(gain), at),
-            y=gain.to_numpy(),
-            text=seeds,
-            hovertemplate="%{text}: %{y:+.2f}<extra></extra>",
-            **marks,
-            row=2,
-            col=1,
-        )
-    figure.add_trace(_means(sorted(upper), look, words, joined=joined, name=words), row=1, col=1)
-    if lower:
-        figure.add_trace(_means(sorted(lower), look, words, joined=joined, name=words, legend=False), row=2, col=1)
-
-
 def _means(
     points: Sequence[tuple[float, float, float, float]], look: theme.Look, group: str, *, joined: bool, name: str = "", legend: bool = True
 ) -> go.Scatter:
@@ -401,12 +274,6 @@ def _means(
             "width": 4,
         },
         hovertemplate="mean %{y:.3f}<extra></extra>",
-    )
-
-
-def _span(frame: pd.DataFrame) -> str:
-    return (
-        f"{frame['divisor'].min():g} to {frame['divisor'].max():g}" if frame["divisor"].nunique() > 1 else f"{frame['divisor'].iloc[0]:g}"
     )
 
 

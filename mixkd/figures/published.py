@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from mixkd.figures import theme
-from mixkd.figures.ledger import Html
+from mixkd.figures.markup import Html
 from mixkd.figures.plot import Plot
 from mixkd.figures.reliability import Bins, wilson
 

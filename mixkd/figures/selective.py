@@ -16,7 +16,7 @@ import plotly.graph_objects as go
 from mixkd.figures import theme
 from mixkd.figures.absent import absent
 from mixkd.figures.intervals import t_interval
-from mixkd.figures.ledger import Html
+from mixkd.figures.markup import Html
 from mixkd.figures.plot import Plot
 from mixkd.measure import calibration, selective
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from mixkd.figures import theme
 from mixkd.figures.intervals import once, t_interval
-from mixkd.figures.ledger import Html
+from mixkd.figures.markup import Html
 
 _SHORT = {"ece": "ECE", "oe": "OE", "ue": "UE", "nll": "NLL", "mce": "MCE"}
 
