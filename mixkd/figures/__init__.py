@@ -4,6 +4,7 @@ They show results; they refuse to train, to load or to measure.
 """
 
 from mixkd.figures.absent import absent, intervals_if, table_if
+from mixkd.figures.against_accuracy import against_accuracy
 from mixkd.figures.blend import blend
 from mixkd.figures.classes import over_classes
 from mixkd.figures.curves import curves, stack
@@ -16,13 +17,14 @@ from mixkd.figures.judgement import finding, judgement
 from mixkd.figures.labs import lab_of
 from mixkd.figures.ledger import ledger
 from mixkd.figures.map import map_of, map_svg
-from mixkd.figures.paths import paths
+from mixkd.figures.markup import in_words
 from mixkd.figures.plot import Plot
 from mixkd.figures.propagation import capacity, followed, over_images, teacher_table, with_teachers
 from mixkd.figures.published import labelled_points, published, rows
 from mixkd.figures.reliability import reliability
 from mixkd.figures.selective import risk_coverage, usefulness
 from mixkd.figures.signal import along, signal_parts
+from mixkd.figures.specimens import specimens
 from mixkd.figures.sweep import sweep
 from mixkd.figures.table import table
 from mixkd.figures.truth import against_truth, truth_along
@@ -31,10 +33,10 @@ from mixkd.figures.words import average, beyond_strangers, same_images, slowest,
 from mixkd.figures.worlds import boundary_frame, vicinal_of, world_of
 
 __all__ = [
-    "LabModel", "Plot", "absent", "against_truth", "along", "average", "beyond_strangers", "blend", "boundary_frame",
-    "capacity", "class_map", "curves", "effects", "finding", "followed", "found", "holds_in", "imitation", "imitation_rates",
+    "LabModel", "Plot", "absent", "against_accuracy", "against_truth", "along", "average", "beyond_strangers", "blend", "boundary_frame",
+    "capacity", "class_map", "curves", "effects", "finding", "followed", "found", "holds_in", "imitation", "imitation_rates", "in_words",
     "intervals", "intervals_if", "judgement", "lab_of", "labelled_points", "ledger", "map_of", "map_svg", "over_classes", "over_images",
-    "paths", "published", "reliability", "risk_coverage", "rows", "same_images", "shape", "signal_parts", "slowest", "stack",
+    "published", "reliability", "risk_coverage", "rows", "same_images", "shape", "signal_parts", "slowest", "specimens", "stack",
     "standing", "sweep", "table", "table_if", "tally", "teacher_table", "temperature_lab", "truth_along", "usefulness",
     "versus", "vicinal_of", "where", "with_teachers", "world_of",
 ]  # fmt: skip
