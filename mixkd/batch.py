@@ -68,7 +68,7 @@ def grid(path: str | Path, out: str | Path, root: Path = ROOT) -> list[Job]:
     """
     try:
         given = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, thousands of digits or brackets
         raise ValueError(f"{path}: {error}") from None
     if unknown := sorted(set(given) - set(_KEYS)):
         raise ValueError(f"{path}: no key {unknown[0]!r}; there are {', '.join(_KEYS)}{nearest(unknown[0], _KEYS)}")
@@ -205,9 +205,20 @@ def _write(out: Path, jobs: Sequence[Job], outcomes: Mapping[Path, Outcome]) -> 
     _replace(out / "results.json", json.dumps(rows, indent=1) + "\n")
     partial = out / ".results.csv"
     with partial.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows(table)
+        csv.writer(file).writerows([_harmless(value) for value in row] for row in table)
     os.replace(partial, out / "results.csv")
     _replace(out / "index.html", _page(out.resolve().name, rows, names, values))
+
+
+def _harmless(value: Any) -> Any:
+    """A cell of a CSV table that no spreadsheet takes for a formula: text that begins like one gets an apostrophe in front."""
+    if not isinstance(value, str) or not value.lstrip().startswith(("=", "+", "-", "@")):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
 
 
 def _replace(path: Path, text: str) -> None:

@@ -15,6 +15,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib import metadata
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,30 @@ if "google.colab" in sys.modules:
     profile, store = scale"""
 
 
+READS: Mapping[str, tuple[str, ...]] = {
+    "index": ("all",),
+    "01-smooth-boundaries": ("overconfidence", "temperature", "mixing"),
+    "02-protocol": ("overconfidence", "teachers"),
+    "03-teacher-off-distribution": ("teachers", "mixup_teachers", "controls"),
+    "04-student-linearity": ("overconfidence", "linearity"),
+    "05-imitation": ("teachers", "controls", "linearity"),
+    "06-accuracy": ("overconfidence", "teachers", "accuracy", "duration"),
+    "07-overconfidence": ("overconfidence", "mixing"),
+    "08-calibration-propagates": ("propagation",),
+    "09-temperature": ("overconfidence", "temperature"),
+    "10-geometry": ("overconfidence",),
+    "11-uncertainty": ("overconfidence",),
+    "12-imagenet": ("all",),
+    "13-known-truth": ("overconfidence", "teachers"),
+    "14-authors-logs": (),
+    "claims": ("all",),
+    "reproduce": ("all",),
+    "one-run": (),
+    "own-images": (),
+}
+"""The studies whose records a chapter reads, beside those of the claims it judges; `studies_of` gives both."""
+
+
 class ChapterError(RuntimeError):
     """A chapter stopped. The message names it, the cell, and the end of the traceback."""
 
@@ -79,7 +104,7 @@ def chapters(root: Path = ROOT) -> list[Path]:
 
 
 def find(name: str | Path, root: Path = ROOT) -> Path:
-    """A chapter by path or by name (``"07-overconfidence"``).
+    """Return a chapter by path, name (``"07-overconfidence"``) or number (``"07"``).
 
     Raises:
         ValueError: for an unknown name.
@@ -87,9 +112,31 @@ def find(name: str | Path, root: Path = ROOT) -> Path:
     if Path(name).is_file():
         return Path(name)
     known = {path.stem: path for path in chapters(root)}
-    if str(name) not in known:
-        raise ValueError(f"chapter {str(name)!r}: there are {', '.join(known)}{nearest(name, known)}")
-    return known[str(name)]
+    wanted = str(name)
+    numbered = [path for stem, path in known.items() if wanted.isdecimal() and stem.partition("-")[0] == wanted.zfill(2)]
+    if wanted in known or len(numbered) == 1:
+        return known.get(wanted) or numbered[0]
+    raise ValueError(f"chapter {wanted!r}: there are {', '.join(known)}{nearest(wanted, known)}")
+
+
+def studies_of(name: str) -> tuple[str, ...]:
+    """Return the names of the studies that a chapter of this book reads, without duplicates.
+
+    Args:
+        name: of the chapter (``"07-overconfidence"``), or its number (``"07"``).
+
+    Raises:
+        ValueError: for an unknown chapter, with the nearest; or one that reads no study.
+    """
+    from mixkd.claims import CLAIMS
+
+    chapter = find(name).stem
+    if chapter not in READS:
+        raise ValueError(f"chapter {name!r}: there are {', '.join(READS)}{nearest(name, READS)}")
+    judged = [study for claim in CLAIMS.values() if claim.chapter == chapter for study in claim.studies]
+    if not READS[chapter] and not judged:
+        raise ValueError(f"chapter {chapter!r}: reads no study, so there is nothing to train for it; `mixkd site` builds it")
+    return tuple(dict.fromkeys([*READS[chapter], *judged]))
 
 
 def parameters(chapter: str | Path) -> dict[str, Any]:
@@ -122,14 +169,16 @@ def check(chapter: str | Path, given: Mapping[str, Any]) -> None:
     """Check parameters before anything runs.
 
     Raises:
-        ValueError: for a name that the chapter does not have, a profile that does not exist, or a value of another type than the
-            default (an int may stand for a float; a default None takes anything).
+        ValueError: for a name that the chapter does not have, a profile that does not exist, a value that is no text, number, boolean,
+            list or table, or one of another type than the default (an int may stand for a float; a default None takes any).
     """
     path = find(chapter)
     defaults = parameters(path)
     for name, value in given.items():
         if name not in defaults:
-            raise ValueError(f"{path.stem}: no parameter {name!r}; there are {', '.join(defaults)}{nearest(name, defaults)}")
+            raise ValueError(_no_parameter(path.stem, name, defaults))
+        if (fault := _fault(value)) is not None:
+            raise ValueError(f"{path.stem}: parameter {name!r} {fault}")
         default = defaults[name]
         fits = type(value) is type(default) or (isinstance(default, float) and type(value) is int)
         if default is not None and not fits:
@@ -137,6 +186,53 @@ def check(chapter: str | Path, given: Mapping[str, Any]) -> None:
             raise ValueError(f"{path.stem}: parameter {name!r} must be {kind} like its default {default!r}, not {value!r}")
     if isinstance(profile := given.get("profile"), str):
         load_profile(profile)
+
+
+def _no_parameter(stem: str, name: str, known: Iterable[str]) -> str:
+    known = list(known)
+    return f"{stem}: no parameter {name!r}; there are {', '.join(known)}{nearest(name, known)}"
+
+
+def _fault(value: Any) -> str | None:
+    """Why a value cannot be the parameter of a notebook, or None."""
+    if isinstance(value, (list, tuple)):
+        return next((fault for part in value if (fault := _fault(part))), None)
+    if isinstance(value, Mapping):
+        return _fault([*value, *value.values()])
+    if isinstance(value, int) and abs(value) >= 2**63:
+        return "is an integer of more than 64 bits"
+    if value is None or isinstance(value, (str, int, float)):
+        return None
+    return f"is a {type(value).__name__}, {value}: write it in quotes" if hasattr(value, "isoformat") else f"is a {type(value).__name__}"
+
+
+def stop_at_unknown_parameters() -> None:
+    """Stop the notebook that calls this where papermill was given a parameter that it does not have.
+
+    Papermill itself writes any name into a cell of its own, below the parameters cell, and goes on with the defaults of all others.
+    Elsewhere than in a notebook that papermill executes this does nothing.
+
+    Raises:
+        ValueError: naming the parameters there are, and the nearest.
+    """
+    from IPython.core.getipython import get_ipython
+
+    shell = get_ipython()
+    cells = [str(cell) for cell in shell.user_ns.get("In", ())] if shell is not None else []
+    for defaults, given in pairwise(cells):
+        if given.startswith("# Parameters\n"):
+            known = _assigned(defaults)
+            for name in _assigned(given):
+                if name not in known:
+                    raise ValueError(_no_parameter("this chapter", name, known))
+
+
+def _assigned(source: str) -> list[str]:
+    """The names that a cell of parameters assigns."""
+    statements = ast.parse(source).body
+    targets = [target for node in statements if isinstance(node, ast.Assign) for target in node.targets]
+    targets += [node.target for node in statements if isinstance(node, ast.AnnAssign)]
+    return [target.id for target in targets if isinstance(target, ast.Name)]
 
 
 def execute(chapter: str | Path, out: str | Path, /, note: Mapping[str, Any] | None = None, **given: Any) -> Path:

@@ -35,7 +35,7 @@ EPILOG = """examples:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status. Bad input ends with status 2 and one clear message, not a traceback."""
+    """Run one command; returns the exit status. Bad input ends with status 2 and one clear message, our own bugs with a traceback."""
     # On a CPU everything runs on one thread: more change the bits of a run, and make the small tensors of measures slower.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     given = list(arguments if arguments is not None else sys.argv[1:])
@@ -45,9 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if unknown:
             raise ValueError(_unknown(options.parser, unknown))
         return int(options.command(options) or 0)
-    except (ValueError, KeyError, FileNotFoundError, NotADirectoryError) as error:
-        message = error.args[0] if isinstance(error, KeyError) and error.args else error
-        print(f"mixkd: error: {message}", file=sys.stderr)
+    except (ValueError, FileNotFoundError, NotADirectoryError) as error:  # a plain KeyError is nothing that a user did
+        print(f"mixkd: error: {error}", file=sys.stderr)
         return 2
     except (RuntimeError, OSError, ModuleNotFoundError) as error:
         print(f"mixkd: failed: {error}", file=sys.stderr)
@@ -82,7 +81,10 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         "train what a profile needs, build the site from it, compare with the committed records",
     )
     reproduce.add_argument("--profile", default="digits", help="scale (default: digits)")
-    reproduce.add_argument("--chapters", nargs="+", metavar="NAME", help="only what these studies need (default: all)")
+    reproduce.add_argument(
+        "--chapters", "--chapter", nargs="+", metavar="NAME", default=[], help="only what these chapters read: 07-overconfidence, or 07"
+    )
+    reproduce.add_argument("--study", "--studies", nargs="+", metavar="NAME", default=[], help="only these studies (default: all)")
     reproduce.add_argument("--seeds", type=int, metavar="N", help="only the first N seeds: a reduced grid")
     reproduce.add_argument("--store", default="runs", help="folder of the fresh records (default: runs)")
     reproduce.add_argument("--plan", action="store_true", help="train nothing: list runs by study, and time a few steps of each kind")
@@ -182,7 +184,7 @@ def _flag(name: str) -> str:
 
 def _spec(options: argparse.Namespace) -> RunSpec:
     from mixkd.data import data_identity
-    from mixkd.spec import RunSpec, SpecError, TeacherSpec
+    from mixkd.spec import RunSpec, TeacherSpec
     from mixkd.studies import load_profile, naming_the_teacher, one, profile_for
 
     given: dict[str, Any] = {}
@@ -195,9 +197,6 @@ def _spec(options: argparse.Namespace) -> RunSpec:
             value = tuple(value.split(","))
         (given if part == "run" else teacher)[field] = value
     given.setdefault("arm", "kd_mixup")
-    if (seed := given.get("seed")) is not None and not str(seed).isdecimal():
-        raise SpecError(f"seed = {seed!r}: must be a whole number of 0 or more")
-    given["seed"] = None if seed is None else int(seed)
     if options.profile is None:
         data = given.setdefault("data", "digits")
         if not data.startswith(("folder:", "stream:")):
@@ -303,7 +302,7 @@ def _export(options: argparse.Namespace) -> int:
         size = inputs["image_size"]
         shape = f"{inputs['channels']} x {size} x {size}, pixels on the scale 0 to 1" if size else f"vectors of {inputs['channels']}"
         print(f"  takes N x {shape}, and normalises them itself; classes and temperature are in its metadata")
-    if options.format != "onnx":
+    if options.format == "safetensors":
         print(f"  read it back: network, description = {load.__module__}.load({str(path)!r})")
     return 0
 
@@ -367,11 +366,31 @@ def _bench(options: argparse.Namespace) -> int:
     return subprocess.run(command, cwd=root, check=False).returncode
 
 
+def _studies(chapters: Sequence[str], studies: Sequence[str]) -> list[str]:
+    """The names of the studies that chapters read and of those named themselves; "all" where nothing is named."""
+    from mixkd.chapters import READS, studies_of
+    from mixkd.spec import nearest
+    from mixkd.studies import STUDIES
+
+    for name in chapters:
+        if name in STUDIES:
+            raise ValueError(f"--chapters {name}: is a study, no chapter; use --study {name}")
+    for name in studies:
+        if name in READS:
+            raise ValueError(f"--study {name}: is a chapter, no study; use --chapters {name}")
+        if name not in ("all", *STUDIES):
+            raise ValueError(f"--study {name}: must be one of all, {', '.join(STUDIES)}{nearest(name, STUDIES)}")
+    named = [study for name in chapters for study in studies_of(name)] + list(studies)
+    return list(dict.fromkeys(named)) or ["all"]
+
+
 def _plan(options: argparse.Namespace) -> int:
     from mixkd import plan
     from mixkd.records import RecordStore
 
-    table = plan.plan(options.chapters or ["all"], options.profile, RecordStore(options.store), _make_machine(options), options.workers)
+    table = plan.plan(
+        _studies(options.chapters, options.study), options.profile, RecordStore(options.store), _make_machine(options), options.workers
+    )
     print(table.to_string(index=False, float_format=lambda minutes: f"{minutes:.1f}"))
     print(f"at most about {table.minutes.sum():.1f} minutes here, as this machine is loaded now; evaluation is not in it")
     return 0
@@ -385,7 +404,7 @@ def _reproduce(options: argparse.Namespace) -> int:
 
     if options.plan:
         return _plan(options)
-    specs = [spec for name in options.chapters or ["all"] for spec in study(name, options.profile)]
+    specs = [spec for name in _studies(options.chapters, options.study) for spec in study(name, options.profile)]
     if options.seeds is not None:
         profile = load_profile(options.profile)
         chosen = set(profile.core_seeds[: max(0, options.seeds)])

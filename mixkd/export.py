@@ -1,7 +1,7 @@
 """A trained network as one file that someone else can use: pixels in, logits out, with its normalisation and the names of its classes.
 
-Three formats: safetensors (weights, for this library), torch.export (runs without this library), ONNX (runs without torch). Never
-unpickles, trains nothing.
+Three formats: safetensors (weights, for this library), torch.export (runs without this library), ONNX (runs without torch). Only
+safetensors are read back: reading a torch.export archive unpickles, so it can run code.
 """
 
 from __future__ import annotations
@@ -152,23 +152,27 @@ def export(
 
 
 def load(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
-    """Read an exported file back (safetensors or torch.export): a network from pixels to logits, and its description.
+    """Read a network that was exported as safetensors: from pixels to logits, with its description. No file can run code.
 
     Raises:
-        ValueError: not such a file.
+        FileNotFoundError: when there is no such file.
+        ValueError: for another file, with what opens it.
     """
     path = Path(path)
-    if path.suffix == ".onnx":
+    if path.suffix.lower() == ".onnx":
         raise ValueError(f"{path}: open it with onnxruntime; its metadata hold the description under {_KEY!r}")
+    with path.open("rb") as opened:
+        archive = opened.read(4) == b"PK\x03\x04"
+    if archive or path.suffix.lower() in (".pt2", ".pt", ".pth"):
+        raise ValueError(
+            f"{path}: an archive of torch can run code when it is read, so it is not read here. Export the record again with "
+            "--format safetensors, or, if you trust the file, read it with torch.export.load"
+        )
     try:
-        if path.suffix == ".pt2":
-            extra = {_KEY: ""}
-            module = torch.export.load(path, extra_files=extra).module()
-            return module, json.loads(extra[_KEY])
         with safe_open(path, framework="pt") as file:
             description = json.loads(file.metadata()[_KEY])
         return _assemble(description, load_file(path)), description
-    except (SafetensorError, KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
+    except (SafetensorError, AttributeError, KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path}: not a network that `mixkd export` wrote ({error})") from error
 
 

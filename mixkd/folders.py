@@ -25,6 +25,8 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from mixkd.streaming import explain_unreadable, image_formats
+
 _SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp"})
 _LAYOUT = "expected train/CLASS/*.jpg and test/CLASS/*.jpg (or val/CLASS/*.jpg), at the top or inside one folder"
 _DECODER = 1  # part of a cache file's name; raise it when decoding or row order change
@@ -229,7 +231,7 @@ def _digest(path: Path, prefix: str, stamps: Mapping[str, str], cache: Path) -> 
     if digest := _remembered(memo):
         return digest
     memo.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{memo}.lock"):
+    with _lock(memo):
         if digest := _remembered(memo):
             return digest
         content = hashlib.sha256()
@@ -244,6 +246,13 @@ def _digest(path: Path, prefix: str, stamps: Mapping[str, str], cache: Path) -> 
     return digest
 
 
+def _lock(path: Path) -> FileLock:
+    lock = Path(f"{path}.lock")
+    if lock.is_dir():
+        raise IsADirectoryError(f"lock {lock}: is a folder, where a file is needed; remove it")
+    return FileLock(lock)
+
+
 def _remembered(memo: Path) -> str:
     """The digest kept there; empty where none is, or no whole one."""
     text = memo.read_text() if memo.exists() else ""
@@ -256,7 +265,7 @@ def decoded(folder: Folder, files: list[str], image_size: int | None, cache: Pat
     target.parent.mkdir(parents=True, exist_ok=True)
     if (mapped := _mapped(target, len(files))) is not None:
         return mapped
-    with FileLock(f"{target}.lock"):
+    with _lock(target):
         if (mapped := _mapped(target, len(files))) is None:
             partial = target.with_suffix(".partial")
             try:
@@ -316,7 +325,7 @@ def _read(read: Callable[[str], bytes], path: Path, file: str) -> bytes:
 def _pixels(content: bytes, where: str, image_size: int | None) -> np.ndarray:
     """One image, upright, as (3, H, W) uint8."""
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with Image.open(io.BytesIO(content), formats=image_formats()) as image:
             if image.mode.startswith(("I", "F")):
                 raise ValueError(f"{image.mode} pixels of more than 8 bits are not supported")
             if image_size is not None:
@@ -326,4 +335,4 @@ def _pixels(content: bytes, where: str, image_size: int | None) -> np.ndarray:
                 upright = ImageOps.fit(upright, (image_size, image_size), Image.Resampling.BILINEAR)
             return np.asarray(upright).transpose(2, 0, 1)
     except Exception as error:  # on damaged files Pillow raises almost anything
-        raise ValueError(f"{where} cannot be read as an image ({error})") from error
+        raise ValueError(f"{where} cannot be read as an image ({explain_unreadable(error)})") from error

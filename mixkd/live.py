@@ -32,7 +32,7 @@ class Workbench:
     Attributes:
         box: the widget to display.
         records: what was trained (or found), in order.
-        known: a store whose students join the figure as soon as the controls describe one, without training; or None.
+        store, known: stores (or None) whose students join the figure as soon as the controls describe one, without training.
         arm, tau, alpha, seed: the controls; ``tau`` and ``alpha`` are enabled where the arm uses them.
         train: the button.
         message: what the last press came to.
@@ -41,17 +41,19 @@ class Workbench:
     def __init__(self, profile: str, store: str | Path, figure: str = "lab", known: str | Path | None = None) -> None:
         if figure not in FIGURES:
             raise ValueError(f"figure {figure!r}: must be one of {', '.join(FIGURES)}{nearest(figure, FIGURES)}")
-        self.profile, self.store = load_profile(profile).name, store
-        self.known = RecordStore(known) if known is not None else None
+        self.profile, self.store = load_profile(profile), store
+        first = self.profile.spec("kd_mixup", self.profile.first_seed)
+        self.known = known
         self._draw = FIGURES[figure]
         self.records: list[Record] = []
         simple = [arm for arm in ARMS.values() if arm.name != "kd_clean_ce_mixed"]
         self.arm = widgets.Dropdown(options=[(arm.label, arm.name) for arm in simple], value="kd_mixup", description="trained with")
         self.tau = widgets.FloatLogSlider(
-            value=2, base=2, min=-1, max=4, step=0.5, description="τ", readout_format=".2f", continuous_update=False
-        )
-        self.alpha = widgets.FloatSlider(value=1, min=0, max=4, step=0.1, description="α", continuous_update=False)
-        self.seed = widgets.BoundedIntText(value=load_profile(profile).first_seed, min=0, max=999, description="seed")
+            value=2.0 if isinstance(first.tau, str) else first.tau,
+            base=2, min=-1, max=4, step=0.5, description="τ", readout_format=".2f", continuous_update=False,
+        )  # fmt: skip
+        self.alpha = widgets.FloatSlider(value=first.alpha, min=0, max=4, step=0.1, description="α", continuous_update=False)
+        self.seed = widgets.BoundedIntText(value=first.seed, min=0, max=2**31 - 1, description="seed")
         self.train = widgets.Button(description="train", button_style="primary", tooltip="train a student with these settings")
         self.message = widgets.HTML()
         self.figure = widgets.Output()
@@ -63,10 +65,11 @@ class Workbench:
         self._choose()
 
     def spec(self) -> RunSpec:
-        """Return the run that the controls describe; everything else comes from the profile."""
+        """Return the run that the controls describe; everything else comes from the profile, as in its studies and `mixkd run`."""
         arm = ARMS[self.arm.value]
-        tau, alpha = self.tau.value if arm.distils else None, self.alpha.value if arm.mixes else None
-        return one(self.profile, arm=arm.name, seed=self.seed.value, tau=tau, alpha=alpha)
+        tau = self.tau.value if arm.distils else None
+        alpha = round(self.alpha.value, 6) if arm.mixes else None  # 0.1 + 0.2 of a slider is the 0.3 of a study
+        return one(self.profile.name, arm=arm.name, seed=self.seed.value, tau=tau, alpha=alpha)
 
     def _choose(self, change: object = None) -> None:
         """A control moved: enable what the arm uses, and show the student if it was trained before."""
@@ -74,12 +77,12 @@ class Workbench:
         self.tau.disabled, self.alpha.disabled = not arm.distils, not arm.mixes
         spec = self.spec()
         here = next((record for record in self.records if record.id == spec.id), None)
-        if here is None and self.known is not None:
-            found = self.known.find([spec])
-            here = found[0] if found else None
+        for place in (self.store, self.known):
+            if here is None and place is not None:
+                here = next(iter(RecordStore(place).find([spec])), None)
         if here is not None:
             self._join(here)
-        elif self.known is not None:
+        else:
             self.message.value = "no student was trained with these settings yet"
 
     def _train(self, button: object = None) -> None:
@@ -114,9 +117,9 @@ def workbench(profile: str = "digits", store: str | Path = "runs", *, figure: st
 
     Args:
         profile: gives everything the controls do not.
-        store: where what is trained here goes.
+        store: where what is trained here goes; what was trained into it before, by `mixkd run` or a study, joins without training.
         figure: "lab" (temperature), "world" (decision fields, data of the plane only), "path" (vicinal).
-        known: a store whose students join without training, such as "committed".
+        known: another store whose students join without training, such as "committed".
 
     Raises:
         ValueError: for another figure, or an unknown profile.

@@ -28,7 +28,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mixkd.measure import calibration
-from mixkd.spec import RunSpec, nearest
+from mixkd.spec import RunSpec, UnknownName, nearest
 from mixkd.vicinal import FEATURE_LAMS
 
 FORMAT = 2
@@ -82,7 +82,7 @@ class Record:
             self.spec = RunSpec(**self._json["spec"])
             file = path / "tensors.safetensors"
             safe_open(file, framework="pt")  # compares the size of the file with its header
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
             raise DamagedRecord(f"{file}: {_reason(error)}") from error
 
     @property
@@ -188,7 +188,7 @@ class Record:
     def _check(self, split: str) -> None:
         if split not in self.splits:
             known = ", ".join(self.splits)
-            raise KeyError(f"split {split!r}: record {self.id} has {known}{nearest(split, self.splits)}")
+            raise UnknownName(f"split {split!r}: record {self.id} has {known}{nearest(split, self.splits)}")
 
     @cached_property
     def temperature(self) -> float:
@@ -224,15 +224,15 @@ class Records(Sequence[Record]):
     def __len__(self) -> int:
         return len(self._records)
 
-    def select(self, **fields: Any) -> Records:
+    def select(self, /, **fields: Any) -> Records:
         """The records whose spec has these values; ``teacher`` is a model name, ``teacher_...`` a field of the teacher.
 
         Raises:
-            KeyError: for a name no spec has.
+            UnknownName: for a name no spec has.
         """
         for name in fields:
             if name not in _COLUMNS:
-                raise KeyError(f"{name!r}: select by {', '.join(_COLUMNS)}{nearest(name, _COLUMNS)}")
+                raise UnknownName(f"{name!r}: select by {', '.join(_COLUMNS)}{nearest(name, _COLUMNS)}")
         return Records(record for record in self if all(_columns(record.spec)[name] == value for name, value in fields.items()))
 
     def frame(self) -> pd.DataFrame:
@@ -336,14 +336,14 @@ class RecordStore:
         """The record of an id (or of an unambiguous beginning of one).
 
         Raises:
-            KeyError: when there is none, naming the store.
+            UnknownName: when there is none, or more than one, naming the store.
             DamagedRecord: when it cannot be read.
         """
         ids = self.ids()
         matches = [id] if id in ids else [known for known in ids if known.startswith(id)]
         if len(matches) != 1:
-            found = f"{len(matches)} begin so" if matches else "none"
-            raise KeyError(f"record {id!r}: {found} in {self.path.absolute()} ({len(ids)} records)")
+            found = f"ambiguous, {len(matches)} records begin with it" if matches else "none"
+            raise UnknownName(f"record {id!r}: {found} in {self.path.absolute()} ({len(ids)} records)")
         return Record(self.path / matches[0])
 
     def find(self, specs: Iterable[RunSpec]) -> Records:
@@ -457,10 +457,13 @@ class RecordStore:
 
         Raises:
             TimeoutError: on entry, when somebody holds it and ``wait`` is False.
+            IsADirectoryError: when a folder lies where the lock should be.
         """
-        locks = self.path / ".locks"
-        locks.mkdir(parents=True, exist_ok=True)
-        return FileLock(locks / f"{id}.lock", timeout=-1 if wait else 0)
+        lock = self.path / ".locks" / f"{id}.lock"
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        if lock.is_dir():
+            raise IsADirectoryError(f"lock {lock}: is a folder, where a file is needed; remove it")
+        return FileLock(lock, timeout=-1 if wait else 0)
 
     def sweep(self, id: str) -> None:
         """Remove what a killed writer of this id left behind. Call it only while nobody else writes that id."""

@@ -27,6 +27,8 @@ from safetensors import SafetensorError
 from tqdm.auto import tqdm
 
 import mixkd
+from mixkd import checkpoint
+from mixkd.checkpoint import Settings
 from mixkd.data import Dataset, data_identity, load_data
 from mixkd.evaluate import ONE_CLASS_PAIRS, TRAIN_PAIRS, TWO_CLASS_PAIRS, evaluate
 from mixkd.loader import batches
@@ -116,7 +118,8 @@ def collect(
         records (which are not trained again) are in ``.failed`` with the reason; the others are complete.
 
     Raises:
-        ValueError, FileNotFoundError: before any training, for specs that cannot be run.
+        ValueError, FileNotFoundError: before any training, for specs that cannot be run, or a checkpoint of a run that began with
+            another precision, number of ranks or type of device.
     """
     store = store if isinstance(store, RecordStore) else RecordStore(store)
     machine = machine or Machine()
@@ -141,6 +144,10 @@ def collect(
         if (teacher := spec.teacher_run()) and (teacher.id not in store or store.weights(teacher.id) is None)
     }
     missing = {id: spec for id, spec in missing.items() if id not in teachers}
+    if executor is None:  # the workers of another machine have checkpoints of their own
+        for spec in [*teachers.values(), *missing.values()]:
+            settings = Settings(spec.id, resolve_precision(machine.precision, device, spec.data), ranks.size, device.type)
+            checkpoint.check(store.path / CHECKPOINTS / f"{spec.id}.pt", settings)
     sizes = _check([*teachers.values(), *missing.values()], machine, located)
     jobs = [*_cohorts(teachers.values(), sizes, workers), *_cohorts(missing.values(), sizes, workers)]
     jobs = ranks.share(jobs)  # rank 0 has looked into the store
@@ -367,6 +374,7 @@ def _train_locked(
                 "cohort_seconds": round(seconds, 3),
                 "cohort_images_per_second": round(images / seconds, 1),
                 **({"ranks": ranks.size} if ranks.size > 1 else {}),
+                **({"resumed_at_step": student.began} if student.began else {}),
                 **({"sigma": sigma[spec.id]} if spec.id in sigma else {}),
                 **({"teacher": record.id} if record is not None and spec.teacher is not None else {}),
             },

@@ -13,16 +13,21 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+T = TypeVar("T")
 ArmName = Literal[
     "ce", "label_smoothing", "mixup", "kd", "kd_mixup", "kd_mixed_targets", "kd_clean_ce_mixed", "kd_noise", "kd_shuffled_tail"
 ]
 Optimizer = Literal["sgd", "adamw", "adam"]
 Schedule = Literal["cosine", "step", "constant"]
 Augmentation = Literal["none", "flip", "crop_flip", "resize_crop_flip", "resized_crop_flip"]
+
+_LARGEST = 2**63 - 1
+"""Of any integer: what the generators and tensors of torch take."""
+_SHOWN = 80
 
 _MIXING = frozenset({"alpha", "lam_per", "partial"})
 _DISTILLING = frozenset({"teacher", "tau", "kd_weight", "ce_weight"})
@@ -73,16 +78,35 @@ class SpecError(ValueError):
     """A spec that cannot be run. The message names each bad value, what is allowed and the nearest match."""
 
 
+class UnknownName(KeyError, ValueError):
+    """A name that a user gave and that is not there: a record's id, a split, a column. The message says what there is.
+
+    A plain KeyError is a bug of ours, and the command line does not take one for the other.
+    """
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # KeyError would show it in quotes
+
+
+def shown(value: object) -> str:
+    """The repr of a value for a message, of 80 characters at most."""
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of more digits than Python writes
+        return f"{type(value).__name__} of thousands of digits"
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 4]} ..."
+
+
 def nearest(name: object, allowed: Iterable[str]) -> str:
     """``; did you mean 'x'?`` for the closest allowed name, or an empty string."""
-    close = difflib.get_close_matches(str(name), list(allowed), n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name if isinstance(name, str) else shown(name), list(allowed), n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
 class _Spec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    def __init__(self, **fields: Any) -> None:
+    def __init__(self, /, **fields: Any) -> None:
         try:
             super().__init__(**fields)
         except ValidationError as error:
@@ -100,16 +124,18 @@ def _explain(model: type[BaseModel], error: ValidationError) -> list[str]:
             lines[f"{name}: {message}" if name else message] = []
         elif kind == "extra_forbidden":
             allowed = ", ".join(model.model_fields)
-            lines[f"{name}: no such field; fields are {allowed}{nearest(name, model.model_fields)}"] = []
+            lines[
+                f"{name if len(name) <= _SHOWN else shown(name)}: no such field; fields are {allowed}{nearest(name, model.model_fields)}"
+            ] = []
         elif kind == "missing":
             lines[f"{name}: required, but not given"] = []
         elif kind == "literal_error":
             allowed_names = _choices(model.model_fields[name].annotation)
             rule = f"one of {', '.join(allowed_names)}{nearest(value, allowed_names)}"
-            lines.setdefault(f"{name} = {value!r}: must be ", []).append(rule)
+            lines.setdefault(f"{name} = {shown(value)}: must be ", []).append(rule)
         else:
             rule = problem["msg"].removeprefix("Input should be ")
-            lines.setdefault(f"{name} = {value!r}: must be ", []).append(rule)
+            lines.setdefault(f"{name} = {shown(value)}: must be ", []).append(rule)
     return [head + ", or ".join(rules) for head, rules in lines.items()]
 
 
@@ -143,14 +169,14 @@ class TeacherSpec(_Spec):
 
     model: str
     arm: Literal["ce", "label_smoothing", "mixup"] = "ce"
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, le=_LARGEST)] = 0
     alpha: Annotated[float, Field(ge=0)] = 1.0
     smoothing: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    epochs: Annotated[int, Field(ge=1)] | None = None
+    epochs: Annotated[int, Field(ge=1, le=_LARGEST)] | None = None
     lr: Annotated[float, Field(gt=0)] | None = None
-    milestones: tuple[Annotated[int, Field(ge=1)], ...] | None = None
-    train_size: Annotated[int, Field(ge=1)] | Literal["all"] | None = None
-    train_skip: Annotated[int, Field(ge=0)] | None = None
+    milestones: tuple[Annotated[int, Field(ge=1, le=_LARGEST)], ...] | None = None
+    train_size: Annotated[int, Field(ge=1, le=_LARGEST)] | Literal["all"] | None = None
+    train_skip: Annotated[int, Field(ge=0, le=_LARGEST)] | None = None
     temperature: Annotated[float, Field(gt=0)] | Literal["fitted"] = 1.0
     temperature_factor: Annotated[float, Field(gt=0)] = 1.0
     temperature_spread: Annotated[float, Field(ge=0)] = 0.0
@@ -172,7 +198,9 @@ class TeacherSpec(_Spec):
         untrained = {"arm": "ce", "lr": None, "train_size": None, "train_skip": None, "milestones": None}
         for name, default in untrained.items() if self.as_it_is else ():
             if (value := getattr(self, name)) != default:
-                raise ValueError(f"{name} = {value!r}: a pretrained teacher without epochs is not trained; give epochs to fine-tune it")
+                raise ValueError(
+                    f"{name} = {shown(value)}: a pretrained teacher without epochs is not trained; give epochs to fine-tune it"
+                )
         return self
 
 
@@ -224,12 +252,12 @@ class RunSpec(_Spec):
     smoothing: Annotated[float, Field(gt=0, lt=1)] = 0.1
     kd_weight: Annotated[float, Field(ge=0)] = 1.0
     ce_weight: Annotated[float, Field(ge=0)] = 0.0
-    train_size: Annotated[int, Field(ge=1)] | None = None
-    train_skip: Annotated[int, Field(ge=0)] = 0
-    image_size: Annotated[int, Field(ge=8)] | None = None
+    train_size: Annotated[int, Field(ge=1, le=_LARGEST)] | None = None
+    train_skip: Annotated[int, Field(ge=0, le=_LARGEST)] = 0
+    image_size: Annotated[int, Field(ge=8, le=_LARGEST)] | None = None
     augment: Augmentation = "none"
-    epochs: Annotated[int, Field(ge=0)] = 40
-    batch_size: Annotated[int, Field(ge=1)] = 100
+    epochs: Annotated[int, Field(ge=0, le=_LARGEST)] = 40
+    batch_size: Annotated[int, Field(ge=1, le=_LARGEST)] = 100
     optimizer: Optimizer = "adamw"
     lr: Annotated[float, Field(gt=0)] = 0.05
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
@@ -237,10 +265,10 @@ class RunSpec(_Spec):
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
     schedule: Schedule = "cosine"
     warmup: Annotated[float, Field(ge=0)] = 0.0
-    milestones: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    milestones: tuple[Annotated[int, Field(ge=1, le=_LARGEST)], ...] = ()
     decay: Annotated[float, Field(gt=0, lt=1)] = 0.1
     pretrained: Annotated[str, Field(min_length=1)] | None = None
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, le=_LARGEST)] = 0
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -260,7 +288,7 @@ class RunSpec(_Spec):
         if self.schedule == "step" and not self.milestones:
             raise ValueError("milestones: schedule 'step' needs at least one epoch, for instance (150, 180, 210)")
         if list(self.milestones) != sorted(set(self.milestones)):
-            raise ValueError(f"milestones = {self.milestones}: must grow")
+            raise ValueError(f"milestones = {shown(self.milestones)}: must grow")
         if self.epochs == 0 and self.pretrained is None:
             raise ValueError("epochs = 0: must be at least 1; only a pretrained network is taken as it is")
         if self.epochs and self.warmup >= self.epochs:
@@ -284,7 +312,7 @@ class RunSpec(_Spec):
         """The fields its arm uses beyond those every arm does."""
         return ARMS[self.arm].uses
 
-    def replace(self, **changes: Any) -> RunSpec:
+    def replace(self, /, **changes: Any) -> RunSpec:
         """A spec with some fields changed. Fields that a changed arm, schedule or optimiser no longer uses are dropped."""
         kept = {name: getattr(self, name) for name in self.model_fields_set if name not in changes}
         return build_spec(kept, changes)
@@ -342,14 +370,19 @@ def build_spec(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> RunSpec
 
 
 def _used_fields(fields: Mapping[str, Any]) -> set[str]:
-    arm = ARMS.get(fields.get("arm", ""))
+    arm = _known(ARMS, fields.get("arm"))
     unused: set[str] = set()
     if arm is not None:
         unused |= _ARM_FIELDS - arm.uses
-    unused |= {"milestones", "decay"} - _SCHEDULE_FIELDS.get(fields.get("schedule", "cosine"), frozenset())
+    unused |= {"milestones", "decay"} - (_known(_SCHEDULE_FIELDS, fields.get("schedule", "cosine")) or frozenset())
     if fields.get("optimizer", "adamw") != "sgd":
         unused |= {"momentum", "nesterov"}
     return set(RunSpec.model_fields) - unused
+
+
+def _known(names: Mapping[str, T], name: object) -> T | None:
+    """What a name stands for; None for anything else, which may have no hash."""
+    return names.get(name) if isinstance(name, str) else None
 
 
 def _reject_unused(spec: BaseModel, used: Iterable[str], candidates: Iterable[str], what: str) -> None:
@@ -362,4 +395,4 @@ def _reject_unused(spec: BaseModel, used: Iterable[str], candidates: Iterable[st
         users = ""
         if name in _ARM_FIELDS and isinstance(spec, RunSpec):
             users = f" (used by {', '.join(arm.name for arm in ARMS.values() if name in arm.uses)})"
-        raise ValueError(f"{name} = {value!r}: {what} does not use it{users}; leave it out (its default is {default!r})")
+        raise ValueError(f"{name} = {shown(value)}: {what} does not use it{users}; leave it out (its default is {default!r})")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 AHEAD = 3
@@ -27,7 +27,24 @@ CENTRE = 7 / 8
 """Share of the shorter side that a central crop shows: 224 of 256, as on ImageNet."""
 _GROUP = 8  # images of one task: fewer make the bookkeeping dear, more leave threads without work
 
+_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "AVIF")
+
 Box = tuple[int, int, int, int]  # left, top, width, height
+
+
+@cache
+def image_formats() -> tuple[str, ...]:
+    """Return the formats that images are read in, whatever the files are called: those of a fixed list that Pillow has.
+
+    Left to itself Pillow tries all it knows, and hands a PostScript file named .png to Ghostscript.
+    """
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
+
+
+def explain_unreadable(error: Exception) -> str:
+    """Return why an image cannot be read; Pillow says only that it cannot."""
+    return f"it is none of {', '.join(image_formats())}" if isinstance(error, UnidentifiedImageError) else str(error)
 
 
 def random_box(draws: Sequence[float], width: int, height: int) -> Box:
@@ -149,7 +166,7 @@ def _pool() -> ThreadPoolExecutor:
 def _pixels(path: Path, size: int, choose: Callable[[int, int], Box]) -> np.ndarray:
     """One crop of one image, upright, as (3, size, size) uint8."""
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=image_formats()) as image:
             if image.mode.startswith(("I", "F")):
                 raise ValueError(f"{image.mode} pixels of more than 8 bits are not supported")
             turned = image.getexif().get(0x0112, 1) >= 5
@@ -163,4 +180,4 @@ def _pixels(path: Path, size: int, choose: Callable[[int, int], Box]) -> np.ndar
             crop = upright.resize((size, size), Image.Resampling.BILINEAR, box=(left * x, top * y, (left + w) * x, (top + h) * y))
             return np.asarray(crop).transpose(2, 0, 1)
     except Exception as error:  # on damaged files Pillow raises almost anything
-        raise ValueError(f"{path} cannot be read as an image ({error})") from error
+        raise ValueError(f"{path} cannot be read as an image ({explain_unreadable(error)})") from error

@@ -15,7 +15,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
 
-from mixkd.spec import ARMS, RunSpec, SpecError, TeacherSpec, build_spec, nearest
+from mixkd.spec import ARMS, RunSpec, SpecError, TeacherSpec, build_spec, nearest, shown
 
 CORE_ARMS = ("ce", "label_smoothing", "mixup", "kd", "kd_mixup")
 
@@ -82,7 +82,7 @@ class Profile:
         """The seed of the teacher that a student of this seed learns from."""
         return self.first_teacher_seed + seed % self.teacher_seeds
 
-    def teacher(self, seed: int, model: str | None = None, **fields: Any) -> TeacherSpec:
+    def teacher(self, seed: int, model: str | None = None, /, **fields: Any) -> TeacherSpec:
         """The teacher of a student seed. One that no library ships, as those trained on mixup, is trained as its students are."""
         own: dict[str, Any] = {"model": model or self.default_teacher, "seed": self.teacher_seed(seed)}
         merged = {**self.teacher_recipe, **own, **fields}
@@ -90,7 +90,7 @@ class Profile:
             merged.pop("pretrained", None)
         return TeacherSpec(**merged)
 
-    def spec(self, arm: str, seed: int, *, teacher: TeacherSpec | None = None, **fields: Any) -> RunSpec:
+    def spec(self, /, arm: str, seed: int, *, teacher: TeacherSpec | None = None, **fields: Any) -> RunSpec:
         """A run of this profile: its data, student and recipe; the default teacher where the arm distils and none is given."""
         defaults = {"data": self.data, "student": self.student, **self.recipe, "teacher": teacher or self.teacher(seed)}
         return build_spec(defaults, {"arm": arm, "seed": seed, **fields})
@@ -173,12 +173,12 @@ def profile_for(data: str) -> str | None:
     return "cifar10-cpu" if data.startswith("folder:") else None
 
 
-def one(profile: str, *, arm: str, seed: int | None = None, teacher: str | None = None, **fields: Any) -> RunSpec:
+def one(profile: str, *, arm: str, seed: int | str | None = None, teacher: str | None = None, **fields: Any) -> RunSpec:
     """Return one run of a profile with some fields changed: the same words give the same spec as a study's.
 
     Args:
         profile: its name.
-        arm, seed: of the student; the profile's first seed if not given.
+        arm, seed: of the student; the profile's first seed if not given. Text of digits is a number too, as in all fields.
         teacher: model name; None for the profile's own. It is left out where the arm does not distil.
         fields: of the RunSpec, or of its teacher with ``teacher_`` in front; None means as in the profile. Data other than the profile's
             own keep the recipe, but not the numbers of training images.
@@ -188,6 +188,8 @@ def one(profile: str, *, arm: str, seed: int | None = None, teacher: str | None 
     """
     loaded = load_profile(profile)
     seed = loaded.first_seed if seed is None else seed
+    if not isinstance(seed, int) and not (isinstance(seed, str) and seed.isdecimal() and len(seed) < 20):
+        raise SpecError(f"seed = {shown(seed)}: must be a whole number of 0 or more")
     given = {name: value for name, value in fields.items() if value is not None}
     asked = {name: given.pop(name) for name in list(given) if name.startswith("teacher_")}
     changed = {name.removeprefix("teacher_"): value for name, value in asked.items()}
@@ -197,19 +199,20 @@ def one(profile: str, *, arm: str, seed: int | None = None, teacher: str | None 
         sizes = ("train_size", "train_skip")
         recipe, teaching = ({k: v for k, v in part.items() if k not in sizes} for part in (loaded.recipe, loaded.teacher_recipe))
         loaded = replace(loaded, recipe=recipe, teacher_recipe=teaching)
-    distils = arm in ARMS and ARMS[arm].distils  # an unknown arm is named by the spec
+    known = isinstance(arm, str) and arm in ARMS  # an unknown arm is named by the spec
+    distils = known and ARMS[arm].distils
     if distils:
         with naming_the_teacher():
             own = loaded.teacher(int(seed), teacher, **changed)
-        spec = loaded.spec(arm, seed, teacher=own, **given)
+        spec = loaded.spec(arm, int(seed), teacher=own, **given)
         with naming_the_teacher():  # its own schedule may be impossible where the student's is not
             spec.teacher_run()
         return spec
-    if arm in ARMS and (teacher is not None or changed):
+    if known and (teacher is not None or changed):
         named = "teacher" if teacher is not None else next(iter(asked))
         users = ", ".join(name for name, known in ARMS.items() if known.distils)
         raise SpecError(f"{named}: arm {arm!r} has no teacher; leave it out, or choose one of {users}")
-    return loaded.spec(arm, seed, **given)
+    return loaded.spec(arm, int(seed), **given)
 
 
 @contextmanager

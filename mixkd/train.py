@@ -9,8 +9,6 @@ gradients are averaged (DDP).
 from __future__ import annotations
 
 import math
-import os
-import pickle
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -23,6 +21,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from mixkd import checkpoint
 from mixkd.data import Dataset, Images, normalise
 from mixkd.draws import ambient, send, stream
 from mixkd.loader import batches
@@ -81,7 +80,19 @@ def learning_rate(spec: RunSpec, step: int, steps_per_epoch: int) -> float:
 
 
 def resolve_precision(precision: Precision, device: torch.device, data: str) -> Literal["fp32", "bf16", "fp16"]:
-    """What "auto" means here: bf16 where the hardware multiplies in it, except for the small data sets, where it gains nothing."""
+    """Return the precision that "auto" stands for; any other is returned as it is.
+
+    On the small data sets it is fp32, since less gains nothing there. Elsewhere it is bf16 where the hardware multiplies in it, else
+    fp16 on GPUs (a T4 has bf16 by emulation only, which is slower than fp32) and fp32 on CPUs.
+
+    Args:
+        precision: "auto", "fp32", "bf16" or "fp16".
+        device: of the training.
+        data: name of the data set.
+
+    Raises:
+        ValueError: for another name.
+    """
     if precision not in ("auto", "fp32", "bf16", "fp16"):
         raise ValueError(f"precision = {precision!r}: must be one of auto, fp32, bf16, fp16")
     if precision != "auto":
@@ -89,7 +100,8 @@ def resolve_precision(precision: Precision, device: torch.device, data: str) -> 
     if data == "digits" or data.startswith("gaussians"):
         return "fp32"
     if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+        whole = torch.version.hip is not None or torch.cuda.get_device_capability(device)[0] >= 8
+        return "bf16" if whole else "fp16"
     return "bf16" if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported() else "fp32"
 
 
@@ -176,7 +188,8 @@ def train_cohort(
         Students with ``model`` in eval mode. One whose loss left the finite numbers has ``error`` set; the others are not affected.
 
     Raises:
-        ValueError: before the first step, when the specs do not fit together or do not fit the data.
+        ValueError: before the first step, when the specs do not fit together or do not fit the data, or when a checkpoint is of a run
+            that was trained with other settings (:class:`mixkd.checkpoint.ForeignCheckpoint`).
     """
     if len({spec.cohort() for spec in specs}) != 1:
         raise ValueError("the specs of a cohort must share data, sizes, augmentation, epochs, batch size and seed")
@@ -184,11 +197,14 @@ def train_cohort(
     data = data.to(device)
     lead = specs[0]
     precision = resolve_precision(precision, device, lead.data)
-    students = [start(spec, data, device, precision) for spec in specs]
-    if checkpoints is not None:
-        for student in students:
-            _load(student, checkpoints)
     ranks = here()
+    settings = {spec.id: checkpoint.Settings(spec.id, precision, ranks.size, device.type) for spec in specs}
+    if checkpoints is None:
+        students = [start(spec, data, device, precision) for spec in specs]
+    else:
+        for spec in specs:
+            checkpoint.check(checkpoints / f"{spec.id}.pt", settings[spec.id])
+        students = [_resume(spec, data, device, settings[spec.id], checkpoints) for spec in specs]
     mine = ranks.part(lead.batch_size)
     ranks.agree([student.step for student in students], "steps done, by the checkpoints")
     for student in students:
@@ -228,7 +244,7 @@ def train_cohort(
         if checkpoints is not None and ranks.first and time.monotonic() - saved > checkpoint_seconds:
             for student in students:
                 if not student.error and bool(student.losses[: student.step].isfinite().all()):
-                    _save(student, checkpoints)
+                    _save(student, checkpoints, settings[student.spec.id])
             saved = time.monotonic()
 
     for student in students:
@@ -307,46 +323,55 @@ def predict(model: torch.nn.Module, data: Dataset, images: Images, batch: int = 
     return torch.cat(parts).float()
 
 
-def _save(student: Student, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{student.spec.id}.pt"
-    partial = path.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        torch.save(
-            {
-                "model": student.model.state_dict(),
-                "optimizer": student.optimizer.state_dict(),
-                "scaler": student.scaler.state_dict(),
-                "losses": student.losses,
-                "curve": student.curve,
-                "step": student.step,
-            },
-            partial,
-        )
-        with partial.open("rb+") as written:
-            os.fsync(written.fileno())  # else a lost power supply can leave a file with its name and nothing in it
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+def _save(student: Student, folder: Path, settings: checkpoint.Settings) -> None:
+    state = {
+        "model": student.model.state_dict(),
+        "optimizer": student.optimizer.state_dict(),
+        "scaler": student.scaler.state_dict(),
+        "losses": student.losses,
+        "curve": student.curve,
+    }
+    checkpoint.write(folder / f"{student.spec.id}.pt", settings, student.step, state)
 
 
-def _load(student: Student, folder: Path) -> None:
-    """Continue where a checkpoint says; one that cannot be read is put aside, with a warning, and the student begins anew."""
-    path = folder / f"{student.spec.id}.pt"
-    if not path.exists():
-        return
+def _resume(spec: RunSpec, data: Dataset, device: torch.device, settings: checkpoint.Settings, folder: Path) -> Student:
+    """Return the student of a spec as its checkpoint has it, or a fresh one.
+
+    A checkpoint that is damaged is put aside with a warning, and the run begins anew.
+    """
+    path = folder / f"{spec.id}.pt"
+    student = start(spec, data, device, settings.precision)
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)  # a device without memory is no fault of the file
-    except (EOFError, RuntimeError, pickle.UnpicklingError) as error:
+        found = checkpoint.read(path, settings)
+        if found is not None:
+            _restore(student, *found)
+        return student
+    except checkpoint.DamagedCheckpoint as error:
         damaged = path.with_suffix(".damaged")
         with suppress(FileNotFoundError):  # another rank was faster
             path.replace(damaged)
-        reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
-        warnings.warn(f"checkpoint {damaged} cannot be read ({reason}): run {student.spec.id} begins anew", stacklevel=2)
-        return
-    student.model.load_state_dict(state["model"])
-    student.optimizer.load_state_dict(state["optimizer"])
-    if student.scaler.is_enabled():
-        student.scaler.load_state_dict(state["scaler"])
-    student.losses, student.curve, student.step = state["losses"].to(student.losses.device), state["curve"], state["step"]
-    student.began = student.step
+        warnings.warn(f"checkpoint {path} {error}; it is {damaged.name} now, and run {spec.id} begins anew", stacklevel=3)
+        return start(spec, data, device, settings.precision)  # the other may be half restored
+
+
+def _restore(student: Student, step: int, state: dict[str, Any]) -> None:
+    total = len(student.losses)
+    if step > total:
+        raise checkpoint.DamagedCheckpoint(f"is at step {step} of a run of {total} steps")
+    try:
+        losses = state["losses"]
+        if losses.shape != student.losses.shape:
+            raise ValueError(f"{len(losses)} losses of {total}")
+        student.losses.copy_(losses)
+        student.model.load_state_dict(state["model"])
+        student.optimizer.load_state_dict(state["optimizer"])
+        if student.scaler.is_enabled():
+            student.scaler.load_state_dict(state["scaler"])
+        student.curve = list(state["curve"])
+    except torch.OutOfMemoryError:  # no fault of the file
+        raise
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise checkpoint.DamagedCheckpoint(f"does not fit its run ({str(error).strip().partition(chr(10))[0]})") from error
+    if not bool(losses[:step].isfinite().all()):
+        raise checkpoint.DamagedCheckpoint("holds a loss that is not finite")
+    student.step = student.began = step

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import sys
@@ -66,6 +67,59 @@ def test_bad_parameters_stop_before_execution(tmp_path, given, error, words):
         chapters.execute(path, tmp_path / "out.ipynb", **given)
     assert not (tmp_path / "ran").exists()
     assert not (tmp_path / "out.ipynb").exists()
+
+
+def test_the_number_of_a_chapter_is_enough():
+    assert chapters.find("07").stem == chapters.find("7").stem == chapters.find("07-overconfidence").stem == "07-overconfidence"
+    with pytest.raises(ValueError, match=r"chapter '77': there are .*07-overconfidence"):
+        chapters.find("77")
+
+
+def test_a_chapter_is_listed_with_every_study_that_it_reads():
+    from mixkd.studies import STUDIES
+
+    assert {path.stem for path in chapters.chapters()} == set(chapters.READS)
+    for path in chapters.chapters():
+        code = "\n".join(cell.source for cell in chapters._read(path).cells if cell.cell_type == "code" and "!" not in cell.source[:1])
+        calls = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
+        calls = [call for call in calls if call.func.attr in ("records", "frame", "students", "changes", "study")]
+        read = {value.value for call in calls for value in call.args if isinstance(value, ast.Constant) and value.value in STUDIES}
+        known = set(chapters.studies_of(path.stem)) if read else set()
+        assert "all" in known or read <= known, path.stem
+        assert set(chapters.READS[path.stem]) <= {"all", *STUDIES}
+    assert set(chapters.studies_of("7")) >= {"overconfidence", "mixing"}
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({}, None),
+        ({"profile": "digits"}, None),
+        ({"profil": "digits"}, "ValueError: this chapter: no parameter 'profil'; there are profile, live; did you mean 'profile'"),
+        ({"profile": "digits", "seed": 1}, "ValueError: this chapter: no parameter 'seed'; there are profile, live"),
+    ],
+)
+def test_plain_papermill_stops_at_a_parameter_that_a_chapter_does_not_have(tmp_path, given, words):
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    stop = "from mixkd.chapters import stop_at_unknown_parameters\nstop_at_unknown_parameters()"
+    path = _chapter(tmp_path, 'profile = "digits"\nlive: bool = False', stop, "print('reached')")
+    nbformat.write(chapters._read(path), tmp_path / "in.ipynb")
+
+    def execute():
+        return papermill.execute_notebook(tmp_path / "in.ipynb", tmp_path / "out.ipynb", parameters=given, progress_bar=False)
+
+    if words is None:
+        assert execute().cells[-1].outputs[0].text == "reached\n"
+        return
+    with pytest.raises(PapermillExecutionError) as caught:
+        execute()
+    assert words in str(caught.value)
+
+
+def test_elsewhere_unknown_parameters_stop_nothing():
+    chapters.stop_at_unknown_parameters()
 
 
 def test_an_int_may_stand_for_a_float(tmp_path):

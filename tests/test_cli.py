@@ -12,9 +12,13 @@ from handmade import short, written
 from PIL import Image
 
 import mixkd.runs as runs
+from mixkd import checkpoint
+from mixkd.chapters import studies_of
+from mixkd.checkpoint import Settings
 from mixkd.cli import main
 from mixkd.records import RecordStore
 from mixkd.spec import ARMS, RunSpec, TeacherSpec
+from mixkd.studies import one, study
 
 SIZE = ["--image-size", "8", "--augment", "none", "--batch-size", "4", "--device", "cpu"]
 
@@ -84,7 +88,7 @@ def fails(capsys, *arguments):
         (["--tau", "0", "--alpha", "-1"], ["tau = '0'", "alpha = '-1'"]),
         (["--arm", "ce", "--tau", "2"], ["tau = 2", "arm 'ce' does not use it"]),
         (["--arm", "mixup", "--smoothing", ".1"], ["smoothing = 0.1", "label_smoothing"]),
-        (["--arm", "ce", "--teacher", "cnn16"], ["--teacher: arm 'ce' has no teacher", "kd_mixup"]),
+        (["--arm", "ce", "--teacher", "cnn16"], ["teacher: arm 'ce' has no teacher", "kd_mixup"]),
         (["--momentum", ".9"], ["momentum = 0.9", "adamw"]),
         (["--schedule", "step"], ["milestones", "at least one epoch"]),
         (["--schedule", "step", "--milestones", "9,3"], ["(9, 3)", "grow"]),
@@ -92,11 +96,18 @@ def fails(capsys, *arguments):
         (["--warmup", "3", "--teacher-epochs", "3"], ["teacher: warmup = 3", "shorter than epochs = 3"]),
         (["--teacher-temperature", "0"], ["teacher: temperature = '0'", "greater than 0", "fitted"]),
         (["--teacher-arm", "kd"], ["teacher: arm = 'kd'", "label_smoothing"]),
+        (["--teacher-seed", "x"], ["teacher: seed = 'x'"]),
         (["--teacher-alpha", ".2"], ["teacher: alpha = 0.2", "arm 'ce' does not use it"]),
         (["--student", "cnn9"], ["'cnn9'", "resnet8", "did you mean 'cnn"]),
         (["--teacher", "resnet21"], ["'resnet21'", "resnet20, ", "did you mean 'resnet"]),
-        (["--batch-size", "601"], ["batch_size = 601", "600 training images of digits"]),
-        (["--train-size", "5"], ["train_size = 5", "10", "600"]),
+        (["--batch-size", "601"], ["batch_size = 601", "200 training images of digits"]),
+        (["--train-size", "5"], ["train_size = 5", "10", "1400"]),
+        (["--seed", "-1"], ["seed = '-1'", "0 or more"]),
+        (["--seed", "one"], ["seed = 'one'", "whole number"]),
+        (["--seed", "9" * 5000], ["seed = '9999", "must be"]),
+        (["--epochs", "9" * 5000], ["epochs = '9999", "must be"]),
+        (["--milestones", "9" * 5000, "--schedule", "step"], ["milestones = '9999"]),
+        (["--arm", "a" * 5000], ["arm = 'aaaa", "must be one of"]),
         (["--image-size", "32"], ["image_size = 32", "8 px"]),
         (["--augment", "crop_flip"], ["crop_flip", "16 px"]),
         (["--data", "gaussians16", "--arm", "ce"], ["student: required"]),
@@ -181,11 +192,10 @@ def test_a_run_on_a_zip_of_images_leaves_a_record_without_its_path(capsys, pets,
 
 def test_a_run_says_what_the_library_says(capsys, tmp_path):
     command = ["run", "--arm", "kd", "--student", "cnn8", "--teacher", "cnn16", "--tau", "std", "--epochs", "2"]
-    command += ["--teacher-epochs", "1", "--seed", "3", "--test-draws", "1", "--kd-weight", ".9", "--ce-weight", ".1"]
+    command += ["--teacher-epochs", "1", "--seed", "3", "--kd-weight", ".9", "--ce-weight", ".1"]
     assert main([*command, "--device", "cpu", "--store", str(tmp_path)]) == 0
-    teacher = TeacherSpec(model="cnn16", epochs=1)
-    spec = RunSpec(data="digits", student="cnn8", arm="kd", teacher=teacher, tau="std", epochs=2, seed=3, test_draws=1,
-                   kd_weight=0.9, ce_weight=0.1)  # fmt: skip
+    fields = {"tau": "std", "epochs": 2, "seed": 3, "kd_weight": 0.9, "ce_weight": 0.1}
+    spec = one("digits", arm="kd", student="cnn8", teacher="cnn16", teacher_epochs=1, **fields)
     record = RecordStore(tmp_path).load(spec.id)
     out, _ = capsys.readouterr()
     report = record.report()
@@ -199,6 +209,59 @@ def test_a_diverging_run_fails_with_its_reason(capsys, tmp_path):
     error = capsys.readouterr().err
     assert "the loss is" in error
     assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "flag"), [("precision", "bf16", "--precision bf16"), ("ranks", 2, "torchrun --nproc_per_node=2")]
+)
+def test_a_run_that_began_otherwise_is_not_continued(capsys, tmp_path, nothing_trains, field, value, flag):
+    spec = one("digits", arm="kd", epochs=1)
+    path = tmp_path / ".checkpoints" / f"{spec.id}.pt"
+    checkpoint.write(path, Settings(**{"spec": spec.id, "precision": "fp32", "ranks": 1, "device": "cpu", field: value}), 3, {})
+    error = fails(capsys, "run", "--arm", "kd", "--epochs", "1", "--device", "cpu", "--store", str(tmp_path))
+    for word in (str(path), "reached step 3", flag, "remove the file"):
+        assert word in error
+    assert len(error.strip().splitlines()) == 1
+    assert path.is_file()
+
+
+def test_a_damaged_checkpoint_does_not_stop_the_command(tmp_path):
+    spec = one("digits", arm="ce", epochs=1)
+    path = tmp_path / ".checkpoints" / f"{spec.id}.pt"
+    path.parent.mkdir()
+    path.write_bytes(b"PK rest of an archive")
+    with pytest.warns(UserWarning, match="is not a checkpoint of this version.*begins anew"):
+        assert main(["run", "--arm", "ce", "--epochs", "1", "--device", "cpu", "--store", str(tmp_path)]) == 0
+    record = RecordStore(tmp_path).load(spec.id)
+    assert record.provenance["precision"] == "fp32"
+    assert "resumed_at_step" not in record.provenance
+
+
+@pytest.mark.parametrize("error", [KeyError("boom"), TypeError("boom"), AttributeError("boom"), IndexError("boom")])
+def test_our_own_bugs_keep_their_traceback(monkeypatch, tmp_path, error):
+    def bug(*_):
+        raise error
+
+    monkeypatch.setattr(RecordStore, "load", bug)
+    with pytest.raises(type(error), match="boom"):
+        main(["records", "show", "1f", "--store", str(tmp_path)])
+
+
+def test_an_ambiguous_id_is_one_line(capsys, tmp_path):
+    store = RecordStore(tmp_path)
+    for seed in range(17):  # two of them begin alike
+        written(store, short("ce", seed=seed))
+    first = next(id[0] for id in store.ids() if sum(other[0] == id[0] for other in store.ids()) > 1)
+    assert f"record {first!r}: ambiguous, " in fails(capsys, "records", "show", first, "--store", str(tmp_path))
+    assert f"record {first!r}: ambiguous, " in fails(capsys, "export", first, "--store", str(tmp_path))
+
+
+def test_a_lock_that_is_a_folder_is_one_line(capsys, tmp_path, nothing_trains):
+    spec = one("digits", arm="ce")
+    lock = tmp_path / ".locks" / f"{spec.id}.lock"
+    lock.mkdir(parents=True)
+    assert main(["run", "--arm", "ce", "--device", "cpu", "--store", str(tmp_path)]) == 1
+    assert f"lock {lock}: is a folder, where a file is needed; remove it" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -223,7 +286,13 @@ def test_an_interruption_ends_with_one_line(capsys, monkeypatch, tmp_path, error
     ("arguments", "words"),
     [
         (["--profile", "digit"], ["'digit'", "cifar10-cpu", "did you mean 'digits'"]),
-        (["--chapters", "temperatur"], ["'temperatur'", "did you mean 'temperature'"]),
+        (["--study", "temperatur"], ["--study temperatur", "all, overconfidence", "did you mean 'temperature'"]),
+        (["--study", "07-overconfidence"], ["07-overconfidence: is a chapter", "--chapters 07-overconfidence"]),
+        (["--chapters", "07-overconfidense"], ["'07-overconfidense'", "did you mean '07-overconfidence'"]),
+        (["--chapters", "77"], ["'77'", "01-smooth-boundaries"]),
+        (["--chapters", "temperature"], ["temperature: is a study", "--study temperature"]),
+        (["--chapters", "own-images"], ["'own-images'", "nothing to train"]),
+        (["--chapters", "07", "--study", "duraton"], ["did you mean 'duration'"]),
         (["--seeds", "0"], ["--seeds 0", "at least 1"]),
         (["--workers", "-1"], ["workers = -1"]),
         (["--worker", "1"], ["--worker", "did you mean '--workers'"]),
@@ -234,6 +303,33 @@ def test_a_bad_reproduction_is_explained_before_anything_trains(capsys, tmp_path
     error = fails(capsys, "reproduce", "--store", str(tmp_path / "store"), *arguments)
     for word in words:
         assert word in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "studies"),
+    [
+        ([], ["all"]),
+        (["--chapters", "07-overconfidence"], studies_of("07-overconfidence")),
+        (["--chapters", "07"], studies_of("07-overconfidence")),
+        (["--chapter", "7"], studies_of("07-overconfidence")),
+        (["--study", "duration", "mixing"], ["duration", "mixing"]),
+        (["--chapters", "07", "--study", "mixing", "duration"], [*studies_of("07-overconfidence"), "duration"]),
+        (["--chapters", "claims"], ["all"]),
+    ],
+)
+def test_chapters_and_studies_choose_what_is_reproduced(monkeypatch, tmp_path, arguments, studies):
+    def stop(specs, *_, **__):
+        raise Reached(list(specs))
+
+    class Reached(Exception):
+        pass
+
+    monkeypatch.setattr("mixkd.records.committed_path", lambda: tmp_path)
+    monkeypatch.setattr(runs, "collect", stop)
+    with pytest.raises(Reached) as caught:
+        main(["reproduce", "--store", str(tmp_path / "store"), *arguments])
+    expected = dict.fromkeys(spec for name in studies for spec in study(name, "digits"))
+    assert dict.fromkeys(caught.value.args[0]) == expected
 
 
 def test_records_are_listed_shown_and_verified(capsys, tmp_path):

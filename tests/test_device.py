@@ -17,7 +17,7 @@ from mixkd import data as data_module
 from mixkd import train
 from mixkd.data import Dataset, Split, load_data, normalise
 from mixkd.draws import send
-from mixkd.models import build, fold_batchnorm
+from mixkd.models import build
 from mixkd.objectives import Teacher
 from mixkd.spec import ARMS, TeacherSpec
 
@@ -73,8 +73,8 @@ def on_device(model):
 
 
 STUDENTS = {name: build(name, 10, in_channels=1, image_size=8) for name in ("cnn8", "resnet8")}
-TEACHER = fold_batchnorm(build("cnn16", 10, in_channels=1, image_size=8))
-DIGITS = load_data("digits", test_draws=1)
+TEACHER = build("cnn16", 10, in_channels=1, image_size=8).eval()
+DIGITS = load_data("digits", train_size=600)
 
 
 def epoch(monkeypatch, spec, precision="bf16"):
@@ -170,3 +170,13 @@ def test_a_stray_wait_in_a_loss_would_be_seen(fake, monkeypatch, what):
 def test_a_copy_is_queued_and_the_same_values_arrive():
     values = torch.arange(5.0)
     assert send(values, torch.device("cpu")) is values
+
+
+@pytest.mark.parametrize(("capability", "precision"), [((7, 0), "fp16"), ((7, 5), "fp16"), ((8, 0), "bf16"), ((9, 0), "bf16")])
+def test_auto_is_bf16_only_where_the_gpu_multiplies_in_it(monkeypatch, capability, precision):
+    monkeypatch.setattr(torch.version, "hip", None)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: capability)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or capability >= (8, 0))
+    assert train.resolve_precision("auto", CUDA, "cifar10") == precision
+    assert train.resolve_precision("auto", CUDA, "digits") == "fp32"
+    assert train.resolve_precision("bf16", CUDA, "cifar10") == "bf16"  # emulated where it must be: it was asked for

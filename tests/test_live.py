@@ -85,8 +85,54 @@ def test_a_student_joins_the_world_and_a_known_one_needs_no_training(client):
 
     path = "walk = workbench('gaussians', 'own', figure='path', known='own'); walk.seed.value = 77; walk.alpha.value = 0.2"
     assert json.loads(_execute(client, f"{path}; print(shown(walk))")) == [["kd_mixup", "0.2", "2", "77"]]
-    wrong = "other = workbench('digits', 'own', figure='world', known='committed'); print(other.message.value, len(other.records))"
-    assert "gaussians" in _execute(client, wrong)
+
+
+def chosen(spec, profile, **stores):
+    """A workbench whose controls a reader has moved to a spec."""
+    from mixkd.live import workbench
+
+    bench = workbench(profile, figure="path", **stores)
+    bench.arm.value = spec.arm
+    bench.seed.value = spec.seed
+    if spec.teacher is not None:
+        bench.tau.value = spec.tau
+    bench.alpha.value = spec.alpha + 1e-12 if spec.alpha != 1 else 1.0  # as a slider in steps of 0.1 may have it
+    return bench
+
+
+@pytest.mark.parametrize("place", ["store", "known"])
+def test_what_the_studies_of_a_profile_trained_is_found_by_the_controls(tmp_path, monkeypatch, place):
+    from handmade import written
+
+    from mixkd import live
+    from mixkd.records import RecordStore
+    from mixkd.studies import study
+
+    monkeypatch.setattr(live, "run", lambda *_: pytest.fail("it trained"))
+    monkeypatch.setitem(live.FIGURES, "path", lambda records, first: f"{len(records)} with {first}")
+    specs = [spec for name in ("overconfidence", "temperature", "mixing") for spec in study(name, "digits")]
+    plain = next(spec.teacher for spec in specs if spec.arm == "kd")
+    specs = [spec for spec in specs if spec.tau != "std" and spec.partial == 1 and spec.seed == 60]
+    assert {(spec.arm, spec.tau, spec.alpha) for spec in specs} >= {("ce", 2, 1), ("kd", 8, 1), ("kd_mixup", 0.5, 1), ("kd_mixup", 2, 0.2)}
+    stores = {"store": tmp_path / "empty", place: tmp_path / "trained"}
+    for spec in dict.fromkeys(specs):
+        assert spec.teacher in (None, plain)
+        written(RecordStore(tmp_path / "trained"), spec)
+        bench = chosen(spec, "digits", **stores)
+        assert spec.id in {record.id for record in bench.records}
+        assert bench.message.value.endswith(f"the last has record {spec.id}")
+    assert not (tmp_path / "empty").exists()
+    bench.seed.value = 999
+    assert bench.message.value == "no student was trained with these settings yet"
+
+
+def test_the_controls_begin_where_the_profile_does():
+    from mixkd.live import workbench
+    from mixkd.studies import load_profile, profiles
+
+    for name in profiles():
+        first = load_profile(name).spec("kd_mixup", load_profile(name).first_seed)
+        assert workbench(name).spec() == first
 
 
 def test_an_unknown_figure_is_refused():

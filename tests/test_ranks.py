@@ -94,7 +94,7 @@ def finished(job, killed):
 
 def both_parts_in_one_process(spec: RunSpec, store: RecordStore):
     """What two ranks compute, written out: two halves of each batch, each with batch norm, partners and draws of its own."""
-    data, device = load_data("digits", test_draws=1), torch.device("cpu")
+    data, device = load_data("digits"), torch.device("cpu")
     teacher_id = spec.teacher_run().id
     teacher: Teacher = freeze(store.load(teacher_id), store.weights(teacher_id), data, device=device, precision="fp32")
     student = start(spec, data, device, "fp32")

@@ -284,7 +284,7 @@ def test_load_by_a_beginning(store):
     shared = next(letter for letter in "0123456789abcdef" if sum(id.startswith(letter) for id in ids) > 1)
     assert store.load(ids[0]).id == ids[0]
     assert store.load(ids[0][:12]).id == ids[0]
-    with pytest.raises(KeyError, match=r"begin so.*20 records"):
+    with pytest.raises(KeyError, match=r"ambiguous, 2 records begin with it.*20 records"):
         store.load(shared)
     with pytest.raises(KeyError, match="'xyz': none in"):
         store.load("xyz")
