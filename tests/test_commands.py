@@ -15,7 +15,8 @@ from mixkd.spec import SpecError
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "benchmarks" / "README.md", *sorted((ROOT / "book").glob("*.md"))]
-SCRIPTS = [ROOT / ".ci" / "run", ROOT / "Makefile", *sorted((ROOT / ".github" / "workflows").glob("*.yml")), *(ROOT / "grids").glob("*.toml")]
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+SCRIPTS = [ROOT / ".ci" / "run", ROOT / "Makefile", *WORKFLOWS, *(ROOT / "grids").glob("*.toml")]
 CALL = re.compile(r"(?:\S*/)?(?:mixkd|torchrun|papermill)\b(?!:)|python3? -m mixkd\b")
 VALUES = {"PATH": "images", "DIR": "images", "RECORD": "1f0ff4bc", "NAME": "digits", "GRID": "grids/ci.toml", "CHAPTER": "claims"}
 """What stands for the placeholders of pages and the variables of scripts."""
