@@ -228,7 +228,7 @@ def test_a_control_that_cannot_be_built_is_named_and_the_others_complete(tmp_pat
 def test_a_network_that_answers_nan_makes_no_record(tmp_path, monkeypatch):
     real = runs.evaluate
 
-    def broken(model, data, extras=True):
+    def broken(model, data):
         return {name: tensor * float("nan") if name == "logits.test" else tensor for name, tensor in real(model, data).items()}
 
     monkeypatch.setattr(runs, "evaluate", broken)

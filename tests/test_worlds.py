@@ -48,7 +48,7 @@ def store(tmp_path_factory):
         plan.spec("kd", 3, teacher=teacher, epochs=4),
         plan.spec("kd_mixup", 3, teacher=teacher, epochs=4),
         plan.spec("kd_mixup", 3, teacher=teacher, epochs=4, partial=0.5),
-        plan.spec("ce", 3, epochs=4, student="mlp64", extras=False),
+        plan.spec("ce", 3, epochs=4, student="mlp64"),
     ]
     where = tmp_path_factory.mktemp("runs")
     collect(specs, store=where, workers=0, progress=False)
@@ -224,7 +224,7 @@ class TestVicinalLab:
         assert "<img" not in html
         assert "<b>" not in html
 
-    def test_of_records_takes_those_with_a_probe_and_their_teachers(self, store):
+    def test_of_records_takes_students_and_their_teachers(self, store):
         lab = vicinal_of(store.records, name="own")
         assert [model.label["arm"] for model in lab.models] == ["kd_mixup", "ce", "kd"]
         assert [model.teacher is None for model in lab.models] == [False, True, False]
@@ -235,9 +235,9 @@ class TestVicinalLab:
         assert (shown[:, 0] == probe.logits[:, cross[0]].numpy()).all()
         assert lab.pairs.labels[-1][0] == lab.pairs.labels[-1][1]
 
-    def test_without_any_probe_it_says_so(self, store):
-        with pytest.raises(ValueError, match="probe"):
-            vicinal_of(store.records[4:])
+    def test_without_any_record_it_says_so(self):
+        with pytest.raises(ValueError, match="none to show"):
+            vicinal_of([])
 
     def test_digits_come_with_their_images(self, committed):
         lab = vicinal_of(committed)
@@ -250,7 +250,7 @@ class TestVicinalLab:
 @pytest.fixture(scope="module")
 def committed():
     plan = load_profile("digits")
-    records = [r for r in RecordStore("committed").list().select(data="digits", arm="ce", student=plan.student) if r.spec.extras]
+    records = [r for r in RecordStore("committed").list().select(data="digits", arm="ce", student=plan.student)]
     if not records:
         pytest.skip("no committed records of digits")
     return records[:1]
