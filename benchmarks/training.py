@@ -21,7 +21,7 @@ from benchmarks import peers
 from benchmarks.clock import Spread, against_fastest, alternate, ratios
 from mixkd import models, train
 from mixkd.data import Dataset, Split
-from mixkd.models import Model, build, fold_batchnorm
+from mixkd.models import Model, build
 from mixkd.objectives import Teacher
 from mixkd.spec import RunSpec, TeacherSpec
 from mixkd.train import autocast, resolve_precision, train_cohort
@@ -93,10 +93,9 @@ def specs(pair: Pair, batch: int, students: int, seed: int = 0, epochs: int = 1)
     ]  # fmt: skip
 
 
-def frozen(name: str, device: torch.device, precision: str, *, fold: bool = True, inference: bool = True) -> Teacher:
-    """A teacher as `mixkd.teachers.freeze` makes it, with each of its optimisations to be left out."""
-    model = build(name, CLASSES).eval().requires_grad_(False)
-    network: Model = (fold_batchnorm(model) if fold else model).to(device, memory_format=torch.channels_last)
+def frozen(name: str, device: torch.device, precision: str, *, inference: bool = True) -> Teacher:
+    """A teacher as `mixkd.teachers.freeze` makes it, or without inference mode."""
+    network = build(name, CLASSES).eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
 
     def answer(images: Tensor) -> Tensor:
         with torch.inference_mode() if inference else torch.no_grad(), autocast(precision, device):
@@ -278,7 +277,6 @@ def ablate(size: Size, device: torch.device) -> list[dict[str, Any]]:
 
         without: dict[str, Callable[[], float]] = {
             "channels_last": _under(_contiguous, make),
-            "folded batch norm of the teacher": make(fold=False),
             "inference mode": make(inference=False),
             "fused optimiser": _under(_loop_optimizer, make),
             "in-place ReLU": _under(_plain_relu, make),

@@ -77,6 +77,8 @@ class Record:
         file = path / "record.json"
         try:
             self._json: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+            if not isinstance(self._json, dict):
+                raise ValueError("holds no JSON object")
             if (known := self._json.get("format")) != FORMAT:
                 raise ValueError(f"format {known}; this version reads format {FORMAT}")
             self.spec = RunSpec(**self._json["spec"])
@@ -136,8 +138,9 @@ class Record:
     def images(self, split: str = "test") -> Tensor:
         """(N,) int64: which image each row of the logits answers; rows of one image belong together in a bootstrap."""
         self._check(split)
-        n = len(self._tensors[f"labels.{split}"])
-        return torch.arange(n).repeat(len(self._tensors[f"logits.{split}"]) // n)
+        rows = len(self._tensors[f"logits.{split}"])
+        views = len(self._tensors["logits.test"]) // len(self._tensors["labels.test"]) if split in ("test", "val") else 1
+        return torch.arange(rows // views).repeat(views)
 
     @property
     def probe(self) -> Probe:

@@ -170,6 +170,8 @@ def probe_pairs(labels: Tensor, two_class: int, one_class: int, seed: int = 0) -
     n = len(labels)
     if n < 2 or len(labels.unique()) < 2:
         raise ValueError("the probe needs at least two images of two classes")
+    if one_class and int(labels.unique(return_counts=True)[1].max()) < 2:
+        raise ValueError(f"could not find {one_class} one-class pairs among {n} images: no class has two")
     for _ in range(10_000):
         draw = torch.randint(n, (256, 2), generator=generator)
         for i, j in draw.tolist():
@@ -178,4 +180,4 @@ def probe_pairs(labels: Tensor, two_class: int, one_class: int, seed: int = 0) -
                 kinds[same].append((i, j))
         if all(len(kinds[same]) == wanted[same] for same in kinds):
             return torch.tensor(kinds[False] + kinds[True]).reshape(-1, 2)
-    raise ValueError(f"could not find {two_class + one_class} pairs among {n} images; does each class have two images?")
+    raise ValueError(f"could not find {two_class + one_class} pairs among {n} images; does each class have two?")

@@ -9,15 +9,13 @@ settings.load_profile("mixkd")
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory):
-    """A store with a teacher (cnn16, ten epochs: uncertain where it should be) and two of its students."""
-    from handmade import CPU, short  # here, as the process that only hands out tests needs no torch
+    """A store with a teacher and two of its students."""
+    from handmade import CPU, SURE, short  # here, as the process that only hands out tests needs no torch
 
     from mixkd.records import RecordStore
     from mixkd.runs import collect
-    from mixkd.spec import TeacherSpec
 
     store = RecordStore(tmp_path_factory.mktemp("trained"))
-    teacher = TeacherSpec(model="cnn16", epochs=10)
-    specs = [short(arm, teacher=teacher) for arm in ("kd", "kd_mixup")]
+    specs = [short(arm, teacher=SURE) for arm in ("kd", "kd_mixup")]
     collect(specs, store, workers=0, machine=CPU, progress=False)
     return store

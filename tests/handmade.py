@@ -5,31 +5,48 @@ import torch
 
 from mixkd.runs import Machine
 from mixkd.spec import RunSpec, TeacherSpec
-from mixkd.vicinal import LAM_GRID
+from mixkd.vicinal import FEATURE_LAMS, LAM_GRID
 
 CPU = Machine(device="cpu")
 
 
 def short(arm="ce", **fields):
-    """A spec of a second or less: cnn8, two epochs."""
+    """A spec of a second or less: cnn8 on 200 digits, two epochs; its teacher learns from 300 other rows."""
     if arm.startswith("kd"):
-        fields.setdefault("teacher", TeacherSpec(model="cnn16"))
-    return RunSpec(data="digits", student="cnn8", arm=arm, **{"epochs": 2, **fields})
+        fields.setdefault("teacher", taught())
+    return RunSpec(data="digits", student="cnn8", arm=arm, **{"epochs": 2, "batch_size": 50, "lr": 0.01, "train_size": 200, **fields})
 
 
-def written(store, spec, *, draws=1, images=60, classes=10, seed=0, test=None, weights=None, peak=3.0):
-    """Put a record with made-up answers into a store."""
+def taught(**fields):
+    """The teacher of a short spec, which never saw its students' images."""
+    return TeacherSpec(**{"model": "cnn16", "train_skip": 200, "train_size": 300, **fields})
+
+
+SURE = taught(epochs=30)
+"""One that knows digits well enough for blends, and for noise, to make it less certain."""
+
+
+def written(store, spec, *, views=1, images=60, classes=10, seed=0, test=None, weights=None, peak=3.0, noise=True):
+    """Put a record with made-up answers into a store: 5 two-class and 4 one-class pairs in the probe, one draw of noise or none."""
     random = np.random.RandomState(seed)
 
     def normal(*shape):
         return torch.from_numpy(random.normal(size=shape).astype(np.float32)) * peak
 
+    def pairs(two_class, one_class):
+        i, j = torch.triu_indices(images, images, 1)
+        same = labels[i] == labels[j]
+        return torch.cat([torch.stack([i[kind], j[kind]], 1)[:n] for kind, n in ((~same, two_class), (same, one_class))])
+
     labels = torch.from_numpy(random.randint(classes, size=images))
-    pairs = torch.from_numpy(random.randint(images, size=(7, 2)))
+    probed, own = pairs(5, 4), pairs(3, 0)
     tensors = {"labels.test": labels, "labels.val": labels, "labels.train": labels[:20]}
-    tensors |= {"logits.test": normal(draws * images, classes) if test is None else test}
+    tensors |= {"logits.test": normal(views * images, classes) if test is None else test}
     tensors |= {"logits.val": normal(images, classes), "logits.train": normal(20, classes)}
-    tensors |= {"probe.pairs": pairs, "probe.labels": labels[pairs], "probe.logits": normal(len(LAM_GRID), 7, classes)}
+    tensors |= {"probe.pairs": probed, "probe.labels": labels[probed], "probe.logits": normal(len(LAM_GRID), len(probed), classes)}
+    tensors |= {"train_probe.pairs": own, "train_probe.labels": labels[own], "train_probe.logits": normal(len(FEATURE_LAMS), 3, classes)}
+    if noise:
+        tensors |= {"noise.logits": normal(4, classes), "noise.sigma": torch.tensor([0.7], dtype=torch.float64)}
     tensors |= {"features.test": normal(9, 4), "features.probe": normal(3, 5, 4)}
     record = store.put(
         spec,

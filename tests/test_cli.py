@@ -6,11 +6,13 @@ import random
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 
 import pytest
 from handmade import short, written
 from PIL import Image
 
+import mixkd.cli as cli
 import mixkd.runs as runs
 from mixkd import checkpoint
 from mixkd.chapters import studies_of
@@ -18,7 +20,7 @@ from mixkd.checkpoint import Settings
 from mixkd.cli import main
 from mixkd.records import RecordStore
 from mixkd.spec import ARMS, RunSpec, TeacherSpec
-from mixkd.studies import one, study
+from mixkd.studies import CORE_ARMS, Cell, cell_spec, cells, load_profile, one, study
 
 SIZE = ["--image-size", "8", "--augment", "none", "--batch-size", "4", "--device", "cpu"]
 
@@ -70,6 +72,16 @@ def fails(capsys, *arguments):
     return error
 
 
+def test_claims_as_json(capsys, tmp_path):
+    import json
+
+    assert main(["claims", "--json", "--profile", "gaussians", "--store", str(tmp_path)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [verdict["claim"] for verdict in found["verdicts"]] == list("abcdefghi")
+    assert {row["profile"] for row in found["map"]} == {"gaussians"}
+    assert {row["as_stated"] for row in found["map"]} == {"not run"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -89,10 +101,15 @@ def fails(capsys, *arguments):
         (["--arm", "ce", "--tau", "2"], ["tau = 2", "arm 'ce' does not use it"]),
         (["--arm", "mixup", "--smoothing", ".1"], ["smoothing = 0.1", "label_smoothing"]),
         (["--arm", "ce", "--teacher", "cnn16"], ["teacher: arm 'ce' has no teacher", "kd_mixup"]),
+        (["--arm", "mixup", "--teacher-seed", "3"], ["teacher_seed: arm 'mixup' has no teacher", "kd_mixup"]),
+        (["--profile", "digit"], ["'digit'", "did you mean 'digits'"]),
+        (["--seed", "-1"], ["seed = '-1'", "0 or more"]),
+        (["--teacher-temperature-factor", "2"], ["teacher: temperature_factor = 2", "temperature = 2 instead"]),
+        (["--train-skip", "1391"], ["train_skip = 1391", "0 to 1390"]),
         (["--momentum", ".9"], ["momentum = 0.9", "adamw"]),
         (["--schedule", "step"], ["milestones", "at least one epoch"]),
         (["--schedule", "step", "--milestones", "9,3"], ["(9, 3)", "grow"]),
-        (["--warmup", "40"], ["warmup = 40", "shorter"]),
+        (["--warmup", "60"], ["warmup = 60", "shorter"]),
         (["--warmup", "3", "--teacher-epochs", "3"], ["teacher: warmup = 3", "shorter than epochs = 3"]),
         (["--teacher-temperature", "0"], ["teacher: temperature = '0'", "greater than 0", "fitted"]),
         (["--teacher-arm", "kd"], ["teacher: arm = 'kd'", "label_smoothing"]),
@@ -100,9 +117,8 @@ def fails(capsys, *arguments):
         (["--teacher-alpha", ".2"], ["teacher: alpha = 0.2", "arm 'ce' does not use it"]),
         (["--student", "cnn9"], ["'cnn9'", "resnet8", "did you mean 'cnn"]),
         (["--teacher", "resnet21"], ["'resnet21'", "resnet20, ", "did you mean 'resnet"]),
-        (["--batch-size", "601"], ["batch_size = 601", "200 training images of digits"]),
+        (["--batch-size", "201"], ["batch_size = 201", "200 training images of digits"]),
         (["--train-size", "5"], ["train_size = 5", "10", "1400"]),
-        (["--seed", "-1"], ["seed = '-1'", "0 or more"]),
         (["--seed", "one"], ["seed = 'one'", "whole number"]),
         (["--seed", "9" * 5000], ["seed = '9999", "must be"]),
         (["--epochs", "9" * 5000], ["epochs = '9999", "must be"]),
@@ -190,17 +206,71 @@ def test_a_run_on_a_zip_of_images_leaves_a_record_without_its_path(capsys, pets,
     assert len(store.ids()) == 2
 
 
-def test_a_run_says_what_the_library_says(capsys, tmp_path):
-    command = ["run", "--arm", "kd", "--student", "cnn8", "--teacher", "cnn16", "--tau", "std", "--epochs", "2"]
-    command += ["--teacher-epochs", "1", "--seed", "3", "--kd-weight", ".9", "--ce-weight", ".1"]
-    assert main([*command, "--device", "cpu", "--store", str(tmp_path)]) == 0
-    fields = {"tau": "std", "epochs": 2, "seed": 3, "kd_weight": 0.9, "ce_weight": 0.1}
-    spec = one("digits", arm="kd", student="cnn8", teacher="cnn16", teacher_epochs=1, **fields)
-    record = RecordStore(tmp_path).load(spec.id)
+def parsed(*arguments):
+    """The spec that `mixkd run` would train."""
+    return cli._spec(cli._parser(["run"]).parse_args(["run", *map(str, arguments)]))
+
+
+@pytest.mark.parametrize("profile", ["digits", "gaussians", "cifar10-jpeg", "cifar10", "imagenet", "overconfident"])
+def test_the_flags_of_a_run_name_the_runs_of_a_study(profile):
+    plan = load_profile(profile)
+    core = set(study("overconfidence", profile))
+    for arm in CORE_ARMS:
+        for seed in (plan.core_seeds[0], plan.core_seeds[-1]):
+            assert parsed("--profile", profile, "--arm", arm, "--seed", seed) in core
+    assert parsed("--profile", profile, "--arm", "ce") == plan.spec("ce", plan.first_seed)  # its first seed, if none is said
+
+
+@pytest.mark.parametrize("data", ["digits", "gaussians", "cifar10", "cifar100", "imagenet"])
+def test_the_profile_of_a_data_set_need_not_be_named(data):
+    for arm in CORE_ARMS:
+        assert parsed("--data", data, "--arm", arm) == load_profile(data).spec(arm, load_profile(data).first_seed)
+
+
+@pytest.mark.parametrize(
+    ("flags", "cell"),
+    [
+        (["--tau", "4"], Cell("cnn32", "raw", 4.0)),
+        (["--tau", "std"], Cell("cnn32", "raw", "std")),
+        (["--tau", "0.5", "--teacher", "cnn32"], Cell("cnn32", "raw", 0.5)),
+        (["--teacher", "cnn64"], Cell("cnn64", "raw", 2.0)),
+        (["--teacher-temperature", "fitted"], Cell("cnn32", "fitted", 2.0)),
+        (["--teacher-temperature", "fitted", "--teacher-temperature-factor", "0.5", "--tau", "1"], Cell("cnn32", "half", 1.0)),
+        (["--teacher-temperature", "fitted", "--teacher-temperature-factor", "2"], Cell("cnn32", "double", 2.0)),
+        (["--teacher", "cnn16", "--teacher-temperature", "fitted"], Cell("cnn16", "fitted", 2.0)),
+    ],
+)
+def test_the_flags_of_a_run_name_the_cells_of_the_map(flags, cell):
+    plan = load_profile("digits")
+    spec = parsed("--arm", "kd_mixup", "--seed", plan.first_seed + 1, *flags)
+    assert cell in cells(plan)
+    assert spec.id == cell_spec(plan, "kd_mixup", plan.first_seed + 1, cell).id
+    assert spec in study("map", "digits")
+
+
+def test_a_run_of_other_data_keeps_a_recipe_and_leaves_its_rows():
+    spec = parsed("--profile", "digits", "--data", "folder:pets", "--arm", "kd", "--epochs", "3")
+    assert (spec.epochs, spec.lr, spec.train_size, spec.teacher.train_skip) == (3, load_profile("digits").recipe["lr"], None, None)
+    teacher = TeacherSpec(model="mlp64", lr="0.01")
+    bare = parsed("--data", "gaussians16", "--arm", "kd", "--student", "mlp16", "--teacher", "mlp64", "--teacher-lr", "0.01")
+    assert bare == RunSpec(data="gaussians16", arm="kd", student="mlp16", teacher=teacher)
+
+
+def test_a_run_finds_what_a_study_trained_and_says_what_the_record_says(capsys, tmp_path, monkeypatch):
+    tiny = replace(load_profile("digits"), recipe={**load_profile("digits").recipe, "epochs": 1}, teacher_recipe={"train_skip": 200})
+    monkeypatch.setattr("mixkd.studies.load_profile", lambda name: tiny)
+    spec = tiny.spec("kd", tiny.first_seed, tau="std")
+    command = ["run", "--arm", "kd", "--tau", "std", "--device", "cpu", "--store", str(tmp_path)]
+    assert main(command) == 0
+    store = RecordStore(tmp_path)
+    record, report = store.load(spec.id), store.load(spec.id).report()
     out, _ = capsys.readouterr()
-    report = record.report()
     for value in (spec.id, f"{report.accuracy:.4f}", f"{report.ece:.4f}", f"{record.temperature:.3f}"):
         assert value in out
+    assert store.ids() == sorted([spec.id, spec.teacher_run().id])
+    monkeypatch.setattr(runs, "train_cohort", None)  # and now nothing trains
+    assert main(command) == 0
+    assert spec.id in capsys.readouterr().out
 
 
 def test_a_diverging_run_fails_with_its_reason(capsys, tmp_path):

@@ -85,6 +85,8 @@ def test_a_student_joins_the_world_and_a_known_one_needs_no_training(client):
 
     path = "walk = workbench('gaussians', 'own', figure='path', known='own'); walk.seed.value = 77; walk.alpha.value = 0.2"
     assert json.loads(_execute(client, f"{path}; print(shown(walk))")) == [["kd_mixup", "0.2", "2", "77"]]
+    wrong = "other = workbench('digits', 'own', figure='world'); other.arm.value = 'ce'; other.train.click(); print(other.message.value)"
+    assert "gaussians" in _execute(client, wrong)
 
 
 def chosen(spec, profile, **stores):

@@ -97,7 +97,7 @@ def test_flops_are_counted_without_running(name, mega_flops):
 
 
 def test_every_name_builds():
-    assert len(names()) == len(set(names())) == 26
+    assert len(names()) == len(set(names())) == 27
     for name in names():
         size = 0 if name.startswith("mlp") else 8
         model = build(name, 3, in_channels=2, image_size=size).eval()
@@ -150,12 +150,25 @@ def test_convolutions_start_as_he_et_al_proposed():
         assert weight.std() == pytest.approx(expected, rel=0.05), name
 
 
+@pytest.mark.parametrize("coordinates", [1, 2, 16])
+def test_the_marginal_network_sees_the_last_coordinate_alone(coordinates):
+    model = build("mlp64-marginal", 5, in_channels=coordinates, image_size=0).eval()
+    x = torch.randn(6, coordinates, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    other = torch.randn(6, coordinates, generator=torch.Generator().manual_seed(1))
+    other[:, -1] = x[:, -1].detach()
+    assert torch.equal(model(x), model(other))
+    model(x).square().sum().backward()
+    assert (x.grad[:, -1].abs() > 0).all()
+    assert not x.grad[:, :-1].any()
+    assert model.describe().parameters == build("mlp64", 5, in_channels=1, image_size=0).describe().parameters
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (
             {"name": "rresnet20"},
-            "unknown model 'rresnet20': must be one of .*mlp256, torchvision:NAME or timm:NAME; did you mean 'resnet20'",
+            "unknown model 'rresnet20': must be one of .*mlp64-marginal, torchvision:NAME or timm:NAME; did you mean 'resnet20'",
         ),
         ({"name": "wrn17-2"}, "'wrn17-2': a wide ResNet wrnD-K has D = 10, 16, 22"),
         ({"name": "wrn16-0"}, "K at least 1"),
@@ -167,6 +180,7 @@ def test_convolutions_start_as_he_et_al_proposed():
         ({"name": "cnn8", "image_size": 4}, "image_size = 4: cnn8 needs 8 px"),
         ({"name": "cnn8", "n_classes": 1}, "n_classes = 1: must be at least 2"),
         ({"name": "cnn8", "in_channels": 0}, "in_channels = 0: must be at least 1"),
+        ({"name": "mlp64-marginal", "image_size": 8}, "mlp64-marginal takes vectors, but the data are images"),
         ({"name": "mlp16", "image_size": -1}, "image_size = -1: must be at least 0"),
     ],
 )

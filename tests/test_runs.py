@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from handmade import CPU, short
+from handmade import CPU, SURE, short, taught
 from loky import ProcessPoolExecutor
 from PIL import Image
 
@@ -27,9 +27,9 @@ PLAN = [
     short("ce"),
     short("kd"),
     short("kd_mixup"),
-    short("kd_noise", teacher=TeacherSpec(model="cnn16", epochs=10)),
-    short("kd", seed=1, teacher=TeacherSpec(model="cnn16", temperature="fitted", temperature_spread=0.3)),
-    short("kd_mixup", seed=1, teacher=TeacherSpec(model="cnn16", seed=1)),
+    short("kd_noise", teacher=SURE),
+    short("kd", seed=1, teacher=taught(temperature="fitted", temperature_factor=0.5, temperature_spread=0.3)),
+    short("kd_mixup", seed=1, teacher=taught(seed=1)),
 ]
 TEACHERS = {spec.id: spec.teacher_run().id for spec in PLAN if spec.teacher}
 
@@ -173,8 +173,19 @@ def test_provenance_says_where_a_record_came_from(reference):
     assert (said["precision"], said["threads"], said["torch"]) == ("fp32", 1, torch.__version__)
     assert noise.projection is None
     spread = reference.load(PLAN[4].id)
-    assert len(spread.projection) == 897
+    assert len(spread.projection) == len(spread.labels()) == 2 * 797
     assert "teacher" not in reference.load(PLAN[0].id).provenance
+
+
+def test_a_teacher_answers_on_the_images_of_its_students_and_learnt_from_others(reference):
+    student = reference.load(PLAN[1].id)
+    teacher = reference.load(TEACHERS[student.id])
+    assert "skipped" not in student.splits
+    assert torch.equal(teacher.labels("skipped"), student.labels("train"))
+    skipped, own = (
+        load_data("digits", train_size=spec.train_size, train_skip=spec.train_skip).splits for spec in (teacher.spec, student.spec)
+    )
+    assert torch.equal(skipped["skipped"].images, own["train"].images)
 
 
 def test_threads_are_left_as_they_were(tmp_path):
@@ -192,7 +203,7 @@ def test_threads_are_left_as_they_were(tmp_path):
 
 
 def test_a_diverging_run_is_named_and_the_others_complete(tmp_path):
-    good, bad = short("ce"), short("kd", lr=1e18, optimizer="sgd", teacher=TeacherSpec(model="cnn16", lr=0.01))
+    good, bad = short("ce"), short("kd", lr=1e18, optimizer="sgd", teacher=taught(lr=0.01))
     records = quietly([good, bad], tmp_path)
     assert [record.spec for record in records] == [good]
     assert list(records.failed) == [bad.id]
@@ -203,7 +214,7 @@ def test_a_diverging_run_is_named_and_the_others_complete(tmp_path):
 
 
 def test_students_of_a_diverging_teacher_are_named_and_the_others_complete(tmp_path):
-    lost = TeacherSpec(model="cnn16", lr=1e18)
+    lost = taught(lr=1e18)
     fields = {"optimizer": "sgd", "lr": 0.05}
     bad = [short(arm, teacher=lost, **fields) for arm in ("kd", "kd_mixup")]
     good = [short("ce", **fields), short("kd", **fields)]
@@ -216,9 +227,9 @@ def test_students_of_a_diverging_teacher_are_named_and_the_others_complete(tmp_p
 
 
 def test_a_control_that_cannot_be_built_is_named_and_the_others_complete(tmp_path, monkeypatch):
-    monkeypatch.setattr("mixkd.teachers.SIGMA_MAX", 1e-3)
+    monkeypatch.setattr("mixkd.teachers.first_crossing", lambda excess: None)
     noise, other = short("kd_noise"), short("kd")
-    wild = short("kd_mixup", teacher=TeacherSpec(model="cnn16", temperature_spread=60))
+    wild = short("kd_mixup", teacher=taught(temperature_spread=60))
     records = quietly([noise, wild, other], tmp_path)
     assert [record.spec for record in records] == [other]
     assert "kd_noise does not exist for this teacher" in records.failed[noise.id]
@@ -240,7 +251,8 @@ def test_a_network_that_answers_nan_makes_no_record(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["record.json", "tensors.safetensors", "model.safetensors"])
 def test_a_damaged_teacher_is_named_and_not_trained_again(tmp_path, trained_ids, name):
     run(PLAN[1], tmp_path / "store", CPU, progress=False)
-    path = tmp_path / "store" / TEACHERS[PLAN[1].id] / name
+    id = TEACHERS[PLAN[1].id]
+    path = RecordStore(tmp_path / "store").weights(id) if name == "model.safetensors" else tmp_path / "store" / id / name
     path.write_bytes(path.read_bytes()[:50])
     before = trained_ids()
     other = short("mixup")
@@ -291,10 +303,13 @@ def test_a_full_disk_stops_the_work_and_it_continues_when_there_is_room(tmp_path
     ("spec", "machine", "words"),
     [
         (short("kd", teacher=TeacherSpec(model="cnn17")), CPU, "'cnn17'.*did you mean 'cnn16'"),
-        (short(batch_size=601), CPU, "batch_size = 601.*600 training images of digits"),
+        (short(batch_size=201), CPU, "batch_size = 201.*200 training images of digits"),
+        (short("kd", teacher=taught(train_size=40)), CPU, "batch_size = 50.*40 training images of digits"),
+        (short("kd", teacher=taught(train_size=1201)), CPU, "train_size = 1201.*to 1200 after 200 are skipped"),
+        (short(train_skip=1391), CPU, "train_skip = 1391: digits allows 0 to 1390"),
         (short(augment="crop_flip"), CPU, "crop_flip.*16 px"),
         (short(image_size=32), CPU, "image_size = 32.*8 px"),
-        (short(train_size=601), CPU, "train_size = 601.*to 600"),
+        (short(train_size=1401), CPU, "train_size = 1401.*to 1400"),
         (RunSpec(data="gaussians", arm="ce", student="cnn8"), CPU, "cnn8 takes images"),
         (RunSpec(data="gaussians", arm="ce", student="mlp16", augment="flip"), CPU, "flip.*images"),
         (short(), Machine(device="gpu"), "'gpu': must be one of auto, cpu, cuda"),
@@ -399,7 +414,7 @@ def test_the_rate_of_a_resumed_run_counts_what_was_done_since(tmp_path, monkeypa
         quietly([spec], tmp_path, Machine(device="cpu", checkpoint_seconds=0))
     monkeypatch.setattr(train, "_step", real)
     [record] = quietly([spec], tmp_path)
-    said, per_epoch = record.provenance, len(load_data("digits").splits["train"].labels) // spec.batch_size
+    said, per_epoch = record.provenance, spec.train_size // spec.batch_size
     done = (4 * per_epoch - 11) * spec.batch_size
     assert said["cohort_images_per_second"] * said["cohort_seconds"] == pytest.approx(done, rel=0.02)
 
@@ -478,7 +493,7 @@ def test_a_killed_reproduction_resumes_to_the_same_bits(tmp_path, reference, tra
     assert not quietly(PLAN, store).failed
     assert bits(store) == bits(reference)
     assert not set(done) & set(trained_ids())
-    assert {path.name for path in store.path.iterdir()} == {*store.ids(), ".locks", ".checkpoints"}  # and nothing half written
+    assert {path.name for path in store.path.iterdir()} == {*store.ids(), ".weights", ".locks", ".checkpoints"}  # and nothing half written
     assert not list((store.path / ".checkpoints").iterdir())
 
 

@@ -83,8 +83,12 @@ def test_canonical_json_round_trips(tau, alpha, partial, seed, temperature):
         ({"schedule": "step", "milestones": (9, 3)}, ["(9, 3)", "grow"]),
         ({"nesterov": True}, ["nesterov", "adamw"]),
         ({"warmup": 40}, ["warmup", "40"]),
-        ({"test_draws": 21}, ["test_draws = 21", "20"]),
-        ({"data": "cifar10", "test_draws": 2}, ["test_draws", "cifar10"]),
+        ({"train_skip": -1}, ["train_skip = -1", "greater than or equal to 0"]),
+        ({"extras": False}, ["extras", "no such field"]),
+        ({"teacher": {"model": "cnn32", "temperature_factor": 0.5}}, ["temperature_factor = 0.5", "temperature = 0.5 instead"]),
+        ({"teacher": {"model": "cnn32", "temperature": 3, "temperature_factor": 2}}, ["temperature_factor = 2", "temperature = 6 instead"]),
+        ({"teacher": {"model": "cnn32", "temperature": "fitted", "temperature_factor": 0}}, ["temperature_factor = 0", "greater than 0"]),
+        ({"teacher": {"model": "torchvision:resnet18", "pretrained": "IMAGENET1K_V1", "train_skip": 5}}, ["train_skip = 5", "not trained"]),
         ({"data": "folder:"}, ["folder:PATH"]),
         ({"lr": float("nan")}, ["lr", "finite"]),
         ({"batch_size": 0}, ["batch_size = 0"]),
@@ -126,6 +130,29 @@ def test_tempering_a_teacher_does_not_train_another_one():
     assert plain.teacher_run() == warm.teacher_run()
     assert plain.replace(seed=5, tau=8).teacher_run() == plain.teacher_run()
     assert plain.replace(teacher=TeacherSpec(model="cnn32", seed=1)).teacher_run() != plain.teacher_run()
+
+
+@pytest.mark.parametrize("factor", [0.5, 2.0])
+def test_a_factor_of_the_fitted_temperature_is_another_student_of_the_same_teacher(factor):
+    fitted = RunSpec(**{**KD, "teacher": TeacherSpec(model="cnn32", temperature="fitted")})
+    scaled = RunSpec(**{**KD, "teacher": TeacherSpec(model="cnn32", temperature="fitted", temperature_factor=factor)})
+    assert scaled.id != fitted.id
+    assert scaled.teacher_run() == fitted.teacher_run() == RunSpec(**KD).teacher_run()
+
+
+def test_a_teacher_passes_over_its_own_rows_or_those_of_its_students():
+    def rows(spec, **own):
+        run = RunSpec(**{**KD, "teacher": TeacherSpec(model="cnn32", **own)}, **spec).teacher_run()
+        return run.train_skip, run.train_size
+
+    assert rows({"train_size": 200}) == (0, 200)
+    assert rows({"train_size": 200}, train_skip=200) == (200, 200)
+    assert rows({"train_size": 200}, train_skip=200, train_size="all") == (200, None)
+    assert rows({"train_skip": 50, "train_size": 200}) == (50, 200)
+    assert rows({"train_skip": 50, "train_size": 200}, train_skip=0, train_size=40) == (0, 40)
+    one, other = RunSpec(**KD, train_size=200), RunSpec(**KD, train_size=200, train_skip=200)
+    assert one.id != other.id
+    assert one.cohort() != other.cohort()  # they see other images
 
 
 def test_a_teacher_inherits_the_recipe_but_not_the_objective():

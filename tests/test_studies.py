@@ -1,17 +1,30 @@
-"""The plan: what is trained for whom, that equal runs are trained once, that ids of records that lie on disk do not move."""
+"""The plan: what is trained for whom, that equal runs are trained once, and that no teacher saw the images of its students."""
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
 
 import mixkd.studies
+from mixkd.data import load_data
 from mixkd.spec import SpecError
-from mixkd.studies import LENGTHS, STUDIES, load_profile, profiles, stopped_early, study
+from mixkd.studies import (
+    CALIBRATIONS,
+    CORE_ARMS,
+    LONGER,
+    STUDIES,
+    Cell,
+    cell_spec,
+    cells,
+    load_profile,
+    one,
+    profiles,
+    stopped_early,
+    study,
+)
 
-RECORDED = """
-baab3f3092ab03dd 4614fff59d8fa1d7 2fd4a68c4123e2e4 8b96c0177de9fd61 bee934bc670ee420 e4ad9743354bc4b8 c611208fac0fb5c1 98b617ac27c2fe17
-6f7383ac30979468 353d78153eff0863 472f1cd11db91e2c 3e2325f66e416ef0 17ef95f4ba5e5e30 a2f6d4de06cad086 f025b4546ee81eb7
-"""
+BY_THE_BOOK = {"cifar10", "cifar100", "authors-cifar100", "imagenet"}
+"""Protocols of the literature, whose teachers learn from the images of their students."""
 
 
 @pytest.mark.parametrize("profile", profiles())
@@ -22,10 +35,44 @@ def test_every_study_of_every_profile_is_a_plan(profile, name):
     assert len({spec.id for spec in specs}) == len(specs)
 
 
-def test_ids_of_recorded_images_do_not_move():
-    """A record is found by its id: a changed field or default must not orphan hours of training."""
-    assert [spec.id for spec in study("overconfidence", "cifar10-jpeg")] == RECORDED.split()
-    assert [spec.id for spec in study("teachers", "cifar10-jpeg")] == ["1de8466d2e306ecd"]
+@pytest.mark.parametrize("profile", profiles())
+def test_a_recipe_stands_whole_in_its_profile(profile):
+    """No default of a spec decides how a profile trains."""
+    plan = load_profile(profile)
+    stated = {"augment", "epochs", "batch_size", "optimizer", "lr", "weight_decay", "schedule", "warmup"}
+    stated |= {"momentum", "nesterov"} if plan.recipe["optimizer"] == "sgd" else set()
+    stated |= {"milestones", "decay"} if plan.recipe["schedule"] == "step" else set()
+    assert stated <= plan.recipe.keys() <= stated | {"train_size", "image_size", "pretrained"}
+
+
+# --- teachers and their students ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("profile", profiles())
+def test_no_teacher_learns_from_an_image_of_its_students(profile):
+    taught = [(spec, run) for spec in study("all", profile) if (run := spec.teacher_run())]
+    assert taught
+    if profile in BY_THE_BOOK:
+        assert all(run.train_skip == spec.train_skip == 0 for spec, run in taught)
+        return
+    for spec, run in taught:
+        assert spec.train_skip + spec.train_size <= run.train_skip
+
+
+@pytest.mark.parametrize("profile", ["digits", "gaussians"])
+def test_rows_of_teachers_and_students_are_disjoint_and_every_split_is_apart(profile):
+    def rows(spec, *parts):
+        data = load_data(spec.data, train_size=spec.train_size, train_skip=spec.train_skip)
+        return [{row.numpy().tobytes() for row in data.splits[part].images} for part in parts]
+
+    spec = load_profile(profile).spec("kd", 0)
+    own, val, test = rows(spec, "train", "val", "test")
+    taught, skipped = rows(spec.teacher_run(), "train", "skipped")
+    assert len(own) == spec.train_size
+    assert skipped == own
+    assert not own & taught
+    assert not (own | taught) & (val | test)
+    assert not val & test
 
 
 def test_each_student_of_digits_and_gaussians_has_a_teacher_of_its_own():
@@ -47,23 +94,105 @@ def runs(profile):
     return specs | {run.id: run for spec in specs.values() if (run := spec.teacher_run())}
 
 
-def test_the_digits_fit_their_budget():
-    assert len(runs("digits")) <= 300
+@pytest.mark.parametrize(("profile", "most"), [("digits", 372), ("gaussians", 250)])
+def test_the_runs_with_their_teachers_fit_the_budget(profile, most):
+    assert 0.6 * most <= len(runs(profile)) <= most
+
+
+# --- the map ------------------------------------------------------------------------------------------------------------
+
+
+def mapped(profile):
+    """The runs of a profile's map that stand in a cell, by arm, seed and cell."""
+    plan = load_profile(profile)
+    return {
+        (arm, seed, cell): cell_spec(plan, arm, seed, cell)
+        for arm in ("kd", "kd_mixup")
+        for seed in plan.swept_seeds
+        for cell in cells(plan, arm)
+    }
 
 
 @pytest.mark.parametrize("profile", profiles())
-def test_nothing_is_trained_twice_to_keep_more_of_it(profile):
-    """A run that one study examines and another only counts would be two runs."""
-    seen = {}
-    for spec in runs(profile).values():
-        bare = spec.replace(extras=True).canonical()
-        assert seen.setdefault(bare, spec.id) == spec.id, bare
+def test_every_cell_of_kd_has_its_partner_on_mixup_and_none_is_twice(profile):
+    plan = load_profile(profile)
+    kd, mixed = cells(plan, "kd"), cells(plan)
+    for several in (kd, mixed):
+        assert max(Counter(several).values()) == 1
+    assert set(kd) <= set(mixed)
+    specs = mapped(profile)
+    assert len({spec.id for spec in specs.values()}) == len(specs)
+    assert {spec.id for spec in specs.values()} <= {spec.id for spec in study("map", profile)}
+    for (arm, seed, cell), spec in specs.items():
+        if arm == "kd":
+            assert specs["kd_mixup", seed, cell].replace(arm="kd") == spec
 
 
 @pytest.mark.parametrize("profile", profiles())
-def test_whoever_is_asked_about_mixed_inputs_keeps_the_answers(profile):
-    for name in ("overconfidence", "linearity", "teachers", "mixup_teachers"):
-        assert all(spec.extras is not False for spec in study(name, profile)), name
+def test_the_cell_of_the_paper_is_the_core_runs(profile):
+    plan = load_profile(profile)
+    core = {spec.id for spec in study("overconfidence", profile)}
+    assert plan.paper_cell == Cell(plan.default_teacher, "raw", 2.0)
+    assert plan.paper_cell in cells(plan, "kd")
+    for seed in plan.core_seeds:
+        assert {cell_spec(plan, arm, seed, plan.paper_cell).id for arm in ("kd", "kd_mixup")} <= core
+
+
+@pytest.mark.parametrize("profile", profiles())
+def test_a_cell_says_what_its_runs_are(profile):
+    for (arm, seed, cell), spec in mapped(profile).items():
+        teacher = spec.teacher
+        assert (spec.arm, spec.seed, spec.tau, teacher.model) == (arm, seed, cell.tau, cell.teacher)
+        tempering = {"temperature": 1.0, "temperature_factor": 1.0, "temperature_spread": 0.0, **CALIBRATIONS[cell.calibration]}
+        assert tempering == {name: getattr(teacher, name) for name in tempering}
+
+
+def test_the_map_of_digits_holds_every_calibration_at_every_tau_and_the_sweep():
+    plan = load_profile("digits")
+    found = cells(plan)
+    default = {(cell.calibration, cell.tau) for cell in found if cell.teacher == plan.default_teacher}
+    assert default == {(calibration, tau) for calibration in CALIBRATIONS for tau in (1, 2, 4)} | {("raw", tau) for tau in (0.5, 8, "std")}
+    others = {(cell.teacher, cell.calibration, cell.tau) for cell in found if cell.teacher != plan.default_teacher}
+    assert others == {(model, calibration, 2) for model in ("cnn16", "cnn64") for calibration in ("raw", "fitted")}
+    assert {cell.calibration for cell in cells(plan, "kd") if cell.teacher != plan.default_teacher} == {"raw"}
+
+
+# --- one run ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("profile", ["digits", "gaussians", "cifar10-cpu"])
+def test_one_run_is_that_of_a_study(profile):
+    plan = load_profile(profile)
+    core = study("overconfidence", profile)
+    for arm in CORE_ARMS:
+        assert one(profile, arm=arm) in core
+        assert one(profile, arm=arm, data=plan.data, tau=None, seed=plan.core_seeds[-1]) in core
+    assert one(profile, arm="kd", tau=4.0) in study("temperature", profile)
+
+
+def test_one_run_on_other_data_keeps_the_recipe_and_no_number_of_rows():
+    spec = one("digits", arm="kd", data="folder:pets", image_size=8)
+    known = load_profile("digits").recipe
+    assert (spec.data, spec.epochs, spec.lr) == ("folder:pets", known["epochs"], known["lr"])
+    assert spec.train_size is None
+    assert spec.teacher.train_skip is None
+    assert spec.teacher_run().train_size is None
+
+
+def test_one_run_says_what_it_cannot_be():
+    with pytest.raises(SpecError, match="did you mean 'kd_mixup'"):
+        one("digits", arm="kd_mixpu")
+    with pytest.raises(SpecError, match=r"teacher: arm 'ce' has no teacher; leave it out, or choose one of kd, kd_mixup"):
+        one("digits", arm="ce", teacher="cnn16")
+    with pytest.raises(SpecError, match=r"teacher_epochs: arm 'mixup' has no teacher"):
+        one("digits", arm="mixup", teacher_epochs=3)
+    with pytest.raises(SpecError, match=r"teacher: temperature_factor"):
+        one("digits", arm="kd", teacher_temperature_factor=2.0)
+    with pytest.raises(SpecError, match="did you mean 'digits'"):
+        one("digit", arm="ce")
+
+
+# --- schedules ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("profile", profiles())
@@ -81,11 +210,11 @@ def test_a_teacher_that_was_stopped_early_was_not_trained_to_the_end_before(prof
     assert early.epochs < (teacher.epochs or plan.spec("kd", plan.first_seed).epochs)
 
 
-@pytest.mark.parametrize("profile", ["digits", "cifar10", "cifar10-jpeg"])
+@pytest.mark.parametrize("profile", ["digits", "cifar10", "cifar100"])
 def test_a_longer_student_keeps_its_teacher_and_the_shape_of_its_schedule(profile):
     plan, [plain] = load_profile(profile), study("overconfidence", profile)[3:4]
     longer = [spec for spec in study("duration", profile) if spec.arm == "kd" and spec.seed == plain.seed]
-    assert sorted(spec.epochs // plain.epochs for spec in longer) == [1, *LENGTHS]
+    assert sorted(spec.epochs // plain.epochs for spec in longer) == [1, LONGER]
     for spec in longer:
         assert spec.teacher_run().id == plain.teacher_run().id
         times = spec.epochs // plain.epochs
@@ -93,10 +222,10 @@ def test_a_longer_student_keeps_its_teacher_and_the_shape_of_its_schedule(profil
     assert plan.spec("kd", plain.seed) in longer
 
 
-def test_a_longer_student_of_a_teacher_with_a_schedule_of_its_own(monkeypatch):
+def test_a_longer_student_of_a_teacher_with_a_schedule_of_its_own():
     own = replace(load_profile("cifar10"), teacher_recipe={"epochs": 100, "milestones": (60, 80)})
-    longer = mixkd.studies._longer(own, "kd_mixup", 0, 4)
-    assert longer.milestones == (600, 720, 840)
+    longer = mixkd.studies._longer(own, "kd_mixup", 0)
+    assert longer.milestones == (300, 360, 420)
     assert (longer.teacher_run().epochs, longer.teacher_run().milestones) == (100, (60, 80))
     early = stopped_early(own, 0)
     assert (early.epochs, early.milestones) == (12, (8, 10))

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixkd.vicinal import LAM_GRID, draw_mixing, mix, nonlinearity, probe_pairs, sample_lam
+from mixkd.vicinal import FEATURE_LAMS, LAM_GRID, draw_mixing, mix, nonlinearity, probe_pairs, sample_lam
 
 
 def generator(seed=0):
@@ -95,14 +95,32 @@ def test_nonlinearity_vanishes_for_linear_and_constant_models():
     assert nonlinearity(torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0]), torch.tensor([1.0, 0.0]), 0.5).isinf()
 
 
-def test_probe_is_fixed_and_keeps_same_class_pairs_apart():
+@pytest.mark.parametrize(("two_class", "one_class"), [(100, 140), (40, 0), (0, 7)])
+def test_pairs_of_two_classes_come_first_and_then_those_of_one(two_class, one_class):
     labels = torch.arange(500) % 7
-    pairs = probe_pairs(labels, 200)
-    assert torch.equal(pairs, probe_pairs(labels, 200))
+    pairs = probe_pairs(labels, two_class, one_class)
+    assert pairs.shape == (two_class + one_class, 2)
+    assert pairs.dtype == torch.int64
+    assert torch.equal(pairs, probe_pairs(labels, two_class, one_class))
     same = labels[pairs[:, 0]] == labels[pairs[:, 1]]
-    assert same.tolist() == [False] * 180 + [True] * 20
+    assert same.tolist() == [False] * two_class + [True] * one_class
     assert (pairs[:, 0] != pairs[:, 1]).all()
-    assert LAM_GRID[0] == 0
-    assert LAM_GRID[-1] == 1
-    with pytest.raises(ValueError, match="two classes"):
-        probe_pairs(torch.zeros(9, dtype=torch.int64), 5)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [([0] * 9, "two images of two classes"), ([1], "two images of two classes"), ([0, 1, 2], "3 images: no class has two")],
+)
+def test_pairs_that_cannot_be_found_are_explained(labels, message):
+    with pytest.raises(ValueError, match=message):
+        probe_pairs(torch.tensor(labels), 2, 1)
+
+
+@given(slope=st.floats(-9, 9), offset=st.floats(-9, 9))
+def test_the_inner_grid_is_a_midpoint_rule(slope, offset):
+    """Its plain mean is the mean over uniform lam: exactly for a line, nearly for a parabola."""
+    inner = torch.tensor(LAM_GRID[1:-1], dtype=torch.float64)
+    assert (LAM_GRID[0], LAM_GRID[-1]) == (0, 1)
+    assert set(FEATURE_LAMS) <= set(LAM_GRID)
+    assert float((slope * inner + offset).mean()) == pytest.approx(slope / 2 + offset, abs=1e-12)
+    assert float(inner.square().mean()) == pytest.approx(1 / 3 - 1 / (12 * len(inner) ** 2), abs=1e-12)

@@ -3,7 +3,7 @@
 They show results; they refuse to train, to load or to measure.
 """
 
-from mixkd.figures.absent import absent, intervals_if, table_if
+from mixkd.figures.absent import absent, changed, intervals_if, table_if
 from mixkd.figures.against_accuracy import against_accuracy
 from mixkd.figures.blend import blend
 from mixkd.figures.classes import over_classes
@@ -15,12 +15,12 @@ from mixkd.figures.imitation import imitation, imitation_rates
 from mixkd.figures.intervals import effects, intervals
 from mixkd.figures.judgement import finding, judgement
 from mixkd.figures.labs import lab_of
-from mixkd.figures.ledger import ledger
+from mixkd.figures.ledger import ledger, rules
 from mixkd.figures.map import map_of, map_svg
-from mixkd.figures.markup import in_words
+from mixkd.figures.markup import CALIBRATIONS, in_words
 from mixkd.figures.plot import Plot
-from mixkd.figures.propagation import capacity, followed, over_images, teacher_table, with_teachers
-from mixkd.figures.published import labelled_points, published, rows
+from mixkd.figures.propagation import capacity, followed, passed_on, teacher_table, with_teachers
+from mixkd.figures.published import labelled_points, on_the_map, published, rows
 from mixkd.figures.reliability import reliability
 from mixkd.figures.selective import risk_coverage, usefulness
 from mixkd.figures.signal import along, signal_parts
@@ -33,10 +33,10 @@ from mixkd.figures.words import average, beyond_strangers, same_images, slowest,
 from mixkd.figures.worlds import boundary_frame, vicinal_of, world_of
 
 __all__ = [
-    "LabModel", "Plot", "absent", "against_accuracy", "against_truth", "along", "average", "beyond_strangers", "blend", "boundary_frame",
-    "capacity", "class_map", "curves", "effects", "finding", "followed", "found", "holds_in", "imitation", "imitation_rates", "in_words",
-    "intervals", "intervals_if", "judgement", "lab_of", "labelled_points", "ledger", "map_of", "map_svg", "over_classes", "over_images",
-    "published", "reliability", "risk_coverage", "rows", "same_images", "shape", "signal_parts", "slowest", "specimens", "stack",
-    "standing", "sweep", "table", "table_if", "tally", "teacher_table", "temperature_lab", "truth_along", "usefulness",
-    "versus", "vicinal_of", "where", "with_teachers", "world_of",
+    "CALIBRATIONS", "LabModel", "Plot", "absent", "against_accuracy", "against_truth", "along", "average", "beyond_strangers",
+    "blend", "boundary_frame", "capacity", "changed", "class_map", "curves", "effects", "finding", "followed", "found", "holds_in",
+    "imitation", "imitation_rates", "in_words", "intervals", "intervals_if", "judgement", "lab_of", "labelled_points", "ledger",
+    "map_of", "map_svg", "on_the_map", "over_classes", "passed_on", "published", "reliability", "risk_coverage", "rows", "rules",
+    "same_images", "shape", "signal_parts", "slowest", "specimens", "stack", "standing", "sweep", "table", "table_if", "tally",
+    "teacher_table", "temperature_lab", "truth_along", "usefulness", "versus", "vicinal_of", "where", "with_teachers", "world_of",
 ]  # fmt: skip

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mixkd.figures.absent import absent
 from mixkd.figures.ledger import Html
-from mixkd.figures.map import COLUMNS, bounds, fall, label, points, tau_word, times
+from mixkd.figures.map import COLUMNS, NAMES, bounds, fall, label, points, tau_word, times
 from mixkd.studies import Cell
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def standing(rows: Iterable[Row], claims: Mapping[str, Any], *, up: str = "") ->
         own, claim = [row for row in given if row.claim == letter], claims[letter]
         groups = {
             "holds": [row for row in own if row.as_stated == "supported"],
-            "does not": [row for row in own if row.as_stated in ("not supported", "depends")],
+            "does not hold": [row for row in own if row.as_stated in ("not supported", "depends")],
             "open": [row for row in own if row.as_stated in ("unresolved", "premise not met")],
             "not tried": [row for row in own if row.as_stated == "not run"],
         }
@@ -159,7 +159,7 @@ def _group(rows: Sequence[Row], every: Sequence[Row]) -> str:
         own = [row for row in rows if row.profile == profile]
         planned = sum(row.profile == profile for row in every)
         count = f" {len(own)} of {planned}" if planned > 1 else ""
-        out += f"<span>{html.escape(profile)}{count}</span>"
+        out += f"<span>{html.escape(NAMES.get(profile, profile))}{count}</span>"
         if own[0].as_stated != "not run" and (where := _where(own)):
             out += f"<small>{html.escape(where)}</small>"
     return out or "–"
@@ -171,7 +171,10 @@ def _where(rows: Sequence[Row], most: int = 6) -> str:
         return ""
     if all(row.tau is not None for row in rows):
         return _places([Cell(row.teacher, row.calibration, row.tau) for row in rows])  # type: ignore[arg-type]
-    return "; ".join(f"{row.teacher} {COLUMNS[row.calibration or '']}" for row in rows)
+    by: dict[str, list[str]] = {}
+    for row in rows:
+        by.setdefault(str(row.teacher), []).append(COLUMNS[row.calibration or ""])
+    return "; ".join(f"{teacher} {', '.join(columns)}" for teacher, columns in by.items())
 
 
 def _places(cells: Sequence[Cell]) -> str:

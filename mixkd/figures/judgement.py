@@ -136,7 +136,11 @@ def finding(judged: Judged, on: str = "") -> Html:
         worst = min(unmet, key=lambda p: p.met is None)
         sentences.append(f"What it presupposes, {in_words(_bare(worst.what))}, is {_premise(worst)}; it needs {_bound(worst)}.")
     elif first is not None and math.isfinite(first.estimate):
+        alike = [row for row in judged.stated if row.half and (row.unit, row.kind, row.margin) == (first.unit, "above", first.margin)]
         what = in_words(first.what)
+        if len(alike) == len(judged.stated) > 1:  # one for each teacher: the weakest speaks for all
+            first = min(alike, key=lambda row: row.estimate)
+            what = f"the least of {len(alike)}, {in_words(first.what)}"
         sentences.append(f"{what[0].upper()}{what[1:]}: {said(first)}; the claim needs {needs(first)}.")
         if judged.as_stated == "depends":
             sentences.append(in_words(judged.note.split(". ")[0].rstrip(".")) + ".")

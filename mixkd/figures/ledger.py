@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from mixkd.figures.judgement import STYLE, Judged, panels, premises
 from mixkd.figures.markup import Html as Html
@@ -95,6 +96,24 @@ def _evidence(judged: Judged, link: str) -> str:
     )
 
 
+def rules(claims: Mapping[str, Any]) -> Html:
+    """Return what each claim measures, its rule and the simpler explanations it must beat, folded under its title.
+
+    Args:
+        claims: by letter, see :class:`mixkd.claims.Claim`.
+    """
+    body, text = "", []
+    for claim in claims.values():
+        parts = {"Statistic": claim.statistic, "Rule": claim.rule, "Simpler explanations": claim.rivals}
+        listed = "".join(f"<p><strong>{name}.</strong> {html.escape(words)}</p>" for name, words in parts.items())
+        body += (
+            f"<details><summary>({claim.letter}) {html.escape(claim.title)}: <em>{html.escape(claim.sentence)}</em></summary>{listed}"
+            f'<p>Evidence: <a href="{html.escape(claim.chapter)}.html">{html.escape(claim.chapter)}</a>.</p></details>'
+        )
+        text.append(f"({claim.letter}) {claim.title}: {claim.sentence} " + " ".join(f"{name}: {words}." for name, words in parts.items()))
+    return Html(f'<div class="mixkd-verdict">{body}</div>', "\n".join(text))
+
+
 def _waiting(names: Sequence[str]) -> str:
     """Profiles without records: what they are, the command, the cost."""
     if not names:
@@ -106,7 +125,7 @@ def _waiting(names: Sequence[str]) -> str:
     )
     return (
         '<div class="mixkd-table mixkd-waiting" tabindex="0" role="region" aria-label="profiles that were not run"><table>'
-        f"<caption>Not run: these profiles have no records here. Costs hold where a profile is meant to run.</caption>"
+        f"<caption>Not run here. A profile is a data set with its recipe; the time holds where it is meant to run.</caption>"
         '<thead><tr><th scope="col">profile</th><th scope="col">what it is</th><th scope="col">to run it</th>'
         f'<th scope="col">about</th></tr></thead><tbody>{rows}</tbody></table></div>'
     )

@@ -15,7 +15,7 @@ import numpy as np
 from mixkd.figures import theme
 from mixkd.figures.absent import absent
 from mixkd.figures.explorer import block
-from mixkd.figures.ledger import Html
+from mixkd.figures.markup import SIGNS, Html
 from mixkd.studies import Cell
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ QUESTIONS: Mapping[str, str] = {
 COLUMNS: Mapping[str, str] = {"half": "twice too sharp", "raw": "as trained", "fitted": "calibrated", "double": "twice too soft"}
 """The teacher's calibration, across, in words."""
 STUDENTS: Mapping[str, str] = {"kd_mixup": "distilled on mixup", "kd": "distilled without blends"}
-NAMES: Mapping[str, str] = {"digits": "digits", "gaussians": "Gaussian classes", "gaussians16": "Gaussian classes, 16-D"}
-"""Profiles whose data are no photographs, by the word on their tab."""
+NAMES: Mapping[str, str] = {"cifar10-jpeg": "photographs", "gaussians": "Gaussian classes", "gaussians16": "Gaussian classes, 16-D"}
+"""The word on the tab of a profile, where it is not the profile's name."""
 STEPS: tuple[tuple[float, str, str], ...] = (
     (0, "#7f3b08", "#fff"), (1, "#b35806", "#fff"), (2, "#f1a340", "#111"), (5, "#fde0b6", "#111"),
     (10, "#cfe3f3", "#111"), (20, "#5aa0cf", "#111"), (50, "#1f5f99", "#fff"),
@@ -70,8 +70,8 @@ class Map:
     def _fallback(self) -> str:
         tables = "".join(table(survey) for survey in self.surveys)
         return (
-            f'<figure class="mixkd-fallback">{picture(self.surveys[0])}{tables}<figcaption>Times less overconfident than the plain student, '
-            "with 95 % intervals over seeds and test images. With JavaScript each cell opens its students.</figcaption></figure>"
+            f'<figure class="mixkd-fallback">{picture(self.surveys[0])}{tables}<figcaption>Times less overconfident than the plain '
+            "student, with 95 % intervals over seeds and test images. With JavaScript each cell opens its students.</figcaption></figure>"
         )
 
     def __repr__(self) -> str:
@@ -163,18 +163,18 @@ def words(reading: Reading) -> dict[str, str]:
     if reading.model is None:
         return {"head": "Not run", "short": "not run"}
     ratio = _ratio(reading.ratio)
-    sign, verdict = _verdict(reading, ratio)
     known = not math.isnan(reading.ratio.low)
     interval = f"95 % interval {bounds(_power(reading.ratio.low), _power(reading.ratio.high), ratio)}" if known else "no interval"
     return {
         "head": fall(ratio), "interval": f"{interval}, {seeds(len(reading.model.seeds))}", "short": f"{times(ratio)}×",
-        "gain": f"{points(reading.gain.estimate)} points of accuracy{_between(reading.gain)}", "sign": sign, "verdict": verdict,
+        "gain": f"{points(reading.gain.estimate)} points of accuracy{_between(reading.gain)}",
+        "sign": SIGNS[reading.as_stated], "verdict": _verdict(reading, ratio),
         "needs": f"{_temperature(reading.needs)}" if reading.needs.n else "",
     }  # fmt: skip
 
 
-def _verdict(reading: Reading, ratio: float) -> tuple[str, str]:
-    """The word of claim (e) in a cell, as a sign and a sentence."""
+def _verdict(reading: Reading, ratio: float) -> str:
+    """The word of claim (e) in a cell, as a sentence."""
     word = reading.as_stated
     why = next((PREMISES[name] for name in reading.why if name in PREMISES), "")
     if word == "supported":
@@ -182,15 +182,15 @@ def _verdict(reading: Reading, ratio: float) -> tuple[str, str]:
             "supported": ", and no simpler explanation does as well", "not supported": ", but a simpler explanation does as well",
             None: "",
         }.get(reading.attributed, "; whether a simpler explanation does as well is open")  # fmt: skip
-        return "✓", f"Tenfold{simpler}."
+        return f"Tenfold{simpler}."
     if word == "premise not met":
-        return "○", f"Cannot be tested here: {why}." if why else "Cannot be tested here."
+        return f"Cannot be tested here: {why}." if why else "Cannot be tested here."
     bought = "it is underconfident instead" if reading.underconfident else "its likelihood is no better than the plain student’s"
     if word == "not supported":
-        return "✗", f"Does not count: {bought}." if reading.bought else "Short of tenfold." if ratio < 10 else "Not tenfold by the rule."
+        return f"Does not count: {bought}." if reading.bought else "Short of tenfold." if ratio < 10 else "Not tenfold by the rule."
     if word == "not run":
-        return "·", "One seed: no verdict."
-    return "?", f"Undecided: {why}." if why else "Undecided: too few seeds or test images to tell."
+        return "One seed: no verdict."
+    return f"Undecided: {why}." if why else "Undecided: too few seeds or test images to tell."
 
 
 def _ratio(interval: Interval) -> float:
@@ -202,7 +202,7 @@ def _power(value: float) -> float:
 
 
 def _between(interval: Interval) -> str:
-    return "" if math.isnan(interval.low) else f" ({points(interval.low)} to {points(interval.high)})"
+    return "" if math.isnan(interval.low) or interval.low == interval.high else f" ({points(interval.low)} to {points(interval.high)})"
 
 
 def _temperature(log: Interval) -> str:
@@ -211,7 +211,7 @@ def _temperature(log: Interval) -> str:
 
 
 def _percent(value: float) -> str:
-    return f"{100 * value:.1f} %"
+    return f"{100 * value:.0f} %"
 
 
 def claims_of(model: Model) -> str:
@@ -221,7 +221,7 @@ def claims_of(model: Model) -> str:
 
 def label(survey: Survey) -> str:
     """The word on a tab."""
-    return NAMES.get(survey.profile.name, "photographs" if survey.profile.name == "cifar10-jpeg" else survey.profile.name)
+    return NAMES.get(survey.profile.name, survey.profile.name)
 
 
 def tau_word(tau: float | str) -> str:
@@ -295,7 +295,7 @@ def _traded(trade: Trade) -> list[str]:
     return [
         f"τ {trade.low:g} → {trade.high:g}: accuracy {points(trade.accuracy.estimate)} points",
         f"95 % interval {between}" if between else "one seed, no interval",
-        f"confidence minus accuracy {points(trade.gap.estimate)} points{_between(trade.gap)}",
+        f"confidence − accuracy {points(trade.gap.estimate)}{_between(trade.gap)}",
     ]
 
 
@@ -331,7 +331,10 @@ def table(survey: Survey) -> str:
     )
     body = ""
     waiting = 0
-    for (arm, cell), reading in [((survey.rival.arm, None), survey.rival), *survey.readings.items()]:
+    for (arm, cell), reading in [
+        ((survey.rival.arm, None), survey.rival),
+        *sorted(survey.readings.items(), key=lambda item: list(STUDENTS).index(item[0][0])),
+    ]:
         if reading.model is None:
             waiting += 1
             continue

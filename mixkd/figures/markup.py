@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from mixkd.spec import ARMS
 
 SIGNS: Mapping[str, str] = {
-    "supported": "✓", "not supported": "✗", "depends": "±", "unresolved": "?", "premise not met": "∅", "not run": "–",
+    "supported": "✓", "not supported": "✗", "depends": "±", "unresolved": "?", "premise not met": "○", "not run": "–",
 }  # fmt: skip
 """The sign beside each of the six words of a verdict; colour never stands alone."""
 CALIBRATIONS: Mapping[str, str] = {"half": "twice too sharp", "raw": "as trained", "fitted": "calibrated", "double": "twice too soft"}

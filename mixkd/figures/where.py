@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -69,18 +70,26 @@ def where(rows: Iterable[Any]) -> Html:
     sentence = holds_in(given)
     run = dict.fromkeys(row.profile for row in given if row.as_stated != "not run")
     tables = "".join(_profile([row for row in given if row.profile == name]) for name in run)
-    commands = dict.fromkeys(row.command for row in given if row.as_stated == "not run" and row.command)
+    commands = dict.fromkeys(_command(row, whole=row.profile not in run) for row in given if row.as_stated == "not run" and row.command)
     lines = "".join(f"<li><code>{html.escape(command)}</code></li>" for command in commands)
     waiting = f'<p class="mixkd-source">What was not run:</p><ul class="mixkd-source">{lines}</ul>' if lines else ""
     named = next((row for row in given if row.what), None)
     unit = f" A number is the primary estimate, in {unit_of(named).axis}; what it counts stands with the verdict." if named else ""
-    key = " ".join(f'<span class="mixkd-key mixkd-{word.replace(" ", "-")}">{SIGNS[word]} {word}</span>' for word in _words(given))
+    key = " ".join(
+        f'<span class="mixkd-key mixkd-{word.replace(" ", "-")}">{SIGNS[word]} {word}</span>'
+        for word in _words(drawn)
+    )
     markup = (
         f'<style>{STYLE}</style><div class="mixkd-where"><p>{html.escape(sentence)}</p>{tables}'
         f'<p class="mixkd-source">{key}{html.escape(unit)}</p>{waiting}</div>'
     )
     text = [sentence, *(f"{_place(row)}: {row.as_stated}, {said(_Primary(row))}" for row in given), *commands]
     return Html(markup, "\n".join(text))
+
+
+def _command(row: Any, *, whole: bool) -> str:
+    """What trains a cell; all of a profile where nothing of it was run."""
+    return re.sub(r" --study \S+", "", row.command) if whole else str(row.command)
 
 
 class _Primary:
@@ -144,7 +153,7 @@ STYLE = (
     ".mixkd-where .mixkd-cells thead th{color:var(--pst-color-text-muted,#666)}"
     ".mixkd-where td[class],.mixkd-key{color:var(--badge,inherit);background:color-mix(in srgb,var(--badge,#888) 16%,transparent);"
     "border-radius:4px;font-weight:600!important;white-space:nowrap;print-color-adjust:exact}"
-    ".mixkd-key{padding:.1em .5em;margin-right:.4em}"
+    ".mixkd-key{padding:.1em .5em;margin-right:.4em;border:0}"
     ".mixkd-hidden{position:absolute;clip-path:inset(50%);width:1px;overflow:hidden;white-space:nowrap}"
     ".mixkd-where{overflow-x:auto}.mixkd-where ul{margin:0 0 .6rem}"
     "@media(max-width:600px){.mixkd-where .mixkd-cells :is(th,td){padding:.2em .35em}.mixkd-where .mixkd-cells{font-size:.8em}}"

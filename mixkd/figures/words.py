@@ -14,6 +14,7 @@ import pandas as pd
 from mixkd.figures import theme
 from mixkd.figures.intervals import t_interval
 from mixkd.figures.judgement import Judged
+from mixkd.figures.markup import number
 
 NOT_HERE = "not run here"
 
@@ -49,7 +50,7 @@ def average(frame: pd.DataFrame, column: str, *, scale: float = 1.0, digits: int
         rows: what the rows have in common, such as ``arm="ce"``.
     """
     sample = _group(frame, column, rows)
-    return NOT_HERE if sample.empty else f"{scale * sample.mean():.{digits}f}{unit}"
+    return NOT_HERE if sample.empty else f"{number(scale * sample.mean(), digits)}{unit}"
 
 
 def versus(
@@ -70,12 +71,15 @@ def versus(
     if not both:
         return NOT_HERE
     mean, low, high = (scale * value for value in t_interval(a.loc[both] - b.loc[both]))
-    if not _known(low):
-        return f"{more if mean > 0 else less} by {abs(mean):.{digits}f}{unit} on the one seed there is, which tells nothing about chance"
+    if not math.isfinite(low):
+        return (
+            f"{more if mean > 0 else less} by {number(abs(mean), digits)}{unit} on the one seed there is, which says nothing about chance"
+        )
     if low > 0 or high < 0:
         near, far = sorted((abs(low), abs(high)))
-        return f"{more if low > 0 else less} by {abs(mean):.{digits}f}{unit} (95 % interval {near:.{digits}f} to {far:.{digits}f})"
-    return f"not told apart: the difference is {mean:+.{digits}f}{unit} (95 % interval {low:+.{digits}f} to {high:+.{digits}f})"
+        return f"{more if low > 0 else less} by {number(abs(mean), digits)}{unit} ({number(near, digits)} to {number(far, digits)})"
+    one_, low_, high_ = (number(value, digits, sign=True) for value in (mean, low, high))
+    return f"undecided, a difference of {one_}{unit} ({low_} to {high_})"
 
 
 def same_images(profile: Any) -> str:
@@ -86,16 +90,21 @@ def same_images(profile: Any) -> str:
     """
     if profile.teacher_recipe.get("pretrained"):
         return (
-            "Teachers come pretrained on other images, so what an arm with a teacher gains over one without is the objective's and "
-            "those images' together; arms with the same teacher compare objectives alone."
+            "Teachers come pretrained on other images, so what a student with a teacher gains over one without is the objective's "
+            "and those images' together; students of the same teacher compare objectives alone."
         )
     own = profile.recipe.get("train_size")
+    if profile.teacher_recipe.get("train_skip"):
+        return (
+            "Teachers and students learn from disjoint images, so what a student with a teacher gains over one without is the "
+            "objective's and the teacher's images' together; students of the same teacher compare objectives alone."
+        )
     if own is not None and profile.teacher_recipe.get("train_size") == "all":
         return (
-            f"Teachers were trained on more than the {own:,} training examples of their students, so what an arm with a teacher gains over "
-            "one without is the objective's and those examples' together; arms with the same teacher compare objectives alone."
+            f"Teachers were trained on more than the {own:,} training examples of their students, so what a student with a teacher gains "
+            "over one without is the objective's and those examples' together; students of the same teacher compare objectives alone."
         )
-    return "Teachers and students are trained on the same examples, so a difference between two arms is that of their objectives."
+    return "Teachers and students are trained on the same examples, so a difference between two students is that of their objectives."
 
 
 def slowest(curves: pd.DataFrame, column: str = "val_accuracy") -> str:

@@ -82,7 +82,9 @@ def net_of(spec: RunSpec, store: RecordStore) -> Net | None:
     state = {name: tensor.double().numpy() for name, tensor in load_file(path).items()}
     layers = [(weight, state[f"{name.removesuffix('.weight')}.bias"]) for name, weight in _in_order(state) if name.endswith(".weight")]
     data = load_data(spec.data)
-    return Net.normalised(layers, data.mean, data.std)
+    (first, bias), *rest = layers
+    first = np.pad(first, ((0, 0), (data.channels - first.shape[1], 0)))  # a marginal network sees the last coordinate alone
+    return Net.normalised([(first, bias), *rest], data.mean, data.std)
 
 
 def summary(record: Record) -> dict[str, float]:

@@ -20,7 +20,11 @@ MAP = "document.querySelector('[data-lab=map]')"
 OTHER = replace(surveys.PROFILE, name="cifar10-jpeg", teachers=("resnet20",), taus=(1.0, 2.0))
 STEP = """() => {
   const lab = document.querySelector('[data-lab=map]'), took = [];
-  for (const button of lab.querySelectorAll('.mixkd-square')) { const start = performance.now(); button.click(); took.push(performance.now() - start); }
+  for (const button of lab.querySelectorAll('.mixkd-square')) {
+    const start = performance.now();
+    button.click();
+    took.push(performance.now() - start);
+  }
   return took.sort((a, b) => a - b)[Math.floor(took.length / 2)];
 }"""
 
@@ -36,7 +40,10 @@ def show(tmp_path, visit, maps):
         file = tmp_path / "map.html"
         body = figures.map_of(maps, question=question, marks={"theirs": 0.03})._repr_html_()
         colors = "html{--pst-color-background:#fff;background:var(--pst-color-background)}"
-        dark = "@media(prefers-color-scheme:dark){html{--pst-color-background:#14181e;--pst-color-text-base:#ced6dd;--pst-color-text-muted:#9ca4af;color:#ced6dd}}"
+        dark = (
+            "@media(prefers-color-scheme:dark){html{--pst-color-background:#14181e;--pst-color-text-base:#ced6dd;"
+            "--pst-color-text-muted:#9ca4af;color:#ced6dd}}"
+        )
         file.write_text(
             f'<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content="width=device-width"><title>map</title>'
             f"<style>{colors}{dark}</style><body><main><h1>map</h1>{body}</main></body>", encoding="utf-8",
@@ -77,7 +84,8 @@ def test_every_cell_says_what_python_says(show, maps):
 def test_bars_stand_where_python_says(show, maps):
     page = show()
     page.locator("[data-cell='fitted~2']").click()
-    heights = page.evaluate(f"[...{MAP}.querySelectorAll('.mixkd-small')].map((d) => [...d.querySelectorAll('.mixkd-map-bars')].map((r) => +r.getAttribute('height')))")
+    read = "(d) => [...d.querySelectorAll('.mixkd-map-bars')].map((bar) => +bar.getAttribute('height'))"
+    heights = page.evaluate(f"[...{MAP}.querySelectorAll('.mixkd-small')].map({read})")
     whole = page.evaluate(f"(() => {{ const d = {MAP}.querySelector('.mixkd-diagonal').getBBox(); return d.height; }})()")
     ours = next(r for (arm, cell), r in maps[0].readings.items() if (arm, cell) == ("kd_mixup", Cell("cnn32", "fitted", 2.0)))
     for bars, model in zip(heights, (maps[0].plain, ours.model), strict=True):
@@ -104,7 +112,8 @@ def test_it_opens_on_the_paper_and_two_buttons_calibrate(show):
 def test_arrow_keys_move_and_one_square_is_a_stop_of_the_tab_key(show):
     page = show()
     page.locator(".mixkd-square[tabindex='0']").focus()
-    for key, cell in (("ArrowRight", "fitted~2"), ("ArrowUp", "fitted~4"), ("ArrowUp", "fitted~std"), ("Home", "half~std"), ("ArrowLeft", "half~std"), ("End", "double~std"), ("ArrowDown", "double~4")):
+    steps = [("ArrowRight", "fitted~2"), ("ArrowUp", "fitted~4"), ("ArrowUp", "fitted~std"), ("Home", "half~std")]
+    for key, cell in [*steps, ("ArrowLeft", "half~std"), ("End", "double~std"), ("ArrowDown", "double~4")]:
         page.keyboard.press(key)
         assert page.evaluate("document.activeElement.dataset.cell") == cell
         assert _state(page)["cell"] == f"cnn32~{cell}"

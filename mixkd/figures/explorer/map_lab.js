@@ -31,30 +31,18 @@
     const bar = element(ui, "div", { class: "mixkd-map-bar" });
     const tabs = choices(bar, "data", meta.tabs.map((t, i) => [i, t.label]), "tab", (i) => { state.tab = +i; goHome(); });
     const arms = choices(bar, "student", Object.entries(meta.students), "arm", (arm) => { state.arm = arm; state.rival = false; });
-    const box = element(bar, "label", { class: "mixkd-map-teacher" });
+    const left = element(ui, "div", { class: "mixkd-map-left" });
+    const board = element(left, "div", { class: "mixkd-board", role: "group", "aria-label":
+      `${meta.title} Times less overconfident than the plain student; across: the teacher's calibration, up: distillation temperature τ. Arrow keys move.` });
+    board.style.setProperty("--rows", meta.rows);
+    const theirs = element(left, "div", { class: "mixkd-map-theirs", role: "img" });
+    const axis = element(left, "div", { class: "mixkd-map-axis" });
+    element(axis, "span", {}, "the teacher’s calibration");
+    const box = element(axis, "label", { class: "mixkd-map-teacher" });
     element(box, "span", {}, "teacher");
     const teachers = element(box, "select", { "data-choice": "teacher" });
     teachers.addEventListener("change", () => { state.teacher = teachers.value; state.rival = false; act(); });
 
-    const left = element(ui, "div", { class: "mixkd-map-left" });
-    const board = element(left, "div", { class: "mixkd-board", role: "group", "aria-label":
-      "times less overconfident than the plain student; across: the teacher's calibration, up: distillation temperature τ. Arrow keys move." });
-    board.style.setProperty("--rows", meta.rows);
-    const theirs = element(left, "div", { class: "mixkd-map-theirs", role: "img" });
-    element(left, "p", { class: "mixkd-map-axis" }, "the teacher’s calibration");
-    const about = element(left, "p", { class: "mixkd-map-about" });
-    const legend = element(left, "div", { class: "mixkd-map-legend" });
-    const scale = element(legend, "div", { class: "mixkd-map-scale", role: "img", "aria-label": "colours: brown below ten times less overconfident, blue from ten on" });
-    meta.steps.forEach(([low, color], i) => {
-      const part = element(scale, "span", { class: low === 10 ? "mixkd-map-ten" : "" });
-      element(part, "i", { style: `background:${color}` });
-      part.append(i ? `${low}×` : "more");
-    });
-    const marks = element(legend, "p", {});
-    element(marks, "i", { class: "mixkd-bought" });
-    marks.append("does not count: underconfident instead, or likelihood no better");
-    const signs = element(legend, "p", {});
-    for (const words of ["✓ tenfold by the claim’s rule", "✗ not", "? undecided", "○ cannot be tested"]) element(signs, "span", {}, words);
     const moves = element(left, "div", { class: "mixkd-buttons" });
     const calibrate = element(moves, "button", { type: "button", class: "mixkd-map-move mixkd-map-first" }, "calibrate the teacher");
     calibrate.addEventListener("click", () => { state.calibration = state.calibration === "fitted" && !state.rival ? "raw" : "fitted"; state.rival = false; act(); });
@@ -71,6 +59,19 @@
     const plot = svg(plotBox, "svg", { class: "mixkd-diagram", role: "img" });
     const fill = element(right, "div", { class: "mixkd-map-fill" });
     const word = element(right, "p", { class: "mixkd-map-word" });
+    const legend = element(ui, "div", { class: "mixkd-map-legend" });
+    const scale = element(legend, "div", { class: "mixkd-map-scale", role: "img", "aria-label": "colours: brown below ten times less overconfident, blue from ten on" });
+    meta.steps.forEach(([low, color], i) => {
+      const part = element(scale, "span", { class: low === 10 ? "mixkd-map-ten" : "" });
+      element(part, "i", { style: `background:${color}` });
+      part.append(i ? `${low}×` : "more");
+    });
+    const signs = element(legend, "p", {});
+    for (const words of ["✓ tenfold by the claim’s rule", "✗ not", "? undecided", "○ cannot be tested"]) element(signs, "span", {}, words);
+    const bought = element(legend, "p", {});
+    element(bought, "i", { class: "mixkd-bought" });
+    element(bought, "span", {}, "underconfident instead, or likelihood no better");
+    const about = element(legend, "p", {});
     const live = element(ui, "p", { class: "mixkd-live", "aria-live": "polite", role: "status" });
 
     /** A row of buttons, one of them pressed. */
@@ -117,7 +118,7 @@
         node.style.cssText = found.bars ? `--fill:${color};--text:${ink}` : "";
         node.replaceChildren();
         element(node, "b", {}, found.bars ? `${found.short} ${found.sign}` : found.short);
-        if (paper) element(node, "small", {}, "the paper’s cell");
+        if (paper) element(node, "small", {}, "the paper’s");
         const told = found.bars ? `${found.head}, ${found.interval}. ${found.gain}. ${found.verdict}` : "not run";
         node.setAttribute("aria-label", `teacher ${meta.columns[calibration]}, ${tauWords(tau)}${paper ? ", the paper's cell" : ""}: ${told}`);
         node.setAttribute("aria-pressed", String(here));
@@ -146,7 +147,7 @@
 
     // ---- reliability: bars are accuracy, the hatched part reaches to where the confidence says it should be
     function diagram() {
-      const holder = element(pair, "figure", { class: "mixkd-small" }), title = element(holder, "figcaption", { class: "mixkd-small-title" });
+      const holder = element(pair, "div", { class: "mixkd-small" }), title = element(holder, "p", { class: "mixkd-small-title" });
       const node = svg(holder, "svg", { class: "mixkd-diagram", role: "img" }), under = element(holder, "p", { class: "mixkd-map-claims" });
       return { holder, title, node, under, wide: 0, now: null };
     }
@@ -192,7 +193,7 @@
         d.title.textContent = what;
         d.node.style.setProperty("--bar", `var(--${color})`);
         d.node.setAttribute("aria-label", `reliability of ${what}: ${model.claims}`);
-        d.under.textContent = model.claims;
+        d.under.textContent = state.view === "propagation" ? `needs temperature ${model.temperature.toFixed(2)}` : model.claims;
         d.now = model;
       });
       const draw = (t) => diagrams.forEach((d, i) => paint(d, shown[i][1], from[i], t));
@@ -281,6 +282,7 @@
     // ---- the present view
     function tell(...lines) {
       says.replaceChildren();
+      says.hidden = !lines.length;
       for (const words of lines) element(says, "span", {}, words);
     }
     function refresh() {
@@ -292,7 +294,7 @@
       calibrate.setAttribute("aria-pressed", String(state.calibration === "fitted" && !state.rival));
       instead.setAttribute("aria-pressed", String(state.rival));
       const trade = tab().trades[`${state.arm}~${state.teacher}~${state.calibration}`], student = meta.students[state.arm];
-      const tall = view === "propagation" ? 72 : 178, wanted = view === "trade-off" ? Boolean(trade) : ran && (view !== "propagation" || Boolean(teacher));
+      const tall = view === "propagation" ? 62 : 142, wanted = view === "trade-off" ? Boolean(trade) : ran && (view !== "propagation" || Boolean(teacher));
       right.dataset.shows = view;
       pair.hidden = view === "trade-off" || !wanted;
       plotBox.hidden = view === "overconfidence" || !wanted;
@@ -314,15 +316,15 @@
         drawPair([["plain student", tab().plain, "ce"], state.rival ? ["the same, calibrated", shown, "ce"] : [student, shown, state.arm]], tall);
       } else if (view === "propagation") {
         head.textContent = `Teacher ${teacher.sharp}, student ${here.sharp}`;
-        tell(`temperature the student needs: ${here.needs}`, `its teacher, as it was met: ${teacher.temperature.toFixed(2)}`);
-        word.textContent = "All seeds; pale: other τ. On the dotted line a student needs what its teacher needs.";
+        tell();
+        word.textContent = `The student needs ${here.needs}. Pale: other τ. Dotted: it needs what its teacher needs.`;
         drawPair([["the teacher, as it was met", teacher, "teacher"], [student, here, state.arm]], tall);
-        drawPassing(172);
+        drawPassing(158);
       } else {
         head.textContent = trade[0];
         tell(`${trade[1]}, teacher ${meta.columns[state.calibration]}`, trade[2]);
-        word.textContent = "Numbers are τ; circle: the plain student; pale: seeds. On the dotted line a student is as sure as it is right.";
-        drawTrade(284);
+        word.textContent = "Numbers: τ. Circle: the plain student. Pale: seeds. Dotted: as sure as right.";
+        drawTrade(244);
       }
       settle();
     }
