@@ -69,19 +69,19 @@ def where(rows: Iterable[Any]) -> Html:
         return absent("No profile has records of this claim here.")
     sentence = holds_in(given)
     run = dict.fromkeys(row.profile for row in given if row.as_stated != "not run")
-    tables = "".join(_profile([row for row in given if row.profile == name]) for name in run)
+    by_profile = [[row for row in given if row.profile == name] for name in run]
+    tables = "".join(_profile(own) for own in by_profile if len(own) > 1)
     commands = dict.fromkeys(_command(row, whole=row.profile not in run) for row in given if row.as_stated == "not run" and row.command)
     lines = "".join(f"<li><code>{html.escape(command)}</code></li>" for command in commands)
     waiting = f'<p class="mixkd-source">What was not run:</p><ul class="mixkd-source">{lines}</ul>' if lines else ""
     named = next((row for row in given if row.what), None)
     unit = f" A number is the primary estimate, in {unit_of(named).axis}; what it counts stands with the verdict." if named else ""
-    key = " ".join(
-        f'<span class="mixkd-key mixkd-{word.replace(" ", "-")}">{SIGNS[word]} {word}</span>'
-        for word in _words(drawn)
-    )
+    drawn = [row for row in given if row.profile in run]
+    key = " ".join(f'<span class="mixkd-key mixkd-{word.replace(" ", "-")}">{SIGNS[word]} {word}</span>' for word in _words(drawn))
     markup = (
         f'<style>{STYLE}</style><div class="mixkd-where"><p>{html.escape(sentence)}</p>{tables}'
-        f'<p class="mixkd-source">{key}{html.escape(unit)}</p>{waiting}</div>'
+        + (f'<p class="mixkd-source">{key}{html.escape(unit)}</p>' if tables else "")
+        + f"{waiting}</div>"
     )
     text = [sentence, *(f"{_place(row)}: {row.as_stated}, {said(_Primary(row))}" for row in given), *commands]
     return Html(markup, "\n".join(text))
@@ -111,9 +111,6 @@ def _place(row: Any) -> str:
 
 def _profile(rows: Sequence[Any]) -> str:
     """One table: a line for each teacher and tau, a column for each calibration of the teacher."""
-    if rows[0].teacher is None:
-        alone = f'<tr><th scope="row">{html.escape(rows[0].profile)}</th>{_cell(rows[0])}</tr>'
-        return f'<table class="mixkd-cells"><tbody>{alone}</tbody></table>'
     columns = [name for name in CALIBRATIONS if any(row.calibration == name for row in rows)]
     body = ""
     cells = Counter(row.teacher for row in rows)
