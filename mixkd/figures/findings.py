@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mixkd.figures.absent import absent
-from mixkd.figures.ledger import Html
 from mixkd.figures.map import COLUMNS, NAMES, bounds, fall, label, points, tau_word, times
+from mixkd.figures.markup import Html
 from mixkd.studies import Cell
 
 if TYPE_CHECKING:
