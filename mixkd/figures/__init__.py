@@ -4,6 +4,7 @@ They show results; they refuse to train, to load or to measure.
 """
 
 from mixkd.figures.absent import absent, changed, intervals_if, table_if
+from mixkd.figures.against_accuracy import against_accuracy
 from mixkd.figures.blend import blend
 from mixkd.figures.classes import over_classes
 from mixkd.figures.curves import curves, stack
@@ -12,18 +13,18 @@ from mixkd.figures.findings import found, standing
 from mixkd.figures.geometry import class_map, shape
 from mixkd.figures.imitation import imitation, imitation_rates
 from mixkd.figures.intervals import effects, intervals
-from mixkd.figures.judgement import finding, judgement
+from mixkd.figures.judgement import finding, judgement, premises_of
 from mixkd.figures.labs import lab_of
 from mixkd.figures.ledger import ledger, rules
 from mixkd.figures.map import map_of, map_svg
-from mixkd.figures.markup import CALIBRATIONS
-from mixkd.figures.paths import paths
+from mixkd.figures.markup import CALIBRATIONS, in_words
 from mixkd.figures.plot import Plot
 from mixkd.figures.propagation import capacity, followed, passed_on, teacher_table, with_teachers
 from mixkd.figures.published import labelled_points, on_the_map, published, rows
 from mixkd.figures.reliability import reliability
 from mixkd.figures.selective import risk_coverage, usefulness
 from mixkd.figures.signal import along, signal_parts
+from mixkd.figures.specimens import specimens
 from mixkd.figures.sweep import sweep
 from mixkd.figures.table import table
 from mixkd.figures.truth import against_truth, truth_along
@@ -36,6 +37,7 @@ __all__ = [
     "LabModel",
     "Plot",
     "absent",
+    "against_accuracy",
     "against_truth",
     "along",
     "average",
@@ -53,6 +55,7 @@ __all__ = [
     "holds_in",
     "imitation",
     "imitation_rates",
+    "in_words",
     "intervals",
     "intervals_if",
     "judgement",
@@ -64,15 +67,17 @@ __all__ = [
     "on_the_map",
     "over_classes",
     "passed_on",
-    "paths",
+    "premises_of",
     "published",
     "reliability",
     "risk_coverage",
-    "rows", "rules",
+    "rows",
+    "rules",
     "same_images",
     "shape",
     "signal_parts",
     "slowest",
+    "specimens",
     "stack",
     "standing",
     "sweep",
@@ -88,4 +93,4 @@ __all__ = [
     "where",
     "with_teachers",
     "world_of",
-]  # fmt: skip
+]

@@ -40,7 +40,7 @@ def specimens(data: Dataset) -> Html:
     how = f", each under its {views} fixed transforms" if views > 1 else ""
     label = f"The first {number} test images{how}"
     markup = (
-        f'<img alt="{label}" src="data:image/png;base64,{source}" '
+        f'<img class="dark-light" alt="{label}" src="data:image/png;base64,{source}" '
         'style="width:100%;max-width:44rem;image-rendering:pixelated;border-radius:4px">'
     )
     return Html(f"<figure>{markup}<figcaption>{label}.</figcaption></figure>", label)
