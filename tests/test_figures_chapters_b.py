@@ -163,16 +163,16 @@ def test_risk_at_full_coverage_is_the_error():
 def test_usefulness_without_the_other_splits():
     frame = figures.usefulness([Fake(), Fake("ce", 1, splits=("test",))])
     assert frame["AUROC of foreign images"][0] > 0.9  # a tenth of the logits: less sure
-    assert frame[["AUROC of foreign images", "ECE on spoilt images"]].loc[1].isna().all()
-    drawn = figures.intervals_if(frame, "ECE on spoilt images", scaled=True, otherwise="none")
+    assert frame[["AUROC of foreign images", "ECE on corrupted images"]].loc[1].isna().all()
+    drawn = figures.intervals_if(frame, "ECE on corrupted images", scaled=True, otherwise="none")
     assert isinstance(drawn, Plot)
     assert len(drawn.table) == 2  # one arm, as trained and scaled
 
 
 def test_accuracy_does_not_hang_on_temperature():
     frame = figures.usefulness([Fake(noise=2.0, scale=3.0)])
-    assert frame["accuracy on spoilt images"][0] == frame["ts_accuracy on spoilt images"][0]
-    assert frame["ts_NLL on spoilt images"][0] < frame["NLL on spoilt images"][0]
+    assert frame["accuracy on corrupted images"][0] == frame["ts_accuracy on corrupted images"][0]
+    assert frame["ts_NLL on corrupted images"][0] < frame["NLL on corrupted images"][0]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from mixkd.figures.explorer import LabModel, TemperatureLab, temperature_lab
 from mixkd.figures.markup import Html
 
 ROWS = 4000
-"""Test rows of one model in a lab: whole noise draws, as many as fit, at least one."""
+"""Test rows of one model in a lab: whole views of the test set, as many as fit, at least one."""
 VALUES = 200_000
 """Logits of one model in a lab: with many classes, fewer rows."""
 

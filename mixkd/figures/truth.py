@@ -1,6 +1,6 @@
 """Models against the exact posterior: one pair at a time along lam, and averages over pairs with their spread over seeds.
 
-It draws answers and distances that it is given; it refuses to compute a posterior or to query a model.
+It draws answers and distances that it is given, and computes none.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ READING = (
 )
 READING_ALONG = (
     "Lines are means over pairs of two classes and over seeds, bands 95 % t intervals over seeds. The ends, λ = 0 and λ = 1, are clean "
-    "inputs; between them no model was ever shown a label."
+    "inputs; between them lie blends of two."
 )
 
 

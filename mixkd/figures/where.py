@@ -40,8 +40,6 @@ def holds_in(rows: Iterable[Any], *, per_profile: bool = True) -> str:
         )  # fmt: skip
         rest = [text.format(counted[word]) for word, text in words if counted[word]]
         holds = f"holds in {counted['supported'] or 'none'} of {len(own)} settings{place}"
-        if counted["supported"]:
-            holds += f", against every simpler explanation in {sum(row.attributed == 'supported' for row in own) or 'none'}"
         sentences.append(f"The claim {holds}{'; it ' if rest else ''}{_listed(rest)}.")
     return " ".join(sentences)
 

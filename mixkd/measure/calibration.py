@@ -479,7 +479,7 @@ def bootstrap(
     """Bootstrap intervals of the equal-width errors over images, from sums per (bin, hit): no logit is touched twice.
 
     Without `groups`, counts per (bin, hit) are drawn as one multinomial and the confidences inside a cell by a normal
-    term. With `groups` (N,) of integers, rows of one group (several noise draws of one image) are resampled together.
+    term. With `groups` (N,) of integers, rows of one group (several views of one image) are resampled together.
 
     |.| turns noise into error, so percentile intervals sit too high. Here the bootstrap gives the noise of the bins'
     residuals d only, and the interval is found by inversion: every d is moved by t of its standard errors (t > 0

@@ -1,6 +1,6 @@
 """A classifier that is exactly right about K classes: what measures show when nothing is wrong, and how that hangs on K.
 
-Its posterior is known in closed form; it refuses to stand for a network.
+Its posterior is known in closed form; it stands for no network.
 """
 
 from __future__ import annotations
