@@ -170,14 +170,14 @@ def judgement(judged: Judged) -> Html:
     if judged.missing:
         more = f" <code>{html.escape(judged.command)}</code> trains them." if judged.command else ""
         words += f"<p>{judged.missing} of the runs it asks for are not here.{more}</p>"
+    premised = "" if judged.as_stated == "not run" else premises(judged.premises)
     shown = ""
     if any(math.isfinite(row.estimate) for row in (*judged.stated, *judged.rivals)):
         shown = panels(judged.stated, "As stated") + panels(judged.rivals, "Against each simpler explanation")
         shown += '<p class="mixkd-source">Dot: estimate; bar: 95 % interval; shaded: where the claim passes.</p>'
-    checked = premises(judged.premises) if judged.as_stated != "not run" else ""
     markup = (
         f'<style>{STYLE}</style><div class="mixkd-verdict"><p class="mixkd-claim"><span class="mixkd-letter">({judged.claim})</span> '
-        f"{html.escape(judged.sentence)}</p>{words}{checked}{shown}{_folds(judged)}</div>"
+        f"{html.escape(judged.sentence)}</p>{words}{premised}{shown}{_folds(judged)}</div>"
     )
     return Html(markup, "\n".join(_text(judged)))
 
@@ -223,39 +223,6 @@ def premises(given: Iterable[Any]) -> str:
         '<thead><tr><th scope="col">premise</th><th scope="col">measured</th><th scope="col">needed</th><th scope="col"></th></tr></thead>'
         f"<tbody>{rows}</tbody></table></div>"
     )
-
-
-def premises_of(verdicts: Iterable[Judged]) -> Html:
-    """Return the premises that several verdicts rest on, each once: what it is, what was measured, what is needed, who asks for it.
-
-    Where claims ask for one premise of several teachers, the one that several share is shown, unless another is not met.
-
-    Args:
-        verdicts: of one profile.
-    """
-    asked: dict[str, list[tuple[str, Any]]] = {}
-    for judged in verdicts:
-        for p in judged.premises:
-            if re.fullmatch(r"P\d", p.name):
-                asked.setdefault(p.name, []).append((judged.claim, p))
-    body, text = "", []
-    for name, rows in sorted(asked.items()):
-        found = [p for _, p in rows]
-        worst = [p for p in found if p.met is False] or [p for p in found if p.met is None] or found
-        p = max(worst, key=found.count)
-        letters = ", ".join(dict.fromkeys(f"({letter})" for letter, _ in rows))
-        what = in_words(_bare(p.what))
-        body += (
-            f'<tr><th scope="row">{name}: {html.escape(what)}</th><td>{html.escape(_premise(p))}</td><td>{html.escape(_bound(p))}</td>'
-            f'<td><span class="mixkd-badge mixkd-{_BADGES[p.met]}">{_MET[p.met]}</span></td><td>{letters}</td></tr>'
-        )
-        text.append(f"{name}: {what}: {_premise(p)}, needed {_bound(p)}, {_MET[p.met]}; claims {letters}")
-    head = "".join(f'<th scope="col">{word}</th>' for word in ("premise", "measured", "needed", "", "claims"))
-    markup = (
-        '<div class="mixkd-table mixkd-premises" tabindex="0" role="region" aria-label="premises"><table>'
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
-    )
-    return Html(markup, "\n".join(text))
 
 
 def _bare(what: str) -> str:

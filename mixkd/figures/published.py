@@ -97,7 +97,7 @@ def labelled_points(frame: pd.DataFrame, x: str, y: str, *, by: str | None = Non
         open_ = symbol.endswith("open")
         figure.add_scatter(
             x=own[x].to_numpy(), y=own[y].to_numpy(), mode="markers+text", text=[theme.text(label) for label in own.index],
-            textposition=["middle right" if value <= middle else "middle left" for value in own[x]] if open_ else "top center",
+            textposition=["middle left" if value > (middle if open_ else frame[x].quantile(0.8)) else "middle right" for value in own[x]],
             name=theme.text(name), marker={"color": color, "symbol": symbol, "size": 12, "line": {"width": 2 if open_ else 0}},
             showlegend=by is not None, cliponaxis=False,
             hovertemplate="%{text}<br>%{x:.1f}, %{y:.1f}<extra></extra>",

@@ -147,6 +147,7 @@ STYLE = (
     ".mixkd-where table.mixkd-cells{border-collapse:separate;border-spacing:3px;margin:.3rem 0 .6rem;font-size:.875em;width:auto}"
     ".mixkd-where .mixkd-cells caption{caption-side:top;text-align:left;padding:0;color:var(--pst-color-text-muted,#666)}"
     ".mixkd-where .mixkd-cells :is(th,td){border:0;padding:.2em .6em;font-weight:400;text-align:left}"
+    ".mixkd-where .mixkd-cells tbody th{white-space:nowrap}"
     ".mixkd-where .mixkd-cells thead th{color:var(--pst-color-text-muted,#666)}"
     ".mixkd-where td[class],.mixkd-key{color:var(--badge,inherit);background:color-mix(in srgb,var(--badge,#888) 16%,transparent);"
     "border-radius:4px;font-weight:600!important;white-space:nowrap;print-color-adjust:exact}"
