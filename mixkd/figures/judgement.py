@@ -170,13 +170,14 @@ def judgement(judged: Judged) -> Html:
     if judged.missing:
         more = f" <code>{html.escape(judged.command)}</code> trains them." if judged.command else ""
         words += f"<p>{judged.missing} of the runs it asks for are not here.{more}</p>"
+    premised = "" if judged.as_stated == "not run" else premises(judged.premises)
     shown = ""
     if any(math.isfinite(row.estimate) for row in (*judged.stated, *judged.rivals)):
         shown = panels(judged.stated, "As stated") + panels(judged.rivals, "Against each simpler explanation")
         shown += '<p class="mixkd-source">Dot: estimate; bar: 95 % interval; shaded: where the claim passes.</p>'
     markup = (
         f'<style>{STYLE}</style><div class="mixkd-verdict"><p class="mixkd-claim"><span class="mixkd-letter">({judged.claim})</span> '
-        f"{html.escape(judged.sentence)}</p>{words}{premises(judged.premises)}{shown}{_folds(judged)}</div>"
+        f"{html.escape(judged.sentence)}</p>{words}{premised}{shown}{_folds(judged)}</div>"
     )
     return Html(markup, "\n".join(_text(judged)))
 
@@ -443,6 +444,6 @@ STYLE = (
     ".mixkd-foot{padding-top:0}"
     ".mixkd-foot .mixkd-what,.mixkd-foot text{color:var(--pst-color-text-muted,#666);fill:currentColor;font-size:.95em}"
     ".mixkd-foot .mixkd-what{text-align:right}.mixkd-foot svg{color:var(--pst-color-text-muted,#666)}"
-    "@media(max-width:700px){.mixkd-row{grid-template-columns:1fr}.mixkd-foot .mixkd-what{order:2;text-align:left}}"
+    "@media(max-width:700px){.mixkd-row{grid-template-columns:1fr;padding:.4em 0}.mixkd-foot .mixkd-what{order:2;text-align:left}}"
 )
 """What the panels need beside the colours of the page; it travels with the block, so that a notebook shows them too."""

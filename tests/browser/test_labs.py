@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from test_figures_labs import _verdict  # the made-up records of the tests in Python
+from test_judgement import judged  # the made-up records of the tests in Python
 
 from mixkd import figures
 from mixkd.figures import LabModel, temperature_lab
@@ -66,7 +66,7 @@ def test_chance_is_what_calibrated_models_show(tmp_path, visit):
 
 @pytest.mark.parametrize("width", [390, 1280])
 def test_the_ledger_opens_one_cell_at_a_time_and_stays_on_the_page(tmp_path, visit, width):
-    verdicts = [_verdict(profile, claim) for profile in ("digits", "gaussians") for claim in ("e", "f")]
+    verdicts = [judged(profile, claim) for profile in ("digits", "gaussians") for claim in ("e", "f")]
     page = _page(tmp_path, visit, figures.ledger(verdicts), width=width, scripts=False)
     page.locator(".mixkd-cell > summary").nth(1).focus()
     page.keyboard.press("Enter")
