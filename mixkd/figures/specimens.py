@@ -11,7 +11,7 @@ from PIL import Image
 
 from mixkd.data import Dataset
 from mixkd.figures.absent import absent
-from mixkd.figures.ledger import Html
+from mixkd.figures.markup import Html
 
 SHOWN = 12
 _GAP = 1
