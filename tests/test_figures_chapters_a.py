@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 import torch
 
+from mixkd.claims import Premise
 from mixkd.data import load_data
-from mixkd.figures import against_accuracy, along, imitation, imitation_rates, signal_parts, specimens, theme
+from mixkd.figures import against_accuracy, along, imitation, imitation_rates, premises_of, signal_parts, specimens, theme
 from mixkd.measure import fidelity, signal
 from mixkd.sphinx_ext import figure_html
 from mixkd.vicinal import LAM_GRID
@@ -131,6 +132,18 @@ class TestAgainstAccuracy:
         some = STUDENTS.assign(ratio=STUDENTS.ratio.where(STUDENTS.group != "ours"))
         table = against_accuracy(some, {"ratio": "as they are"}, y="ratio", line=1).table
         assert set(table["trained with"]) == {"kd", "a wider one"}
+
+
+def test_a_premise_that_several_claims_ask_for_stands_once_and_the_unmet_one_is_shown():
+    met, unmet = (Premise("P2", f"accuracy, teacher {name} - ce (at least 0.03)", value, value, value, 0.03, ok, "above", "points")
+                  for name, value, ok in (("good", 0.2, True), ("poor", 0.01, False)))  # fmt: skip
+    own = Premise("Equal accuracy", "accuracy", 0.0, 0.0, 0.0, 0.02, True, "equivalent", "points")
+    verdicts = [SimpleNamespace(claim="d", premises=[met, unmet]), SimpleNamespace(claim="g", premises=[met, own])]
+    said = repr(premises_of(verdicts))
+    assert said.count("\n") == 0
+    assert "teacher poor" in said
+    assert "not met; claims (d), (g)" in said
+    assert "teacher good" in repr(premises_of(verdicts[1:]))
 
 
 def test_specimens_are_the_images_under_each_transform():
