@@ -10,12 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-import numpy as np
 import torch
 from torch import Tensor
 
-Array = Tensor | np.ndarray
-Grid = Array | Sequence[float]
+from mixkd.arrays import Values, as_labels, as_logits, as_numbers, as_temperature
+
 Direction = Literal["forward", "reverse"]
 Predictor = Literal["class", "teacher"]
 
@@ -47,7 +46,7 @@ class Probe:
     same_class: Tensor
 
 
-def read_probe(logits: Array, lam: Grid, labels: Array, tau: float = 1.0) -> Probe:
+def read_probe(logits: Values, lam: Values, labels: Values, tau: float = 1.0) -> Probe:
     """Check a probe and bring it to log-probabilities.
 
     Args:
@@ -60,13 +59,11 @@ def read_probe(logits: Array, lam: Grid, labels: Array, tau: float = 1.0) -> Pro
     Raises:
         ValueError, TypeError: for anything else.
     """
-    values = as_logits(logits, "logits", 3)
-    grid = as_tensor(lam).double()
-    if grid.shape != values.shape[:1] or len(grid) < 2:
-        raise ValueError(f"lam must have one entry for each of the {len(values)} rows of logits, not shape {tuple(grid.shape)}")
-    if grid[0] != 0 or grid[-1] != 1 or not bool((grid.diff() > 0).all()):
+    values = as_logits(logits, ndim=3)
+    grid = as_lam(lam, len(values))
+    if not bool((grid.diff() > 0).all()):
         raise ValueError(f"lam must increase from exactly 0 to exactly 1, not {grid.tolist()}")
-    classes = as_labels(labels, (values.shape[1], 2), values.shape[2])
+    classes = torch.from_numpy(as_labels(labels, (values.shape[1], 2), values.shape[2]))
     log_p = as_log_p(values, tau)
     weight = grid.reshape(-1, 1, 1)
     log_m = torch.logaddexp(weight.log() + log_p[-1], (1 - weight).log() + log_p[0])
@@ -147,7 +144,7 @@ class Signal:
     honest: Tensor
 
 
-def decompose(logits: Array, lam: Grid, labels: Array, tau: float = 1.0) -> Signal:
+def decompose(logits: Values, lam: Values, labels: Values, tau: float = 1.0) -> Signal:
     """Split the teacher's signal along lam into exact parts (identities 1 to 3).
 
     1. ``lam KL(p_i||p~) + (1-lam) KL(p_j||p~) = JS_lam(p_i, p_j) + KL(m||p~)``, the compensation identity
@@ -188,7 +185,7 @@ def decompose(logits: Array, lam: Grid, labels: Array, tau: float = 1.0) -> Sign
 # Identity 4: is the tail about the pair, or the same for every input?
 
 
-def clean_profiles(logits: Array, labels: Array, tau: float = 1.0) -> Tensor:
+def clean_profiles(logits: Values, labels: Values, tau: float = 1.0) -> Tensor:
     """log S: for each class, how the teacher spreads what it does not give to that class, on average over clean images.
 
     ``S[y] = mean over images of class y of p(. | not y)``, each image weighing the same.
@@ -203,8 +200,8 @@ def clean_profiles(logits: Array, labels: Array, tau: float = 1.0) -> Tensor:
         (K, K) float64 natural logarithms; rows sum to 1 after exp, the diagonal is -inf, the row of an absent class
         is nan.
     """
-    values = as_logits(logits, "logits", 2)
-    classes = as_labels(labels, values.shape[:1], values.shape[1])
+    values = as_logits(logits)
+    classes = torch.from_numpy(as_labels(labels, values.shape[:1], values.shape[1]))
     others = as_log_p(values, tau).scatter(1, classes.unsqueeze(1), _EMPTY).log_softmax(-1)
     profiles = torch.full((values.shape[1],) * 2, math.nan, dtype=torch.float64)
     for label in sorted(set(classes.tolist())):
@@ -243,14 +240,14 @@ class PairStructure:
 
 
 def pair_structure(
-    logits: Array,
-    lam: Grid,
-    labels: Array,
+    logits: Values,
+    lam: Values,
+    labels: Values,
     profiles: Tensor | None = None,
     *,
     tau: float = 1.0,
     predictor: Predictor = "class",
-    independent: Array | None = None,
+    independent: Values | None = None,
 ) -> PairStructure:
     """Split the teacher's tail into hub prior, pair structure and an idiosyncratic rest.
 
@@ -352,14 +349,14 @@ class StructureShare:
 
 
 def structure_share(
-    logits: Array,
-    lam: Grid,
-    labels: Array,
+    logits: Values,
+    lam: Values,
+    labels: Values,
     profiles: Tensor | None = None,
     *,
     tau: float = 1.0,
     predictor: Predictor = "class",
-    independent: Array | None = None,
+    independent: Values | None = None,
 ) -> StructureShare:
     """How much of the teacher's signal beyond the endpoint classes is about the pair.
 
@@ -433,7 +430,7 @@ class Reproducibility:
     beyond_hub: Tensor
 
 
-def reproducibility(logits_a: Array, logits_b: Array, lam: Grid, labels: Array) -> Reproducibility:
+def reproducibility(logits_a: Values, logits_b: Values, lam: Values, labels: Values) -> Reproducibility:
     """Correlation of log p~|R between two teachers trained alike with different seeds (identity 5).
 
     What two seeds agree on is structure of the inputs; what they do not is confusion of one network. nan where R has
@@ -451,7 +448,7 @@ def reproducibility(logits_a: Array, logits_b: Array, lam: Grid, labels: Array) 
     return Reproducibility(a.lam, a.same_class, correlation, beyond_hub)
 
 
-def tails(logits: Array, lam: Grid, labels: Array) -> Tensor:
+def tails(logits: Values, lam: Values, labels: Values) -> Tensor:
     """Return the log tail of every answer, without the default answer: what two teachers can agree or disagree about.
 
     log p~ on the classes of neither image, centred over them, less its mean over the pairs of the same kind. A temperature only scales it.
@@ -499,7 +496,7 @@ class OneClass:
     entropy: Tensor
 
 
-def one_class(logits: Array, lam: Grid, labels: Array, tau: float = 1.0) -> OneClass:
+def one_class(logits: Values, lam: Values, labels: Values, tau: float = 1.0) -> OneClass:
     """Return how much of the true class a model loses, and how much less sure it is, half-way between two images of one class.
 
     Args:
@@ -546,7 +543,7 @@ class Common:
         return float(_share(own, departure))
 
 
-def common(logits: Sequence[Array], lam: Grid, labels: Array, tau: float = 1.0) -> Common:
+def common(logits: Sequence[Values], lam: Values, labels: Values, tau: float = 1.0) -> Common:
     """Split what teachers trained alike say about the same mixed inputs into what is shared and what is each one's own.
 
     The leak counts as any other departure does: mass on a third class is confusion as far as other teachers put it elsewhere.
@@ -581,41 +578,17 @@ def entropy(log_p: Tensor) -> Tensor:
     return -_weigh(log_p, log_p).sum(-1)
 
 
-def as_tensor(values: Grid) -> Tensor:
-    """A detached tensor on the CPU; copies a NumPy array only where torch could not read it safely."""
-    return torch.as_tensor(values if isinstance(values, Tensor) else np.require(values, requirements="W")).detach().cpu()
-
-
-def as_logits(values: Array, name: str, ndim: int | None) -> Tensor:
-    """Logits as a float64 tensor on the CPU, after checking kind, dimensions, at least two classes and finiteness."""
-    tensor = as_tensor(values)
-    if not tensor.is_floating_point():
-        raise TypeError(f"{name} must be floating point logits, not {tensor.dtype}")
-    if (ndim is not None and tensor.ndim != ndim) or tensor.ndim == 0 or tensor.numel() == 0 or tensor.shape[-1] < 2:
-        wanted = "dimensions" if ndim is None else f"{ndim} dimensions"
-        raise ValueError(f"{name} must have {wanted}, no empty one and at least 2 classes last, not shape {tuple(tensor.shape)}")
-    if not bool(tensor.isfinite().all()):
-        raise ValueError(f"{name} must be finite; {int((~tensor.isfinite()).sum())} of {tensor.numel()} values are not")
-    return tensor.double()
+def as_lam(lam: Values, rows: int) -> Tensor:
+    """Return lam (rows,) as float64 after checking that it starts at exactly 0 and ends at exactly 1, rows >= 2."""
+    grid = as_numbers(lam, "lam")
+    if grid.shape != (rows,) or rows < 2 or grid[0] != 0 or grid[-1] != 1:
+        raise ValueError(f"lam must run from exactly 0 to exactly 1 with one entry for each of the {rows} rows, not {grid.tolist()}")
+    return torch.from_numpy(grid.copy())
 
 
 def as_log_p(logits: Tensor, tau: float) -> Tensor:
-    """log softmax(logits / tau) over the last axis, after checking that tau is a temperature."""
-    if not 0 < tau < math.inf:
-        raise ValueError(f"the temperature tau must be a finite number > 0, not {tau}")
-    return (logits / tau).log_softmax(-1)
-
-
-def as_labels(values: Array, shape: tuple[int, ...], classes: int, name: str = "labels") -> Tensor:
-    """Class indices as an int64 tensor on the CPU, after checking shape and range."""
-    tensor = as_tensor(values)
-    if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
-        raise TypeError(f"{name} must be integer class indices, not {tensor.dtype}")
-    if tensor.shape != torch.Size(shape):
-        raise ValueError(f"{name} must have shape {tuple(shape)}, not {tuple(tensor.shape)}")
-    if tensor.numel() and not 0 <= int(tensor.min()) <= int(tensor.max()) < classes:
-        raise ValueError(f"{name} must lie in [0, {classes}), not in [{int(tensor.min())}, {int(tensor.max())}]")
-    return tensor.long()
+    """Return log softmax(logits / tau) over the last axis."""
+    return (logits / as_temperature(tau, "temperature tau")).log_softmax(-1)
 
 
 def _weigh(log_a: Tensor, values: Tensor) -> Tensor:
@@ -701,7 +674,7 @@ def _tails(probe: Probe, pairs: Tensor) -> _Tails:
     return _Tails(log_p, hub.log(), log_mass.squeeze(-1).exp(), rest)
 
 
-def _prediction(probe: Probe, profiles: Tensor | None, predictor: Predictor, independent: Array | None, tau: float) -> Tensor:
+def _prediction(probe: Probe, profiles: Tensor | None, predictor: Predictor, independent: Values | None, tau: float) -> Tensor:
     """log q (L, P, K) before it is restricted to R and normalised; without meaning on the pair's own classes."""
     if predictor not in get_args(Predictor):
         raise ValueError(f"predictor must be one of {', '.join(get_args(Predictor))}, not {predictor!r}")

@@ -57,15 +57,6 @@ def test_excludes():
     assert [interval.excludes(v) for v in (0.4, 0.5, 1.0, 1.5, 1.6)] == [True, False, False, False, True]
 
 
-@given(st.lists(st.tuples(floats, floats), min_size=2, max_size=9), floats)
-def test_paired_difference_removes_what_pairs_share(pairs, shift):
-    a, b = np.array(pairs).T
-    interval = statistics.paired_difference(a, b)
-    assert interval.low <= interval.estimate <= interval.high
-    common = np.linspace(0, shift, len(a))
-    assert statistics.paired_difference(a + common, b + common).low == pytest.approx(interval.low, abs=1e-8)
-
-
 @given(st.lists(floats, min_size=2, max_size=9), st.floats(0.5, 0.99))
 def test_another_level(values, level):
     found, wanted = statistics.t_interval(values).at(level), statistics.t_interval(values, level)
@@ -385,9 +376,8 @@ def test_holm_counts_undefined_tests_and_never_rejects_them():
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: statistics.t_interval([[1.0, 2.0]]), "one-dimensional"),
+        (lambda: statistics.t_interval([[1.0, 2.0]]), "1 dimension"),
         (lambda: statistics.t_interval([1.0, 2.0], level=95), "level"),
-        (lambda: statistics.paired_difference([1.0], [1.0, 2.0]), "paired"),
         (lambda: statistics.equivalence(Interval(0, 0, 0, 2), 0.0), "margin"),
         (lambda: statistics.equivalence(Interval(0, 0, 0, 2), 0.1, level=0.4), "above"),
         (lambda: statistics.bootstrap_images(np.zeros((3, 4))), "combine"),
