@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: reproduce test site serve lint slow pairs bench
+.PHONY: reproduce test site serve lint slow pairs readme bench
 .DEFAULT_GOAL := reproduce
 
 $(READY): requirements.txt pyproject.toml
@@ -39,3 +39,6 @@ bench: $(READY)      ## speed beside the peers; fills the tables of benchmarks/R
 
 pairs: $(READY)      ## regenerate the notebooks beside the chapters
 	$(BIN)/python -c "from mixkd import chapters as c, site; w = site.repository(); [print(c.pair(p, w and w[0])) for p in c.chapters()]"
+
+readme: $(READY)     ## the sentences and the picture of the README, from the committed records
+	$(BIN)/python -c "from mixkd import site; print(*site.readme(), sep='\n')"

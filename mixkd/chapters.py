@@ -50,6 +50,9 @@ if "google.colab" in sys.modules:
 
     scale = colab.start(train=TRAIN, minutes=MINUTES, drive=DRIVE)"""
 _COLAB_SCALE = """\
+from mixkd.chapters import stop_at_unknown_parameters
+
+stop_at_unknown_parameters()
 if "google.colab" in sys.modules:
     profile, store = scale"""
 

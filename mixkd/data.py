@@ -327,7 +327,7 @@ def _with_train_eval(splits: Mapping[str, Split]) -> dict[str, Split]:
 
 _N_TRAIN, _N_TEACHING, _N_VAL, _N_SHIFTED = 200, 600, 200, 150
 _VIEWS = 2
-_ROTATION, _SHIFT, _SCALE = 15.0, 1.6, 0.15  # degrees, pixels, share of the size: the largest of each
+ROTATION, SHIFT, SCALE = 15.0, 1.6, 0.15  # degrees, pixels, share of the size: the largest of each
 _CORRUPTED_SD = 0.45
 
 
@@ -375,9 +375,9 @@ def _digits() -> Dataset:
 def _moved(images: np.ndarray, random: np.random.RandomState) -> np.ndarray:
     """Each (N, 8, 8) image under a rotation, shift and scale of its own, bilinear, dark outside."""
     n, side = images.shape[:2]
-    angle = np.deg2rad(random.uniform(-_ROTATION, _ROTATION, n))
-    scale = 1 + np.asarray(random.uniform(-_SCALE, _SCALE, n))
-    shift = random.uniform(-_SHIFT, _SHIFT, (n, 2)) * 2 / side
+    angle = np.deg2rad(random.uniform(-ROTATION, ROTATION, n))
+    scale = 1 + np.asarray(random.uniform(-SCALE, SCALE, n))
+    shift = random.uniform(-SHIFT, SHIFT, (n, 2)) * 2 / side
     turn = np.stack([np.cos(angle), -np.sin(angle), shift[:, 0], np.sin(angle), np.cos(angle), shift[:, 1]], 1).reshape(n, 2, 3)
     turn[:, :, :2] /= scale[:, None, None]
     grid = F.affine_grid(torch.from_numpy(turn), [n, 1, side, side], align_corners=False)

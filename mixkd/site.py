@@ -105,6 +105,38 @@ def serve(folder: str | Path, port: int = 8000) -> None:
     raise OSError(f"no free port from {port} to {port + 19}")
 
 
+FOUND = ("<!-- found -->", "<!-- /found -->")
+"""Between these lines of the README stand sentences that `readme` writes."""
+
+
+def readme(store: str | Path = "committed", root: Path = ROOT) -> list[Path]:
+    """Write what was found into the README, and its picture of the map: the sentences and the map of the book's first page.
+
+    Args:
+        store: the records they are computed from: "committed", or a folder.
+        root: the folder of ``README.md`` and ``book``.
+
+    Returns:
+        What was written: the README, and the picture where a record of some cell of the map is there.
+
+    Raises:
+        ValueError: for a README without the two lines of :data:`FOUND`.
+    """
+    from mixkd import claims, figures
+
+    path, surveys = root / "README.md", claims.survey(store=store)
+    text = path.read_text(encoding="utf-8")
+    if not all(mark in text for mark in FOUND):
+        raise ValueError(f"{path}: no lines {FOUND[0]} and {FOUND[1]} for the sentences to stand between")
+    before, _, rest = text.partition(FOUND[0])
+    path.write_text(f"{before}{FOUND[0]}\n{figures.found(surveys)!r}\n{FOUND[1]}{rest.partition(FOUND[1])[2]}", encoding="utf-8")
+    if not surveys:
+        return [path]
+    picture = root / "book" / "assets" / "map.svg"
+    picture.write_text(figures.map_svg(surveys[0]), encoding="utf-8")
+    return [path, picture]
+
+
 def repository(root: Path = ROOT, environment: Mapping[str, str] = os.environ) -> tuple[str, str] | None:
     """Web address and branch of the book's repository; None where neither CI nor git tells, and nothing is invented.
 

@@ -276,7 +276,9 @@ def test_a_pair_keeps_the_address_it_has(tmp_path):
 @pytest.mark.parametrize("chapter", chapters.chapters() if (chapters.ROOT / "_toc.yml").is_file() else [], ids=lambda path: path.stem)
 class TestTheBook:
     def test_parameters(self, chapter):
-        assert {"profile", "store", "live"} <= set(chapters.parameters(chapter))
+        given = set(chapters.parameters(chapter))
+        assert {"profile", "store"} <= given
+        assert ("live" in given) == ("if live" in chapter.read_text(encoding="utf-8")), "live is there where it acts"
 
     def test_pair_is_up_to_date(self, chapter):
         paired = chapter.with_suffix(".ipynb")

@@ -17,11 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from mixkd.figures import LabModel, Plot, curves, effects, intervals, reliability, stack, temperature_lab, theme, tradeoff
+from mixkd.figures import LabModel, Plot, curves, effects, intervals, reliability, stack, sweep, temperature_lab, theme
 from mixkd.figures.intervals import t_interval
 from mixkd.figures.plot import MIME
 from mixkd.figures.reliability import wilson
-from mixkd.figures.tradeoff import pareto
 from mixkd.spec import ARMS
 from mixkd.sphinx_ext import figure_html
 
@@ -61,7 +60,7 @@ def _all() -> dict[str, Plot]:
     ]
     long = stack(records).assign(epoch=lambda rows: rows.epoch.round().astype(int))
     return {
-        "tradeoff": tradeoff(frame),
+        "sweep": sweep(frame, ["accuracy", "gap"]),
         "intervals": intervals(_one_tau(frame), "ece", scaled=True),
         "differences": intervals(_one_tau(frame), "ece", baseline="ce"),
         "reliability": reliability({"ce": _bins(0), "kd_mixup": [_bins(1), _bins(2)], "teacher": _bins(3)}, repeats=4),
@@ -143,18 +142,6 @@ def test_one_seed_has_no_interval():
     assert "one seed" in str(intervals(_one_tau(_frame(seeds=1)), "ece").figure)
 
 
-@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=12))
-def test_pareto_set_is_what_no_point_beats(points):
-    def beats(a, b):
-        return a[0] <= b[0] and a[1] >= b[1] and a != b
-
-    kept = pareto(points)
-    assert kept
-    for i, point in enumerate(points):
-        assert (i not in kept) == any(beats(other, point) for other in points)
-    assert [points[i][0] for i in kept] == sorted(points[i][0] for i in kept)
-
-
 @given(st.integers(0, 50), st.integers(1, 50))
 def test_wilson_interval_agrees_with_scipy(hits, extra):
     n = hits + extra
@@ -180,7 +167,6 @@ def test_pooled_reliability_counts_every_prediction_and_an_image_once():
         (lambda: intervals(_frame(), "ece"), "they differ in tau"),
         (lambda: intervals(_one_tau(_frame()), "ece", baseline="kd_mix"), "did you mean 'kd_mixup'"),
         (lambda: intervals(_frame().iloc[:0], "ece"), "empty"),
-        (lambda: tradeoff(_frame(), x="gapp"), "did you mean 'gap'"),
         (lambda: reliability({}), "nothing to draw"),
         (lambda: reliability({"cee": _bins()}), "did you mean 'ce'"),
         (lambda: reliability({"ce": [_bins(), SimpleNamespace(**vars(_bins()) | {"edges": np.linspace(0, 1, 11)})]}), "different bin"),
@@ -220,10 +206,10 @@ class TestColours:
 
 class TestPlot:
     def test_it_glues_and_shows_without_a_network(self):
-        bundle = FIGURES["tradeoff"]._repr_mimebundle_()
+        bundle = FIGURES["sweep"]._repr_mimebundle_()
         assert set(bundle) == {MIME, "text/html", "text/plain"}
         assert json.loads(json.dumps(bundle)) == bundle
-        assert not hasattr(FIGURES["tradeoff"], "_ipython_display_"), "it would print itself in place of being glued"
+        assert not hasattr(FIGURES["sweep"], "_ipython_display_"), "it would print itself in place of being glued"
 
     def test_names_from_data_cannot_become_markup(self):
         evil = "</script><b>x</b>"

@@ -10,24 +10,26 @@ import pandas as pd
 import pytest
 import torch
 
-from mixkd.figures import along, imitation, imitation_rates, paths, signal_parts, theme
-from mixkd.measure import fidelity, linearity, signal
+from mixkd.data import load_data
+from mixkd.figures import against_accuracy, along, imitation, imitation_rates, signal_parts, specimens, theme
+from mixkd.measure import fidelity, signal
 from mixkd.sphinx_ext import figure_html
 from mixkd.vicinal import LAM_GRID
 
 PAIRS, CLASSES = 24, 5
 
 
-def _record(seed: int, arm: str = "ce", draws: int = 2) -> SimpleNamespace:
+def _record(seed: int, arm: str = "ce") -> SimpleNamespace:
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(CLASSES, (PAIRS, 2), generator=torch.Generator().manual_seed(0))
     labels[:, 1] = torch.where(labels[:, 0] == labels[:, 1], (labels[:, 0] + 1) % CLASSES, labels[:, 1])
     labels[-4:, 1] = labels[-4:, 0]
-    truth = torch.randint(CLASSES, (40,), generator=torch.Generator().manual_seed(1)).repeat(draws)
+    truth = torch.randint(CLASSES, (80,), generator=torch.Generator().manual_seed(1))
     logits = 2 * torch.randn(len(truth), CLASSES, generator=generator)
     probe = SimpleNamespace(
         logits=2 * torch.randn(len(LAM_GRID), PAIRS, CLASSES, generator=generator),
         labels=labels,
+        same_class=labels[:, 0] == labels[:, 1],
         lam=torch.tensor(LAM_GRID, dtype=torch.float64),
     )
     return SimpleNamespace(spec=SimpleNamespace(arm=arm, seed=seed), probe=probe, logits=lambda: logits, labels=lambda: truth)
@@ -35,7 +37,13 @@ def _record(seed: int, arm: str = "ce", draws: int = 2) -> SimpleNamespace:
 
 RECORDS = [_record(seed) for seed in range(3)]
 SIGNALS = [signal.decompose(r.probe.logits, r.probe.lam, r.probe.labels) for r in RECORDS]
-ANSWERS = {name: r.probe.logits.double().softmax(-1).numpy() for name, r in zip(("teacher", "kd_mixup"), RECORDS, strict=False)}
+STUDENTS = pd.DataFrame(
+    [
+        {"arm": arm, "group": group, "seed": seed, "accuracy": 0.5 + 0.1 * seed, "ratio": 2.0 + seed, "other": 1.0}
+        for arm, group in (("kd_mixup", "ours"), ("kd", "kd"), ("kd", "a wider one"))
+        for seed in range(3)
+    ]
+)
 RATES = pd.DataFrame(
     [row for arm in ("ce", "kd_mixup") for seed in (3, 4) for row in imitation_rates(_record(seed, arm), RECORDS[0], RECORDS[1:])]
 )
@@ -47,7 +55,7 @@ FIGURES = {
         y="mass",
         line=0.5,
     ),
-    "paths": paths(ANSWERS, LAM_GRID, RECORDS[0].probe.labels.numpy(), "abcde", [3, 0, 7]),
+    "accuracy": against_accuracy(STUDENTS, {"ratio": "as they are", "other": "tempered"}, y="ratio", line=1, log=True),
     "imitation": imitation(RATES, yardstick=pd.DataFrame(imitation_rates(RECORDS[0], RECORDS[1], []))),
 }
 
@@ -68,23 +76,19 @@ class TestEveryFigure:
 
 
 class TestSignalParts:
-    @pytest.mark.parametrize(("row", "split"), list(enumerate(("forward", "reverse", "entropy"))))
-    @pytest.mark.parametrize("same", [False, True])
-    def test_the_upper_edge_is_the_total(self, row, split, same):
+    @pytest.mark.parametrize(("same", "axis"), [(True, "x"), (False, "x2")])
+    def test_the_upper_edge_is_the_entropy(self, same, axis):
         found = SIGNALS[2]
-        total = getattr(found, split).total[:, found.same_class == same].mean(1).numpy()
-        number = 2 * row + int(same) + 1
-        axis = "x" if number == 1 else f"x{number}"
+        total = found.entropy.total[:, found.same_class == same].mean(1).numpy()
         edge = [t for t in FIGURES["parts"].figure.data if (t.xaxis or "x") == axis][-1]
         np.testing.assert_allclose(np.asarray(edge.y), total, atol=1e-9)
 
     def test_one_scale_serves_all_teachers(self):
         figure = FIGURES["parts"].figure
-        for row, split in enumerate(("forward", "reverse", "entropy")):
-            top = figure.layout[f"yaxis{2 * row + 1}" if row else "yaxis"].range[1]
-            for found in SIGNALS:
-                pooled = max(float(getattr(found, split).total[:, found.same_class == same].mean(1).max()) for same in (False, True))
-                assert pooled / 2 < top, "a seed may stand above the mean of two, not far"
+        assert figure.layout.yaxis.range == figure.layout.yaxis2.range
+        for found in SIGNALS:
+            pooled = max(float(found.entropy.total[:, found.same_class == same].mean(1).max()) for same in (False, True))
+            assert pooled / 2 < figure.layout.yaxis.range[1], "a seed may stand above the mean of two, not far"
 
     def test_a_single_teacher_needs_no_slider(self):
         figure = signal_parts({"only": SIGNALS[:1], "none": []}).figure
@@ -93,33 +97,48 @@ class TestSignalParts:
 
 
 def test_bands_need_two_rows_and_lines_one():
-    one = along(LAM_GRID, {"alone": [np.linspace(0, 1, 11)]}, y="value")
+    one = along(LAM_GRID, {"alone": [np.linspace(0, 1, len(LAM_GRID))]}, y="value")
     assert len(one.figure.data) == 1
     assert one.table.low.isna().all()
-    assert len(along(LAM_GRID, {"two": [np.zeros(11), np.ones(11)]}, y="value").figure.data) == 3
+    assert len(along(LAM_GRID, {"two": [np.zeros(len(LAM_GRID)), np.ones(len(LAM_GRID))]}, y="value").figure.data) == 3
 
 
 def test_a_missing_line_leaves_the_others_their_looks():
-    lines = {"one": [np.zeros(11)], "two": [np.ones(11)], "three": [np.ones(11)]}
+    lines = {"one": [np.zeros(len(LAM_GRID))], "two": [np.ones(len(LAM_GRID))], "three": [np.ones(len(LAM_GRID))]}
     looks = [{t.name: t.line.dash for t in along(LAM_GRID, given, y="value").figure.data} for given in (lines, {**lines, "two": []})]
     assert looks[1] == {name: dash for name, dash in looks[0].items() if name != "two"}
 
 
 def test_what_is_undefined_is_left_out_of_a_line():
-    values = np.linspace(0, 1, 11)
+    values = np.linspace(0, 1, len(LAM_GRID))
     values[[0, -1]] = np.nan
     [line] = along(LAM_GRID, {"inner": [values]}, y="value").figure.data
     assert list(line.x) == list(LAM_GRID[1:-1])
 
 
-def test_paths_show_the_measured_non_linearity():
-    probe = RECORDS[0].probe
-    expected = linearity.probability_linearity(probe.logits, probe.lam, probe.labels).l_nl
-    for frame, pair in zip(FIGURES["paths"].figure.frames, [3, 0, 7], strict=True):
-        teacher = next(t for t in frame.data if t.xaxis == "x3" and t.name == theme.look("teacher").label)
-        np.testing.assert_allclose(np.asarray(teacher.y), expected[:, pair], atol=1e-9)
-        first, straight = frame.data[0], frame.data[1]
-        assert (straight.y[0], straight.y[-1]) == pytest.approx((first.y[0], first.y[-1])), "the line joins the two ends"
+class TestAgainstAccuracy:
+    def test_each_group_stands_at_its_means(self):
+        table = FIGURES["accuracy"].table
+        [row] = table[(table["trained with"] == "ours") & (table["measure"] == "as they are")].to_dict("records")
+        assert (row["accuracy (%)"], row["mean"], row["seeds"]) == (pytest.approx(60), pytest.approx(3), 3)
+        assert row["low"] < 3 < row["high"]
+
+    def test_groups_of_one_arm_differ_in_their_marker(self):
+        symbols = {t.name: t.marker.symbol for t in FIGURES["accuracy"].figure.data if t.showlegend}
+        assert len(symbols) == len(set(symbols.values())) == 3
+
+    def test_a_group_without_the_measure_is_left_out(self):
+        some = STUDENTS.assign(ratio=STUDENTS.ratio.where(STUDENTS.group != "ours"))
+        table = against_accuracy(some, {"ratio": "as they are"}, y="ratio", line=1).table
+        assert set(table["trained with"]) == {"kd", "a wider one"}
+
+
+def test_specimens_are_the_images_under_each_transform():
+    digits = load_data("digits")
+    shown = specimens(digits)
+    assert f"each under its {digits.views} fixed transforms" in repr(shown)
+    assert "data:image/png" in shown._repr_html_()
+    assert "no images" in repr(specimens(load_data("gaussians")))
 
 
 class TestRates:
@@ -134,17 +153,15 @@ class TestRates:
         assert rows["clean", "agreement"] == fidelity.agreement(one.logits(), other.logits()).agreement
         assert rows["clean", "copied errors"] == fidelity.copied_errors(one.logits(), other.logits(), one.labels()).rate
 
-    def test_on_a_blend_both_classes_are_right(self):
+    def test_on_a_blend_both_classes_are_right_and_only_pairs_of_two_classes_count(self):
         one, other = RECORDS[:2]
-        said, taught = (r.probe.logits[1:-1].argmax(-1) for r in (one, other))
-        wrong = [(a[..., None] != one.probe.labels).all(-1) for a in (said, taught)]
+        crossing = ~one.probe.same_class
+        labels = one.probe.labels[crossing]
+        said, taught = (r.probe.logits[1:-1, crossing].argmax(-1) for r in (one, other))
+        wrong = [(a[..., None] != labels).all(-1) for a in (said, taught)]
         both = wrong[0] & wrong[1]
         [row] = [r for r in imitation_rates(one, other, []) if (r["inputs"], r["measure"]) == ("mixed", "copied errors")]
         assert row["own"] == pytest.approx(float((said == taught)[both].double().mean()))
-
-    def test_only_shared_noise_draws_count(self):
-        short = imitation_rates(_record(5, draws=1), RECORDS[0], [])[0]
-        assert short["own"] == fidelity.agreement(_record(5, draws=1).logits(), RECORDS[0].logits()[:40]).agreement
 
 
 def test_hollow_is_the_mean_over_strangers():
@@ -167,11 +184,8 @@ def test_hollow_is_the_mean_over_strangers():
         (lambda: signal_parts({"small": SIGNALS}, first="smal"), "must be one of small"),
         (lambda: along(LAM_GRID, {}, y="y"), "0 hold values"),
         (lambda: along(LAM_GRID, {"short": [np.zeros(3)]}, y="y"), "3 values"),
-        (
-            lambda: paths({"teacher": ANSWERS["teacher"]}, LAM_GRID, RECORDS[0].probe.labels.numpy(), "abcde", [0]),
-            "two models",
-        ),
-        (lambda: paths(ANSWERS, LAM_GRID, RECORDS[0].probe.labels.numpy(), "abcde", [PAIRS - 1]), "within one class"),
+        (lambda: against_accuracy(STUDENTS, {"ration": "a"}, y="y", line=1), "did you mean 'ratio'"),
+        (lambda: against_accuracy(STUDENTS.iloc[:0], {"ratio": "a"}, y="y", line=1), "empty"),
         (lambda: imitation(RATES.rename(columns={"own": "owns"})), "did you mean 'owns'"),
         (lambda: imitation(RATES.iloc[:0]), "empty"),
     ],

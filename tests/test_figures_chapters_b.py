@@ -49,7 +49,8 @@ class Fake:
 
 
 def _teacher(**fields):
-    return SimpleNamespace(**{"model": "big", "arm": "ce", "temperature": 1.0, "temperature_spread": 0.0, "epochs": None, **fields})
+    given = {"model": "big", "arm": "ce", "temperature": 1.0, "temperature_factor": 1.0, "temperature_spread": 0.0, "epochs": None}
+    return SimpleNamespace(**given | fields)
 
 
 def _tempered(seeds=3):
@@ -81,9 +82,6 @@ def test_a_student_that_copies_its_teacher_lies_on_the_line():
     teachers = {s: Fake("ce", s) for s in range(3)}
     frame = figures.with_teachers(students, lambda r: teachers[r.spec.seed])
     assert frame["temperature"].to_numpy() == pytest.approx(frame["needs"].to_numpy(), rel=1e-3)
-    plot = figures.propagation(frame, "big", margin=0.02)
-    assert plot.table["student needs T*"].to_numpy() == pytest.approx(plot.table["teacher needs T*"].to_numpy(), rel=1e-3)
-    assert plot.table["accuracy, points"].to_numpy() == pytest.approx(0)
     assert "logits divided by 0.5" in figures.teacher_table(frame).markup
 
 
@@ -170,23 +168,22 @@ def test_risk_at_full_coverage_is_the_error():
 def test_usefulness_without_the_other_splits():
     frame = figures.usefulness([Fake(), Fake("ce", 1, splits=("test",))])
     assert frame["AUROC of foreign images"][0] > 0.9  # a tenth of the logits: less sure
-    assert frame[["AUROC of foreign images", "ECE on spoilt images"]].loc[1].isna().all()
-    drawn = figures.intervals_if(frame, "ECE on spoilt images", scaled=True, otherwise="none")
+    assert frame[["AUROC of foreign images", "ECE on corrupted images"]].loc[1].isna().all()
+    drawn = figures.intervals_if(frame, "ECE on corrupted images", scaled=True, otherwise="none")
     assert isinstance(drawn, Plot)
     assert len(drawn.table) == 2  # one arm, as trained and scaled
 
 
 def test_accuracy_does_not_hang_on_temperature():
     frame = figures.usefulness([Fake(noise=2.0, scale=3.0)])
-    assert frame["accuracy on spoilt images"][0] == frame["ts_accuracy on spoilt images"][0]
-    assert frame["ts_NLL on spoilt images"][0] < frame["NLL on spoilt images"][0]
+    assert frame["accuracy on corrupted images"][0] == frame["ts_accuracy on corrupted images"][0]
+    assert frame["ts_NLL on corrupted images"][0] < frame["NLL on corrupted images"][0]
 
 
 @pytest.mark.parametrize(
     "made",
     [
         lambda: figures.capacity(pd.DataFrame(), pd.DataFrame(), ["big"]),
-        lambda: figures.propagation(figures.with_teachers([], lambda r: None), "big"),
         lambda: figures.teacher_table(pd.DataFrame()),
         lambda: figures.over_images([]),
         lambda: figures.intervals_if(pd.DataFrame(), "accuracy", otherwise="No record."),

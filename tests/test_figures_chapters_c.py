@@ -125,11 +125,6 @@ class TestAuthorsLogs:
         assert LOGS["source"].isin(["repo", "model card"]).all()
 
 
-@pytest.mark.parametrize("name", ["13-known-truth", "14-authors-logs"])
-def test_chapters_take_the_three_parameters(name):
-    assert set(chapters.parameters(chapters.ROOT / "book" / f"{name}.md")) == {"profile", "store", "live"}
-
-
 def test_the_page_of_the_authors_tables_types_no_result():
     """Numbers of the table stand in the table only: prose shows what cells computed."""
     text = Path(chapters.ROOT / "book" / "14-authors-logs.md").read_text(encoding="utf-8")

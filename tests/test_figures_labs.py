@@ -11,12 +11,9 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import torch
-from scipy import stats
 
 from mixkd import claims, figures
-from mixkd.figures import LabModel, temperature_lab
 from mixkd.figures.ledger import Html, forest
-from mixkd.measure import calibration
 from mixkd.spec import RunSpec, TeacherSpec
 from mixkd.studies import profiles
 
@@ -78,126 +75,6 @@ class TestWhichModels:
 
     def test_nothing_to_show_is_said(self):
         assert isinstance(figures.lab_of([]), Html)
-        assert isinstance(figures.tradeoff_lab(figures.lab_of([])), Html)
-
-
-@pytest.fixture(scope="module")
-def sweep():
-    """Arms and temperatures by three seeds with numbers nobody would hard-code."""
-    models = []
-    for seed in (14, 15, 17):
-        for arm, tau, scale in (("ce", None, 2.0), ("kd", 1.0, 1.6), ("kd", 8.0, 1.2), ("kd_mixup", 1.0, 0.9), ("kd_mixup", 8.0, 1.0)):
-            logits, labels = _answers(scale=scale, seed=seed)
-            models.append(LabModel({"arm": arm, "tau": tau, "seed": seed}, logits, labels, scale))
-    return figures.tradeoff_lab(temperature_lab(models, name="tau"))
-
-
-class TestTradeoff:
-    def test_points_are_the_models_of_the_lab(self, sweep):
-        for model, (_, point) in zip(sweep.opens.models, sweep.points.iterrows(), strict=True):
-            native = calibration.report(model.logits, model.labels)
-            scaled = calibration.report(model.logits, model.labels, temperature=model.fitted_temperature)
-            assert point["accuracy"] == native.accuracy
-            assert [point["gap"], point["ts_nll"]] == pytest.approx([native.gap, scaled.nll])
-
-    def test_means_have_t_intervals_over_seeds(self, sweep):
-        row = sweep.means[(sweep.means["arm"] == "kd") & (sweep.means["tau"] == "8")].iloc[0]
-        sample = sweep.points[(sweep.points["arm"] == "kd") & (sweep.points["tau"] == 8.0)]["ece"]
-        interval = stats.t.interval(0.95, 2, loc=sample.mean(), scale=stats.sem(sample))
-        assert [row["ece low"], row["ece high"]] == pytest.approx(interval)
-
-    def test_settings_stand_in_the_order_of_the_book_and_of_tau(self, sweep):
-        assert list(zip(sweep.means["arm"], sweep.means["tau"], strict=True)) == [
-            ("ce", "–"), ("kd", "1"), ("kd", "8"), ("kd_mixup", "1"), ("kd_mixup", "8"),
-        ]  # fmt: skip
-
-    def test_the_script_gets_each_model_once(self, sweep):
-        meta = _meta(sweep._repr_html_())
-        assert sorted(i for group in meta["groups"] for i in group["seeds"]) == list(range(15))
-        assert [p["label"] for p in meta["points"]] == [
-            {"arm": m.label["arm"], "tau": "–" if m.label["tau"] is None else f"{m.label['tau']:g}", "seed": str(m.label["seed"])}
-            for m in sweep.opens.models
-        ]
-
-    def test_pareto_set(self, sweep):
-        best = set(sweep.pareto("gap"))
-        rows = [(abs(row["gap"]), row["accuracy"]) for _, row in sweep.means.iterrows()]
-        for i, (cost, gain) in enumerate(rows):
-            beaten = any(c <= cost and g >= gain and (c, g) != (cost, gain) for c, g in rows)
-            assert (i in best) != beaten
-
-    def test_without_scripts_a_table_stands(self, sweep):
-        still = sweep._repr_html_().partition('<script type="application/json"')[0]
-        assert still.count("<tr>") == 6
-
-    def test_one_seed_has_no_interval(self):
-        logits, labels = _answers()
-        lab = figures.tradeoff_lab(temperature_lab([LabModel({"arm": "ce", "tau": None, "seed": 3}, logits, labels, 1.0)]))
-        assert "one seed" in lab._repr_html_()
-        assert _meta(lab._repr_html_())["groups"][0]["values"][0][1:] == [None, None]
-
-    def test_a_lab_without_tau_is_refused(self):
-        logits, labels = _answers()
-        with pytest.raises(ValueError, match="no field tau, seed"):
-            figures.tradeoff_lab(temperature_lab([LabModel({"arm": "ce"}, logits, labels, 1.0)]))
-
-
-def _copies(b=1.0, seeds=(12, 13, 15), divisors=(0.5, 1.0, 2.0), lean=None):
-    """Students whose T* is their teacher's to the power of -b, and teachers; perhaps controls that lean by a known slope."""
-    records = []
-    for seed in seeds:
-        for divisor in divisors:
-            records.append(Fake(_spec(seed=seed, temperature=divisor), temperature=1.7 * divisor**-b, k=2))
-        if lean is not None:
-            sibling, _ = _answers(k=2, seed=seed)
-            h = torch.linspace(-1, 1, 200)[torch.randperm(200, generator=torch.Generator().manual_seed(seed))]
-            # Two classes: the log-odds of the top one are the difference of its logits.
-            order = sibling.sort(-1, descending=True).values
-            margin = (order[:, 0] - order[:, 1]) + lean * (-0.5 * h) + 50
-            top = sibling.argmax(-1)
-            logits = torch.zeros(200, 2)
-            logits[torch.arange(200), top] = margin
-            spec = _spec(seed=seed, temperature_spread=0.5)
-            records.append(Fake(spec, logits=logits, projection=h, k=2))
-    return records
-
-
-def _teacher(record):
-    return Fake(_spec("ce", seed=record.spec.seed), temperature=2.0, scale=1.3, k=2)
-
-
-class TestPropagation:
-    @pytest.mark.parametrize("b", [0.0, 0.6, 1.0])
-    def test_slope_is_what_was_passed_on(self, b):
-        lab = figures.propagation_lab(_copies(b), _teacher, "cnn16")
-        assert [lab.slope.estimate, lab.slope.low, lab.slope.high] == pytest.approx([b] * 3, abs=1e-6)
-        assert lab.slope.n == 3
-
-    def test_a_seed_without_all_divisors_has_no_slope(self):
-        records = [r for r in _copies(1.0) if (r.spec.seed, r.spec.teacher.temperature) != (13, 2.0)]
-        assert figures.propagation_lab(records, _teacher, "cnn16").slope.n == 2
-
-    def test_the_control_is_held_against_its_sibling(self):
-        lab = figures.propagation_lab(_copies(lean=3.0), _teacher, "cnn16")
-        assert lab.follows.estimate == pytest.approx(3.0, abs=1e-3)
-
-    def test_other_teachers_are_left_aside(self):
-        others = [Fake(_spec(seed=12, arm="kd_mixup", temperature="fitted")), Fake(_spec("ce", seed=12))]
-        lab = figures.propagation_lab([*_copies(), *others], _teacher, "cnn16")
-        assert lab.divisors == [0.5, 1.0, 2.0]
-
-    def test_only_the_first_view_is_needed_at_once(self):
-        markup = figures.propagation_lab(_copies(lean=1.0), _teacher, "cnn16")._repr_html_()
-        assert markup.count(" data-now>") == 3  # teacher, student, labels
-        assert "<table" in markup.partition("<script")[0]
-
-    @pytest.mark.parametrize(
-        ("records", "teacher"),
-        [([], _teacher), (_copies(), lambda record: None), ([r for r in _copies() if r.spec.teacher.temperature != 1], _teacher)],
-        ids=["no student", "no teacher", "none untouched"],
-    )
-    def test_what_is_missing_is_said(self, records, teacher):
-        assert isinstance(figures.propagation_lab(records, teacher, "cnn16"), Html)
 
 
 def _compared(what="a - b", estimate=0.2, low=0.1, high=0.3, margin=0.0, outcome="supported"):
@@ -211,7 +88,7 @@ def _verdict(profile="digits", claim="e", **fields):
         "note": "Mind the <gap>.",
     }
     return claims.Verdict(
-        claim, profile, "supported", "unresolved", records=("0123456789abcdef",), missing=2, title="Title", sentence="S.",
+        claim, profile, None, "supported", "unresolved", records=("0123456789abcdef",), missing=2, title="Title", sentence="S.",
         chapter="07-overconfidence", **{**given, **fields},
     )  # fmt: skip
 

@@ -224,7 +224,7 @@ class TestVicinalLab:
         assert "<img" not in html
         assert "<b>" not in html
 
-    def test_of_records_takes_those_with_a_probe_and_their_teachers(self, store):
+    def test_of_records_takes_students_and_their_teachers(self, store):
         lab = vicinal_of(store.records, name="own")
         assert [model.label["arm"] for model in lab.models] == ["kd_mixup", "ce", "kd"]
         assert [model.teacher is None for model in lab.models] == [False, True, False]
@@ -234,6 +234,10 @@ class TestVicinalLab:
         cross = (~probe.same_class).nonzero().squeeze(1)
         assert (shown[:, 0] == probe.logits[:, cross[0]].numpy()).all()
         assert lab.pairs.labels[-1][0] == lab.pairs.labels[-1][1]
+
+    def test_without_any_record_it_says_so(self):
+        with pytest.raises(ValueError, match="none to show"):
+            vicinal_of([])
 
     def test_digits_come_with_their_images(self, committed):
         lab = vicinal_of(committed)

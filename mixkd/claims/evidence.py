@@ -251,7 +251,7 @@ def judged(
 
 
 _MEASURES: dict[tuple[str, int], dict[str, Array]] = {}
-_FLOORS: dict[tuple[str, int], calibration.NoiseFloor] = {}
+_FLOORS: dict[tuple[str, int, float], calibration.NoiseFloor] = {}
 """Figures of records this process has read, by folder and time of writing."""
 
 
@@ -274,26 +274,30 @@ def _measures(record: Record) -> dict[str, Array]:
 FLOOR_DRAWS = 200
 
 
-def overconfidence_floor(records: Iterable[Record]) -> Interval:
+def overconfidence_floor(records: Iterable[Record], *, scaled: bool = False) -> Interval:
     """Return the overconfidence error that perfectly calibrated models with these models' confidences would show by chance.
 
     Views of one image are not independent; their number counts by the effective sample size N / (1 + (m - 1) rho), m views an image,
     rho the intra-image correlation of hit minus confidence.
 
+    Args:
+        records: of the models.
+        scaled: whether the confidences are those after each model's post-hoc temperature.
+
     Returns:
         An Interval whose `estimate` and `low` are the mean of the floor and `high` its 95th percentile, averaged over the records.
     """
-    floors = [_floor(record) for record in records]
+    floors = [_floor(record, record.temperature if scaled else 1.0) for record in records]
     if not floors:
         return Interval(float("nan"), float("nan"), float("nan"), 0)
     mean = float(np.mean([floor.oe for floor in floors]))
     return Interval(mean, mean, float(np.mean([floor.oe_high for floor in floors])), len(floors))
 
 
-def _floor(record: Record) -> calibration.NoiseFloor:
-    key = record_key(record)
+def _floor(record: Record, temperature: float) -> calibration.NoiseFloor:
+    key = (*record_key(record), temperature)
     if key not in _FLOORS:
-        confidence, answer = calibration.confidences(record.logits())
+        confidence, answer = calibration.confidences(record.logits() / temperature)
         images = record.images().numpy()
         residual = (answer == record.labels().numpy()) - confidence
         views = len(residual) / (int(images.max()) + 1)

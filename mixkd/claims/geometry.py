@@ -52,11 +52,11 @@ def _equally_accurate(evidence: Evidence, ours: BySeed, candidates: dict[str, By
         name, _ = blends.nearest_in_accuracy(evidence, ours, alike or candidates)
     if not name:
         nothing = float("nan")
-        return "", {}, Premise("Equal accuracy", "accuracy, kd_mixup - kd", nothing, nothing, nothing, margin, None)
+        return "", {}, Premise("Equal accuracy", "accuracy, kd_mixup - kd", nothing, nothing, nothing, margin, None, "equivalent", "points")
     met = True if alike else False if all(same is False for same in equal.values()) else None
     gap = gaps[name]
     what = f"accuracy, kd_mixup - {name} (equivalent within {margin:g})"
-    return name, candidates[name], Premise("Equal accuracy", what, gap.estimate, gap.low, gap.high, margin, met)
+    return name, candidates[name], Premise("Equal accuracy", what, gap.estimate, gap.low, gap.high, margin, met, "equivalent", "points")
 
 
 CLAIM = Claim(

@@ -147,6 +147,7 @@ def _judge(claim: Claim, evidence: Evidence, cell: Cell | None) -> Verdict:
     return replace(
         verdict, records=tuple(sorted(evidence.used)), missing=len(evidence.lacking), command=command,
         title=claim.title, sentence=claim.sentence, chapter=claim.chapter,
+        statistic=claim.statistic, rule=claim.rule, alternatives=claim.rivals,
     )  # fmt: skip
 
 

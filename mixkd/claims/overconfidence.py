@@ -16,29 +16,40 @@ ORDER = 1.0
 """log10 of the ratio that "an order of magnitude" asks for."""
 
 
+def tenfold(evidence: Evidence, students: BySeed, base: BySeed, name: str = "kd_mixup", *, scaled: bool = False) -> list[Comparison]:
+    """Return the three stated comparisons of some students with the plain ones: a tenfold fall, and what keeps it honest.
+
+    Args:
+        students, base: by seed.
+        name: of the students' arm, for words.
+        scaled: whether the students' figures are those after one post-hoc temperature each.
+    """
+    floor, ts = overconfidence_floor(students.values(), scaled=scaled).estimate, "ts_" if scaled else ""
+    ratio = evidence.contrast(lambda plain, own: fewer(plain, own, floor, f"{ts}oe"), base, students)
+    what = f"log10 of overconfidence error, ce over {name}"
+    return [compare(what, ratio, ORDER, unit="log10 ratio"), *_conditions(evidence, students, base, name, ts)]
+
+
+def fewer(other: Figures, own: Figures, floor: float, column: str = "oe") -> Array:
+    """Return log10 of the ratio of overconfidence errors, each at least `floor`; `column` is that of the second."""
+    return np.log10(np.maximum(other["oe"], floor)) - np.log10(np.maximum(own[column], floor))
+
+
 def _judge_overconfidence(evidence: Evidence, cell: Cell | None) -> Verdict:
     at = cell or evidence.profile.paper_cell
     ours, base = evidence.students(at, "kd_mixup"), evidence.students(at, "ce")
     floor = overconfidence_floor(ours.values()).estimate
-
-    def fewer(other: Figures, own: Figures, column: str = "oe") -> Array:
-        return np.log10(np.maximum(other[column], floor)) - np.log10(np.maximum(own["oe"], floor))
-
-    ratio = evidence.contrast(fewer, base, ours)
-    stated = [
-        compare("log10 of overconfidence error, ce over kd_mixup", ratio, ORDER, unit="log10 ratio"),
-        *_conditions(evidence, ours, base),
-    ]
+    stated = tenfold(evidence, ours, base)
     rivals, excused = [], []
     for rival in ("kd", "mixup", "label_smoothing"):
         others = evidence.students(at, rival)
         what = f"log10 of overconfidence error, {rival} over kd_mixup"
-        row = compare(what, evidence.contrast(fewer, others, ours), unit="log10 ratio")
+        row = compare(what, evidence.contrast(lambda a, b: fewer(a, b, floor), others, ours), unit="log10 ratio")
         if rival != "kd" and any(part.outcome == "not supported" for part in _conditions(evidence, others, base, rival)):
             excused.append(row)
         else:
             rivals.append(row)
-    scaled = evidence.contrast(lambda plain, own: fewer(plain, own, "ts_oe"), base, ours)
+    scaled = evidence.contrast(lambda plain, own: fewer({"oe": plain["ts_oe"]}, own, floor), base, ours)
     rivals.append(compare("log10 of overconfidence error, temperature-scaled ce over kd_mixup", scaled, unit="log10 ratio"))
     gap = evidence.contrast(lambda plain, own: np.log10(np.abs(plain["gap"])) - np.log10(np.abs(own["gap"])), base, ours)
     shown = [compare("log10 of abs(confidence - accuracy), ce over kd_mixup", gap, ORDER, unit="log10 ratio"), *excused]
@@ -50,12 +61,13 @@ def _judge_overconfidence(evidence: Evidence, cell: Cell | None) -> Verdict:
     return judged(evidence, "e", at, premises, stated, rivals, note, shown)
 
 
-def _conditions(evidence: Evidence, students: BySeed, base: BySeed, name: str = "kd_mixup") -> list[Comparison]:
+def _conditions(evidence: Evidence, students: BySeed, base: BySeed, name: str = "kd_mixup", ts: str = "") -> list[Comparison]:
     """What keeps underconfidence from passing for a success: it is at most a quarter of ce's ECE, and NLL is lower."""
-    under = evidence.contrast(lambda plain, own: plain["ece"] / 4 - own["under"], base, students)
+    under = evidence.contrast(lambda plain, own: plain["ece"] / 4 - own[f"{ts}under"], base, students)
+    nll = evidence.contrast(lambda plain, own: plain["nll"] - own[f"{ts}nll"], base, students)
     return [
         compare(f"a quarter of ce's ECE - underconfident part of {name}", under, unit="ECE"),
-        compare(f"NLL, ce - {name}", evidence.difference("nll", base, students), unit="nat"),
+        compare(f"NLL, ce - {name}", nll, unit="nat"),
     ]
 
 

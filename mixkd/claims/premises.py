@@ -41,13 +41,13 @@ def strange_blends(evidence: Evidence, teachers: Iterable[Record]) -> Premise:
         rise = entropy[lam.index(0.5)] - (entropy[lam.index(0.0)] + entropy[lam.index(1.0)]) / 2
         values[teacher.id] = resampling.weights(len(rise)) @ rise.numpy()
     what = "entropy of the teacher on blends of one class, at lam 0.5 - at the ends, nats (above 0)"
-    return premise("P1", what, evidence.over_teachers(values), 0.0)
+    return premise("P1", what, evidence.over_teachers(values), 0.0, unit="nat")
 
 
 def better_teacher(evidence: Evidence, students: BySeed, base: BySeed, name: str) -> Premise:
     """P2: the teacher of these students is at least 3 points more accurate than the plain student of their seed."""
     lead = evidence.difference("accuracy", evidence.teachers(students), base)
-    return premise("P2", f"accuracy, teacher {name} - ce (at least {BETTER:g})", lead, BETTER)
+    return premise("P2", f"accuracy, teacher {name} - ce (at least {BETTER:g})", lead, BETTER, unit="points")
 
 
 def told_from_noise(evidence: Evidence, students: BySeed, base: BySeed) -> Premise:
@@ -55,7 +55,7 @@ def told_from_noise(evidence: Evidence, students: BySeed, base: BySeed) -> Premi
     floor = overconfidence_floor(students.values())
     ratio = evidence.contrast(lambda plain: plain["oe"] / floor.high if floor.high > 0 else plain["oe"] * math.nan, base)
     what = f"OE of ce over the noise floor {floor.high:.4f} (at least {TOLD_APART:g})"
-    return premise("P3", what, ratio, TOLD_APART)
+    return premise("P3", what, ratio, TOLD_APART, unit="ratio")
 
 
 def room_to_trade(evidence: Evidence, by_tau: Mapping[float, BySeed]) -> Premise:
@@ -63,9 +63,10 @@ def room_to_trade(evidence: Evidence, by_tau: Mapping[float, BySeed]) -> Premise
     found = []
     for tau, students in by_tau.items():
         room = evidence.difference("accuracy", evidence.teachers(students), students)
-        found.append(premise("P4", f"accuracy, teacher - student at tau {tau:g} (at least {BELOW_TEACHER:g})", room, BELOW_TEACHER))
+        what = f"accuracy, teacher - student at tau {tau:g} (at least {BELOW_TEACHER:g})"
+        found.append(premise("P4", what, room, BELOW_TEACHER, unit="points"))
     if not found:
-        return premise("P4", "accuracy, teacher - student", Interval(math.nan, math.nan, math.nan, 0), BELOW_TEACHER)
+        return premise("P4", "accuracy, teacher - student", Interval(math.nan, math.nan, math.nan, 0), BELOW_TEACHER, unit="points")
     unmet = [row for row in found if row.met is not True]
     unmet.sort(key=lambda row: (row.met is None, row.estimate))
     return unmet[0] if unmet else min(found, key=lambda row: row.estimate)
@@ -74,7 +75,7 @@ def room_to_trade(evidence: Evidence, by_tau: Mapping[float, BySeed]) -> Premise
 def unequal_teachers(evidence: Evidence, best: BySeed, worst: BySeed, names: tuple[str, str]) -> Premise:
     """P5: two kinds of teacher, by student seed, differ by at least 5 points of accuracy."""
     apart = evidence.difference("accuracy", best, worst)
-    return premise("P5", f"accuracy, teacher {names[0]} - teacher {names[1]} (at least {UNEQUAL:g})", apart, UNEQUAL)
+    return premise("P5", f"accuracy, teacher {names[0]} - teacher {names[1]} (at least {UNEQUAL:g})", apart, UNEQUAL, unit="points")
 
 
 def not_by_heart(evidence: Evidence, students: BySeed) -> Premise:
@@ -94,7 +95,7 @@ def unlearnt(evidence: Evidence, teachers: Iterable[Record]) -> Premise:
     found = premise(
         "P6", f"NLL of the teacher on test over that on the students' images (at most {BY_HEART:g})", ratio, math.log(BY_HEART), below=True
     )
-    return Premise(found.name, found.what, math.exp(ratio.estimate), low, high, BY_HEART, found.met)
+    return Premise(found.name, found.what, math.exp(ratio.estimate), low, high, BY_HEART, found.met, "below", "ratio")
 
 
 def _ratio_of_nll(evidence: Evidence, teacher: Record) -> Array:

@@ -108,7 +108,7 @@ def _unequal(evidence: Evidence, schools: Mapping[str, Mapping[int, Record]]) ->
     if len(mean) < 2:
         nothing = Interval(math.nan, math.nan, math.nan, 0)
         row = compare(what, nothing, LOG_TEMPERATURE_MARGIN, kind="equivalent", unit="log temperature", half=UNEQUAL)
-        return row, premise("P5", "accuracy, best teacher - worst", nothing, 0.05), ""
+        return row, premise("P5", "accuracy, best teacher - worst", nothing, 0.05, unit="points"), ""
     best, worst = max(mean, key=mean.__getitem__), min(mean, key=mean.__getitem__)
     moved = evidence.difference("log_temperature", schools[best], schools[worst])
     what = f"log T* of the student, calibrated teacher {best} - {worst}"

@@ -119,7 +119,9 @@ def _judge_interaction(evidence: Evidence, cell: Cell | None) -> Verdict:
     word, _ = conclude(premises, trade, [])
     weakest = min(trade, key=lambda row: ("not supported", "not run", "unresolved", "supported").index(row.outcome))
     met = {"supported": True, "not supported": False}.get(word)
-    holds = Premise("(g)", f"{weakest.what}, claim (g)", weakest.estimate, weakest.low, weakest.high, weakest.margin, met)
+    holds = Premise(
+        "(g)", f"{weakest.what}, claim (g)", weakest.estimate, weakest.low, weakest.high, weakest.margin, met, unit=weakest.unit
+    )
     plain = _curves(evidence, _by_tau(evidence, "kd", at))
 
     def beyond(badness: str) -> Comparison:

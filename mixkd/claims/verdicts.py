@@ -80,6 +80,7 @@ class Premise:
         estimate, low, high: of the statistic, with its 95 % interval.
         bound: what it must lie above or below, as `what` says.
         met: whether it does; None where the interval straddles the bound or the records are not there.
+        kind, unit: of the bound and of all numbers, as of a :class:`Comparison`.
     """
 
     name: str
@@ -89,6 +90,8 @@ class Premise:
     high: float
     bound: float
     met: bool | None
+    kind: Kind = "above"
+    unit: str = ""
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,7 @@ class Verdict:
         records: ids of the records it was computed from, sorted.
         missing: how many of the runs it asks for are not there.
         command: what trains them; "" when none is missing.
-        title, sentence, chapter: of the claim, so that a verdict can be read alone.
+        title, sentence, chapter, statistic, rule, alternatives: of the claim, so that a verdict can be read alone.
         shown: intervals that help to read the verdict and on which it does not rest.
     """
 
@@ -126,6 +129,9 @@ class Verdict:
     sentence: str = ""
     chapter: str = ""
     shown: tuple[Comparison, ...] = ()
+    statistic: str = ""
+    rule: str = ""
+    alternatives: str = ""
 
 
 def compare(what: str, interval: Interval, margin: float = 0.0, *, kind: Kind = "above", unit: str = "", half: str = "") -> Comparison:
@@ -152,7 +158,7 @@ def compare(what: str, interval: Interval, margin: float = 0.0, *, kind: Kind = 
     return Comparison(what, interval.estimate, interval.low, interval.high, margin, interval.n, outcome, kind, unit, p, half, needed)
 
 
-def premise(name: str, what: str, interval: Interval, bound: float, *, below: bool = False) -> Premise:
+def premise(name: str, what: str, interval: Interval, bound: float, *, below: bool = False, unit: str = "") -> Premise:
     """Return a premise: met when the whole interval lies above the bound (below it, for `below`), not met when beyond on the other side."""
     met: bool | None = None
     if interval.defined and math.isfinite(interval.estimate):
@@ -162,7 +168,7 @@ def premise(name: str, what: str, interval: Interval, bound: float, *, below: bo
             met = below
         elif interval.low == interval.high == bound:
             met = False
-    return Premise(name, what, interval.estimate, interval.low, interval.high, bound, met)
+    return Premise(name, what, interval.estimate, interval.low, interval.high, bound, met, "below" if below else "above", unit)
 
 
 def refuted(parts: Sequence[Comparison]) -> list[Comparison]:

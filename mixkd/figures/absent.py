@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mixkd.figures.intervals import intervals
-from mixkd.figures.ledger import Html
+from mixkd.figures.intervals import effects, intervals
+from mixkd.figures.markup import Html, in_words
 from mixkd.figures.plot import Plot
 from mixkd.figures.table import table
 
@@ -35,6 +35,27 @@ def intervals_if(frame: pd.DataFrame, metric: str, *, otherwise: str, scaled: bo
     baseline, by = options.get("baseline"), options.get("by", "arm")
     lone = baseline is not None and not {baseline} < set(rows[by] if len(rows) else ())
     return absent(otherwise) if rows.empty or lone else intervals(rows, metric, scaled=scaled, **options)
+
+
+def changed(changes: pd.DataFrame, *, missing: str) -> Plot | Html:
+    """Return :func:`effects` of what another amount of one ingredient changes, in points, or a sentence.
+
+    Args:
+        changes: of :func:`mixkd.claims.changes`, rows whose measure is a share.
+        missing: what to say when there is no row.
+    """
+    if changes.empty:
+        return absent(missing)
+    several = changes["measure"].nunique() > 1
+    names = [
+        (f"{row.measure}: " if several else "") + f"{in_words(str(row.arm))}, {row.setting} − {in_words(str(row.against))}"
+        for row in changes.itertuples()
+    ]
+    table = pd.DataFrame({"name": names, **{to: 100 * changes[of].to_numpy() for to, of in _EFFECT.items()}})
+    return effects(table, unit="difference, points")
+
+
+_EFFECT = {"effect": "estimate", "low": "low", "high": "high"}
 
 
 def table_if(frame: pd.DataFrame, columns: Sequence[str], *, otherwise: str, **options: Any) -> Html:

@@ -1,6 +1,6 @@
 """Learning curves: the mean over seeds of each arm, with its interval, and every seed behind it.
 
-It draws what the records wrote while they trained; it refuses to smooth.
+It draws what the records wrote while they trained, unsmoothed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ALONE = "One run of each arm, as it was recorded; how far another seed would lie
 
 
 def stack(records: Iterable[Any]) -> pd.DataFrame:
-    """The curves of records in one long frame: the columns of ``Record.curve``, and arm, tau and seed of its spec."""
+    """Return the curves of records in one long frame: the columns of ``Record.curve``, and arm, tau and seed of its spec."""
     parts = [r.curve.assign(arm=r.spec.arm, tau=getattr(r.spec, "tau", None), seed=r.spec.seed) for r in records]
     if not parts:
         raise ValueError("no records: no learning curve to draw")

@@ -1,6 +1,6 @@
 """The shape of a representation: maps of the class means, model beside model, and its measures as a table.
 
-It aligns maps before they are compared; it refuses to show directions of one model as if they were those of another.
+Maps are aligned before they are compared: directions of two models have nothing to do with each other.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from plotly.subplots import make_subplots
 
 from mixkd.figures import theme
 from mixkd.figures.absent import absent
-from mixkd.figures.ledger import Html
+from mixkd.figures.markup import Html
 from mixkd.figures.plot import Plot
 from mixkd.measure import geometry
 
@@ -30,7 +30,7 @@ NAMED = 26
 
 
 def class_map(models: Mapping[int, Mapping[str, Any]]) -> Plot | Html:
-    """Maps of the class means, one panel for each model, one slider stop for each seed.
+    """Draw maps of the class means, one panel for each model, one slider stop for each seed.
 
     Classical scaling of the distances between class means, which for Euclidean distances is their principal components; each centred and
     of Frobenius norm 1 over all components, then orthogonally aligned to the first panel (Procrustes).
@@ -42,7 +42,7 @@ def class_map(models: Mapping[int, Mapping[str, Any]]) -> Plot | Html:
     seeds = sorted(seed for seed, own in models.items() if own)
     arms = [arm for arm in models[seeds[0]] if all(arm in models[seed] for seed in seeds)] if seeds else []
     if not arms:
-        return absent("No map: no model of this study is in this store.")
+        return absent("No map: the models of this page are not among these records.")
     rows = math.ceil(len(arms) / 2)
     figure = make_subplots(
         rows=rows,
@@ -75,7 +75,7 @@ def class_map(models: Mapping[int, Mapping[str, Any]]) -> Plot | Html:
 def shape(
     records: Iterable[Any], teacher_of: Callable[[Any], Any] | None = None, *, lam: Sequence[float] = (0.0, 0.5, 1.0)
 ) -> pd.DataFrame:
-    """Measures of the representation, one row for each record.
+    """Return measures of the representation, one row for each record.
 
     Args:
         records: with ``features``, ``probe_features``, ``probe`` and ``labels()``.
@@ -107,7 +107,7 @@ def shape(
 
 
 def _panels(models: Mapping[str, Any], arms: Sequence[str], seed: int, table: list[dict[str, Any]]) -> list[go.Scatter]:
-    """Two traces for each panel: the lines to the reference, and the classes."""
+    """Return two traces for each panel: the lines to the reference, and the classes."""
     traces, reference = [], None
     for i, arm in enumerate(arms, start=1):
         record, look = models[arm], theme.look(arm)
@@ -153,12 +153,12 @@ def _likeness(phi: Any, other: Any, labels: Any) -> float:
 
 
 def _nth(i: int) -> str:
-    """The suffix of the i-th subplot's axes."""
+    """Return the suffix of the i-th subplot's axes."""
     return str(i) if i > 1 else ""
 
 
 def _map(record: Any) -> tuple[list[int], np.ndarray, float]:
-    """Classes, their means in two dimensions (C, 2), and the share of the squared distances that these keep."""
+    """Return classes, their means in two dimensions (C, 2), and the share of the squared distances that these keep."""
     phi, labels = record.features.double().numpy(), record.labels()[: len(record.features)].numpy()
     classes = sorted(set(labels.tolist()) - {-1})
     means = np.stack([phi[labels == name].mean(0) for name in classes])
@@ -171,7 +171,7 @@ def _map(record: Any) -> tuple[list[int], np.ndarray, float]:
 
 
 def _turn(own: np.ndarray, goal: np.ndarray) -> np.ndarray:
-    """The orthogonal (2, 2) matrix that brings ``own`` nearest to ``goal`` (Schönemann 1966)."""
+    """Return the orthogonal (2, 2) matrix that brings ``own`` nearest to ``goal`` (Schönemann 1966)."""
     left, _, right = np.linalg.svd(own.T @ goal)
     turn: np.ndarray = left @ right
     return turn

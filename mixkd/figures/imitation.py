@@ -1,6 +1,6 @@
-"""A student held against its own teacher and against teachers it never saw: agreement and copied errors.
+"""A student compared with its own teacher and with teachers it never saw: agreement and copied errors.
 
-It refuses to show a rate without the independent one beside it, and to call either image's class of a blend an error.
+No rate stands without the independent one beside it. On a blend, either image's class is right.
 """
 
 from __future__ import annotations
@@ -33,11 +33,10 @@ READING = (
 
 
 def imitation_rates(student: Any, teacher: Any, strangers: Sequence[Any]) -> list[dict[str, Any]]:
-    """Agreement and copied errors of a student with its teacher and with strangers, on clean images and on blends.
+    """Agreement and copied errors of a student with its teacher and with strangers, on clean images and on blends of two classes.
 
     Args:
-        student, teacher, strangers: records (:class:`mixkd.records.Record`) with the same test images and probe; where
-            some have more noise draws of the images than others, those that all have count.
+        student, teacher, strangers: records (:class:`mixkd.records.Record`) with the same test images and probe.
 
     Returns:
         Four rows with arm, seed, inputs ("clean", "mixed"), measure ("agreement", "copied errors"), ``own`` and ``other``
@@ -45,11 +44,10 @@ def imitation_rates(student: Any, teacher: Any, strangers: Sequence[Any]) -> lis
         teacher and stranger are wrong; a blend is answered wrongly by a class of neither image. nan where there is
         none, and ``own`` on all errors of the two where there is no stranger.
     """
-    rows = min(len(record.logits()) for record in (student, teacher, *strangers))
     found = []
     for inputs in INPUTS:
-        (said, marked, labels), (taught, taught_marked, _) = (_answers(record, inputs, rows) for record in (student, teacher))
-        far = [_answers(record, inputs, rows) for record in strangers]
+        (said, marked, labels), (taught, taught_marked, _) = (_answers(record, inputs) for record in (student, teacher))
+        far = [_answers(record, inputs) for record in strangers]
         agreed = [fidelity.agreement(said, other[0]).agreement for other in far]
         copied = fidelity.copied_errors(marked, taught_marked, labels, [other[1] for other in far])
         head = {"arm": student.spec.arm, "seed": student.spec.seed, "inputs": inputs}
@@ -193,12 +191,13 @@ def _level(yardstick: pd.DataFrame | None, measure: str, inputs: str) -> float |
     return float(values.mean()) if values.size else None
 
 
-def _answers(record: Any, inputs: str, rows: int) -> tuple[Tensor, Tensor, Tensor]:
+def _answers(record: Any, inputs: str) -> tuple[Tensor, Tensor, Tensor]:
     """Logits, answers in which everything right is the label (as logits too), and labels; all (N, ...)."""
     if inputs == "clean":
-        return record.logits()[:rows], record.logits()[:rows], record.labels()[:rows]
+        return record.logits(), record.logits(), record.labels()
     probe = record.probe
-    inner = probe.logits[1:-1]
+    crossing = ~probe.same_class
+    inner, labels = probe.logits[1:-1, crossing], probe.labels[crossing]
     said = inner.argmax(-1)
-    said = torch.where(said == probe.labels[:, 1], probe.labels[:, 0], said)  # either image's class is right
-    return inner.flatten(0, 1), one_hot(said.flatten(), inner.shape[-1]).double(), probe.labels[:, 0].repeat(len(inner))
+    said = torch.where(said == labels[:, 1], labels[:, 0], said)  # either image's class is right
+    return inner.flatten(0, 1), one_hot(said.flatten(), inner.shape[-1]).double(), labels[:, 0].repeat(len(inner))

@@ -7,10 +7,10 @@ from typing import Any
 
 from mixkd.figures.absent import absent
 from mixkd.figures.explorer import LabModel, TemperatureLab, temperature_lab
-from mixkd.figures.ledger import Html
+from mixkd.figures.markup import Html
 
 ROWS = 4000
-"""Test rows of one model in a lab: whole noise draws, as many as fit, at least one."""
+"""Test rows of one model in a lab: whole views of the test set, as many as fit, at least one."""
 VALUES = 200_000
 """Logits of one model in a lab: with many classes, fewer rows."""
 

@@ -1,7 +1,4 @@
-"""What passes from teacher to student: accuracy over the teacher's capacity, temperature over the teacher's temperature.
-
-It pairs by seed and draws every seed; it refuses to compare a student with anything but a student of the same seed.
-"""
+"""What passes from teacher to student: accuracy over the teacher's capacity, temperature by kind of teacher. Every seed is drawn."""
 
 from __future__ import annotations
 
@@ -13,28 +10,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 from scipy.optimize import brentq
 
 from mixkd.figures import theme
 from mixkd.figures.absent import absent
-from mixkd.figures.intervals import effects, once, t_interval
-from mixkd.figures.ledger import Html
+from mixkd.figures.intervals import once, t_interval
+from mixkd.figures.markup import CALIBRATIONS, Html, number
 from mixkd.figures.plot import Plot
-from mixkd.measure import statistics
 from mixkd.measure.selective import score
 
 NO_TEACHER = "no teacher"
 CAPACITY = (
-    "Each pale dot is one seed: its accuracy minus that of the ce student with the same initial weights and data order. Markers are "
+    "Each pale dot is one seed: its accuracy minus that of the cross-entropy student with the same initial weights and data order. Markers are "
     "means, bars 95 % t intervals over seeds; a bar above the zero line is a gain beyond seed noise. Inside the grey band the "
     "difference counts as none. Under each teacher stands its own accuracy."
-)
-TEMPERATURES = (
-    "Each pale line is one seed's students, from the softest teacher (left) to the steepest (right); markers are means with 95 % t "
-    "intervals. On the dotted line a student needs exactly the temperature its teacher needs; a curve parallel to it means that "
-    "a change of the teacher is passed on whole, a flat one that it is not passed on at all. Below, the same students' accuracy against "
-    "their sibling under the untouched teacher; inside the band the difference counts as none."
 )
 FOLLOWED = (
     "Test images are sorted by how much steeper (right) or softer (left) the teacher was made on them, and cut into groups of equal "
@@ -102,44 +91,19 @@ def capacity(
     return Plot(figure, label=label, reading=CAPACITY, table=pd.DataFrame(rows))
 
 
-def over_images(records: Iterable[Any], ours: str = "kd_mixup") -> Plot | Html:
-    """Accuracy of one arm minus that of every other, mean over the seeds both have, with an interval over *images*.
-
-    Args:
-        records: one for each (arm, seed), with ``logits()``, ``labels()`` and ``images()`` of the test split.
-        ours: the arm.
-    """
-    found = {(record.spec.arm, record.spec.seed): record for record in records}
-    n = min((len(record.logits()) for record in found.values()), default=0)
-    hits = {key: (r.logits()[:n].argmax(-1) == r.labels()[:n]).double().numpy() for key, r in found.items()}
-    rows = []
-    for arm in theme.order([arm for arm, _ in found if arm != ours]):
-        seeds = [seed for name, seed in found if name == arm and (ours, seed) in found]
-        if not seeds:
-            continue
-        change = np.mean([hits[ours, seed] - hits[arm, seed] for seed in seeds], axis=0)
-        interval = statistics.bootstrap_images(100 * change, groups=found[ours, seeds[0]].images()[:n].numpy())
-        name = f"{theme.look(ours).label} − {theme.look(arm).label}"
-        rows.append({"name": name, "effect": interval.estimate, "low": interval.low, "high": interval.high, "arm": arm})
-    if not rows:
-        return absent(f"No figure: no student shares a seed with {ours} in this store.")
-    return effects(pd.DataFrame(rows), unit="accuracy difference, points")
-
-
 _OFFSET = {"label_smoothing": -0.12, "mixup": 0.12, "kd": -0.12, "kd_mixup": 0.12}
 
 
 def with_teachers(records: Iterable[Any], teacher_of: Callable[[Any], Any]) -> pd.DataFrame:
-    """A row for each student, with what its teacher was.
+    """Return a row for each student that was distilled, with what its teacher was.
 
     Args:
         records: students, see :class:`mixkd.records.Record`.
         teacher_of: the record of a student's teacher, or None.
 
     Returns:
-        arm, seed, teacher (its model, and after how many epochs it was stopped where others of that model went on), kind
-        ("tempered": logits divided by ``divisor``; "fitted": by the teacher's own T*; "by input": by one of their own for each image;
-        else the arm the teacher was trained with), divisor, ``needs`` (the post-hoc temperature that the teacher, as the student met
+        seed, teacher (its model, and after how many epochs it was stopped where others of that model went on), kind (how its logits
+        were tempered or what it was trained with, in words), ``needs`` (the post-hoc temperature that the teacher, as the student met
         it, would need; nan where unknown or not one number), ``temperature`` (the student's), accuracy, teacher_accuracy.
     """
     rows = []
@@ -152,17 +116,13 @@ def with_teachers(records: Iterable[Any], teacher_of: Callable[[Any], Any]) -> p
         spec, teacher = record.spec.teacher, teacher_of(record)
         stopped = spec.epochs is not None and spec.epochs < usual[spec.model]
         own = teacher.temperature if teacher is not None else math.nan
-        fitted = spec.temperature == "fitted"
-        kind = "by input" if spec.temperature_spread else spec.arm if spec.arm != "ce" else "fitted" if fitted else "tempered"
-        divisor = own if fitted else float(spec.temperature)
+        needs = 1 / spec.temperature_factor if spec.temperature == "fitted" else own / float(spec.temperature)
         rows.append(
             {
-                "arm": record.spec.arm,
                 "seed": record.spec.seed,
                 "teacher": f"{spec.model} after {spec.epochs} epochs" if stopped else spec.model,
-                "kind": kind,
-                "divisor": divisor,
-                "needs": math.nan if spec.temperature_spread else 1.0 if fitted else own / divisor,
+                "kind": _kind(spec),
+                "needs": math.nan if spec.temperature_spread else needs,
                 "temperature": record.temperature,
                 "accuracy": _accuracy(record),
                 "teacher_accuracy": math.nan if teacher is None else _accuracy(teacher),
@@ -171,96 +131,97 @@ def with_teachers(records: Iterable[Any], teacher_of: Callable[[Any], Any]) -> p
     return pd.DataFrame(rows)
 
 
-def propagation(frame: pd.DataFrame, model: str, *, margin: float = 0.0) -> Plot | Html:
-    """The temperature a student needs against the one its teacher needs, and below it the student's accuracy.
+_FACTORS = {0.5: "half", 1.0: "fitted", 2.0: "double"}
+
+
+def _kind(spec: Any) -> str:
+    """How a teacher came by its calibration, in words."""
+    if spec.temperature_spread:
+        return "a temperature for each image"
+    if spec.arm != "ce":
+        return f"trained with {theme.look(spec.arm).label}"
+    if spec.temperature == "fitted":
+        factor = float(spec.temperature_factor)
+        return CALIBRATIONS[_FACTORS[factor]] if factor in _FACTORS else f"its own temperature times {factor:g}"
+    return CALIBRATIONS["raw"] if float(spec.temperature) == 1 else f"logits divided by {float(spec.temperature):g}"
+
+
+def passed_on(frame: pd.DataFrame) -> Plot | Html:
+    """Draw the temperature that students need against the one their teacher needs, a marker for each kind of teacher.
 
     Args:
         frame: of :func:`with_teachers`.
-        model: the teacher whose logits were divided.
-        margin: accuracy differences within it are drawn as none.
     """
     known = frame[np.isfinite(frame["needs"])] if len(frame) else frame
-    tempered = known[(known["kind"] == "tempered") & (known["teacher"] == model)] if len(known) else known
-    if tempered.empty:
-        return absent("No figure: the students of tempered teachers, or their teachers, are not in this store.")
-    once(tempered, ["divisor", "seed"])
-    base = tempered[tempered["divisor"] == 1].set_index("seed")["accuracy"]
-    figure = make_subplots(rows=2, cols=1, shared_xaxes=True, row_heights=[0.66, 0.34], vertical_spacing=0.06)
+    if known.empty:
+        return absent("No figure: the students of these teachers, or their teachers, are not here.")
+    figure, rows = go.Figure(), []
     low, high = known["needs"].min() / 1.12, known["needs"].max() * 1.12
-    figure.add_scatter(
-        x=[low, high],
-        y=[low, high],
-        mode="lines",
-        name="passed on whole",
-        line={"color": theme.NEUTRAL, "dash": "dot", "width": 2},
-        hoverinfo="skip",
-        row=1,
-        col=1,
-    )
-    rows: list[dict[str, Any]] = []
-    _group(figure, rows, tempered, base, theme.look("kd_mixup"), f"teacher's logits divided by {_span(tempered)}", by="divisor")
-    for kind in ("fitted", "label_smoothing", "mixup"):
-        own = known[known["kind"] == kind]
-        if not own.empty:
-            look = theme.Look("", "#08a85a", "dot", "hexagon") if kind == "fitted" else theme.look(kind)
-            words = "teachers of unequal accuracy, scaled by their T*" if kind == "fitted" else f"teacher trained with {look.label}"
-            _group(figure, rows, own, base, look, words, by="teacher")
-    figure.add_hline(y=0, line={"color": theme.NEUTRAL, "width": 1}, row=2, col=1)
-    if margin:
-        figure.add_hrect(
-            y0=-100 * margin, y1=100 * margin, line_width=0, fillcolor=theme.translucent(theme.NEUTRAL, 0.14), layer="below", row=2, col=1
-        )
-    figure.update_layout(theme.layout(height=640, margin={"l": 56, "r": 12, "t": 112, "b": 48}))
+    line = {"color": theme.NEUTRAL, "dash": "dot", "width": 2}
+    figure.add_scatter(x=[low, high], y=[low, high], mode="lines", name="passed on whole", line=line, hoverinfo="skip")
+    symbols = ("circle", "square", "diamond", "triangle-up", "star", "cross", "x", "hexagon", "pentagon", "bowtie")
+    for i, (kind, alike) in enumerate(known.groupby("kind", sort=False)):
+        look = theme.look("kd_mixup")
+        figure.add_scatter(
+            x=alike["needs"].to_numpy(), y=alike["temperature"].to_numpy(), mode="markers", showlegend=False, legendgroup=kind,
+            marker={"color": look.color, "size": 4, "opacity": 0.45}, hoverinfo="skip",
+        )  # fmt: skip
+        points = []
+        for teacher, own in alike.groupby("teacher", sort=False):
+            at = float(np.exp(np.log(own["needs"]).mean()))
+            mean, below, above = (float(np.exp(value)) for value in t_interval(np.log(own["temperature"])))
+            points.append((at, mean, below, above))
+            rows.append({"teacher": f"{teacher}, {kind}", "teacher's T*": at, "student's T*": points[-1][1], "low": points[-1][2],
+                         "high": points[-1][3], "seeds": len(own)})  # fmt: skip
+        trace = _means(points, theme.Look("", look.color, "solid", symbols[i % len(symbols)]), str(kind), joined=False, name=str(kind))
+        trace.text = [row["teacher"] for row in rows[-len(points) :]]
+        trace.hovertemplate = "%{text}<br>teacher %{x:.2f}, student %{y:.2f}<extra></extra>"
+        figure.add_trace(trace)
+    figure.update_layout(theme.layout(height=470, margin={"l": 56, "r": 12, "t": 96, "b": 48}))
     ticks = [0.25, 0.35, 0.5, 0.7, 1, 1.4, 2, 2.8, 4, 5.6, 8]
     log = {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
-    figure.update_xaxes(**log)
-    figure.update_xaxes(title={"text": "temperature T* the teacher needs"}, row=2, col=1)
-    figure.update_yaxes(title={"text": "T* the student needs"}, row=1, col=1, **log)
-    figure.update_yaxes(title={"text": "accuracy, points"}, zeroline=False, row=2, col=1)
-    return Plot(
-        figure,
-        label="The student's NLL-optimal temperature against its teacher's, and the student's accuracy",
-        reading=TEMPERATURES,
-        table=pd.DataFrame(rows),
+    figure.update_xaxes(title={"text": "temperature T* the teacher needs"}, **log)
+    figure.update_yaxes(title={"text": "T* the student needs"}, **log)
+    reading = (
+        "One marker for each kind of teacher, its bar a 95 % t interval over seeds; pale dots are seeds. Right of 1 the teacher was too "
+        "sharp, above 1 its student is. On the dotted line a student needs exactly the temperature its teacher needs."
     )
+    return Plot(figure, label="The student's NLL-optimal temperature against its teacher's", reading=reading, table=pd.DataFrame(rows))
 
 
 def teacher_table(frame: pd.DataFrame) -> Html:
-    """One row for each kind of teacher: its accuracy and the temperature it needs, and its students' with 95 % t intervals over seeds.
+    """Return one row for each kind of teacher: its accuracy and T*, and its students', each with the half-width of its interval.
 
     Args:
         frame: of :func:`with_teachers`.
     """
     if frame.empty:
-        return absent("No table: no student of this study is in this store.")
-    head = ("teacher", "its accuracy", "its T*", "student's T*", "student's accuracy", "seeds")
+        return absent("No table: no student of this study is here.")
+    head = ("teacher", "its accuracy", "its T*", "student’s T*", "student’s accuracy")
     body, text = "", []
-    for (kind, model), alike in frame.groupby(["kind", "teacher"], sort=False):
-        for divisor, own in [("", alike)] if kind == "fitted" else list(alike.groupby("divisor")):
-            words = _KINDS.get(str(kind), f"trained with {theme.look(str(kind)).label if str(kind) in theme.COLORS else kind}")
-            name = f"{model}, {words}" + (f" {divisor:g}" if kind == "tempered" else "")
-            temperature, accuracy = _cell(np.log(own["temperature"]), np.exp), _cell(own["accuracy"])
-            needs = f"{own['needs'].mean():.3f}" if own["needs"].notna().all() else "–"
-            known = f"{own['teacher_accuracy'].mean():.4f}" if own["teacher_accuracy"].notna().all() else "–"
-            cells = "".join(f"<td>{cell}</td>" for cell in (known, needs, temperature, accuracy, len(own)))
-            body += f'<tr><th scope="row">{html.escape(name)}</th>{cells}</tr>'
-            text.append(f"{name}: teacher T* {needs}, student T* {np.exp(np.log(own['temperature']).mean()):.3f}")
+    for (kind, model), own in frame.groupby(["kind", "teacher"], sort=False):
+        name = f"{model}, {kind}"
+        cells = (
+            _half(100 * own["teacher_accuracy"], 1), _half(own["needs"], 2), _half(own["temperature"], 2), _half(100 * own["accuracy"], 1),
+        )  # fmt: skip
+        body += f'<tr><th scope="row">{html.escape(name)}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
+        text.append(f"{name}: " + ", ".join(f"{title} {cell}" for title, cell in zip(head[1:], cells, strict=True)))
     titles = "".join(f'<th scope="col">{title}</th>' for title in head)
     markup = (
         '<div class="mixkd-table" tabindex="0" role="region" aria-label="students by teacher"><table>'
-        "<caption>Means over seeds; intervals are 95 % t intervals, those of T* in logarithms.</caption>"
+        "<caption>Means over seeds ± half the 95 % t interval. Accuracy in per cent.</caption>"
         f"<thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table></div>"
     )
     return Html(markup, "\n".join(text))
 
 
-_KINDS = {"tempered": "logits divided by", "fitted": "scaled by its own T*", "by input": "a temperature for each image"}
-
-
-def _cell(sample: pd.Series, back: Callable[[float], float] = float) -> str:
-    mean, low, high = (back(value) for value in t_interval(sample))
-    bounds = f"{low:.4f} to {high:.4f}" if low == low else "one seed"
-    return f"{mean:.4f} <small>{bounds}</small>"
+def _half(sample: pd.Series, digits: int) -> str:
+    """A mean and the half-width of its interval; no width where all values are one."""
+    if not np.isfinite(sample).all():
+        return "–"
+    mean, low, high = t_interval(sample)
+    wide = f" ± {number((high - low) / 2, digits)}" if math.isfinite(low) and high > low else ""
+    return f"{number(mean, digits)}{wide}"
 
 
 def followed(students: Iterable[tuple[Any, Any, Any]], *, groups: int = 10) -> Plot | Html:
@@ -275,13 +236,12 @@ def followed(students: Iterable[tuple[Any, Any, Any]], *, groups: int = 10) -> P
     for student, sibling, teacher in students:
         if student.projection is None:
             continue
-        n = min(len(student.logits()), len(sibling.logits()), *([len(teacher.logits())] if teacher is not None else []))
-        steeper = -student.spec.teacher.temperature_spread * student.projection[:n].double().numpy()
-        change = (score(student.logits()[:n]) - score(sibling.logits()[:n])).numpy()
+        steeper = -student.spec.teacher.temperature_spread * student.projection.double().numpy()
+        change = (score(student.logits()) - score(sibling.logits())).numpy()
         cut = np.array_split(np.argsort(steeper, kind="stable"), groups)
         lines.append((student.spec.seed, [steeper[part].mean() for part in cut], [change[part].mean() for part in cut]))
         if teacher is not None:
-            moved = _tempered(teacher.logits()[:n].double().numpy(), steeper) - score(teacher.logits()[:n]).numpy()
+            moved = _tempered(teacher.logits().double().numpy(), steeper) - score(teacher.logits()).numpy()
             own.append([moved[part].mean() for part in cut])
     if not lines:
         return absent("No figure: the students of a teacher with a temperature for each image, or their siblings, are not in this store.")
@@ -312,72 +272,6 @@ def followed(students: Iterable[tuple[Any, Any, Any]], *, groups: int = 10) -> P
     )
 
 
-def _group(
-    figure: go.Figure, rows: list[dict[str, Any]], frame: pd.DataFrame, base: pd.Series, look: theme.Look, words: str, *, by: str
-) -> None:
-    """The means and seeds of one kind of teacher, in both panels: temperatures in logs, accuracy paired with the untouched teacher's."""
-    joined = by == "divisor"
-    if joined:
-        for _, seed in frame.groupby("seed"):
-            seed = seed.sort_values("needs")
-            figure.add_scatter(
-                x=seed["needs"].to_numpy(),
-                y=seed["temperature"].to_numpy(),
-                mode="lines",
-                line={"color": look.color, "width": 0.8},
-                opacity=0.4,
-                showlegend=False,
-                legendgroup=words,
-                hoverinfo="skip",
-                row=1,
-                col=1,
-            )
-    upper, lower = [], []
-    for name, own in frame.groupby(by, sort=False):
-        at = float(np.exp(np.log(own["needs"]).mean()))
-        mean, low, high = (float(np.exp(value)) for value in t_interval(np.log(own["temperature"])))
-        upper.append((at, mean, low, high))
-        gain = 100 * (own.set_index("seed")["accuracy"] - base).dropna()
-        if not gain.empty:
-            lower.append((at, *t_interval(gain)))
-        rows.append(
-            {
-                "teacher": own["teacher"].iloc[0],
-                "kind": own["kind"].iloc[0],
-                "divided by": float(own["divisor"].mean()),
-                "teacher needs T*": at,
-                "student needs T*": mean,
-                "low": low,
-                "high": high,
-                "accuracy, points": gain.mean() if len(gain) else math.nan,
-                "seeds": len(own),
-            }
-        )
-        marks = {"mode": "markers", "marker": {"color": look.color, "size": 4, "opacity": 0.55}, "showlegend": False, "legendgroup": words}
-        seeds = [f"{name}, seed {seed}" for seed in own["seed"]]
-        figure.add_scatter(
-            x=own["needs"].to_numpy(),
-            y=own["temperature"].to_numpy(),
-            text=seeds,
-            hovertemplate="%{text}: %{x:.3f} → %{y:.3f}<extra></extra>",
-            **marks,
-            row=1,
-            col=1,
-        )
-        figure.add_scatter(
-            x=np.full(len(gain), at),
-            y=gain.to_numpy(),
-            text=seeds,
-            hovertemplate="%{text}: %{y:+.2f}<extra></extra>",
-            **marks,
-            row=2,
-            col=1,
-        )
-    figure.add_trace(_means(sorted(upper), look, words, joined=joined, name=words), row=1, col=1)
-    if lower:
-        figure.add_trace(_means(sorted(lower), look, words, joined=joined, name=words, legend=False), row=2, col=1)
-
-
 def _means(
     points: Sequence[tuple[float, float, float, float]], look: theme.Look, group: str, *, joined: bool, name: str = "", legend: bool = True
 ) -> go.Scatter:
@@ -401,12 +295,6 @@ def _means(
             "width": 4,
         },
         hovertemplate="mean %{y:.3f}<extra></extra>",
-    )
-
-
-def _span(frame: pd.DataFrame) -> str:
-    return (
-        f"{frame['divisor'].min():g} to {frame['divisor'].max():g}" if frame["divisor"].nunique() > 1 else f"{frame['divisor'].iloc[0]:g}"
     )
 
 

@@ -1,12 +1,10 @@
-"""Figures and tables of numbers that others published: their bins, and labelled points. Nothing here was run by this project.
-
-It draws a published table as it stands; it refuses to fit a line through a handful of points.
-"""
+"""Figures and tables of numbers that others published: their bins, and labelled points. No line is fitted through a handful of points."""
 
 from __future__ import annotations
 
 import html
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,9 +12,10 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from mixkd.figures import theme
-from mixkd.figures.ledger import Html
+from mixkd.figures.markup import CALIBRATIONS, Html, number
 from mixkd.figures.plot import Plot
 from mixkd.figures.reliability import Bins, wilson
+from mixkd.studies import Cell
 
 READING = (
     "One panel for each table; a marker for each bin, at its mean confidence and accuracy, its area the share of predictions, its bar a "
@@ -76,13 +75,13 @@ def published(tables: Mapping[str, Bins], *, arm: str = "kd_mixup") -> Plot:
     return Plot(figure, label=f"Published reliability diagrams: {', '.join(tables)}", reading=READING, table=table)
 
 
-def labelled_points(frame: pd.DataFrame, x: str, y: str, *, identity: bool = False) -> Plot:
-    """One labelled marker for each row; no line through them.
+def labelled_points(frame: pd.DataFrame, x: str, y: str, *, by: str | None = None) -> Plot:
+    """Draw one labelled marker for each row; no line through them.
 
     Args:
         frame: the index names the points.
-        x, y: columns, named as they should stand at the axes.
-        identity: draw the line on which both are equal, and the lines where each is 0.
+        x, y: columns, named as they should stand at the axes; zero is marked on both.
+        by: a column whose values tell groups of points apart, by marker and colour.
 
     Raises:
         ValueError: for an empty frame.
@@ -90,23 +89,55 @@ def labelled_points(frame: pd.DataFrame, x: str, y: str, *, identity: bool = Fal
     if frame.empty:
         raise ValueError("the frame is empty: no point to draw")
     figure = go.Figure()
-    if identity:
-        ends = [float(frame[[x, y]].to_numpy().min()) - 0.01, float(frame[[x, y]].to_numpy().max()) + 0.01]
-        figure.add_scatter(
-            x=ends, y=ends, mode="lines", line={"color": theme.NEUTRAL, "dash": "dash"}, hoverinfo="skip", showlegend=False
-        )  # fmt: skip
-    look = theme.look("kd_mixup")
     # The label stands on the side where there is room for it: a phone is narrow.
     middle = (frame[x].min() + frame[x].max()) / 2
-    figure.add_scatter(
-        x=frame[x].to_numpy(), y=frame[y].to_numpy(), mode="markers+text", text=[theme.text(name) for name in frame.index],
-        textposition=["middle right" if value <= middle else "middle left" for value in frame[x]],
-        marker={"color": look.color, "symbol": look.symbol, "size": 12}, showlegend=False,
-        hovertemplate="%{text}<br>%{x:.4f}, %{y:.4f}<extra></extra>",
+    groups = {"": frame} if by is None else dict(list(frame.groupby(by, sort=False)))
+    looks = [("#4159df", "star"), (theme.NEUTRAL, "circle-open"), ("#fb610e", "diamond-open"), ("#0e7361", "square-open")]
+    for (name, own), (color, symbol) in zip(groups.items(), looks, strict=False):
+        open_ = symbol.endswith("open")
+        figure.add_scatter(
+            x=own[x].to_numpy(), y=own[y].to_numpy(), mode="markers+text", text=[theme.text(label) for label in own.index],
+            textposition=["middle right" if value <= middle else "middle left" for value in own[x]] if open_ else "top center",
+            name=theme.text(name), marker={"color": color, "symbol": symbol, "size": 12, "line": {"width": 2 if open_ else 0}}, showlegend=by is not None,
+            cliponaxis=False,
+            hovertemplate="%{text}<br>%{x:.1f}, %{y:.1f}<extra></extra>",
+        )  # fmt: skip
+    line = {"color": theme.NEUTRAL, "width": 1}
+    figure.add_vline(x=0, line=line)
+    figure.add_hline(y=0, line=line)
+    figure.update_layout(
+        theme.layout(
+            xaxis={"title": {"text": theme.text(x)}, "zeroline": False}, yaxis={"title": {"text": theme.text(y)}, "zeroline": False},
+            margin={"l": 56, "r": 12, "t": 64 if by is not None else 36, "b": 48},
+        )
     )  # fmt: skip
-    figure.update_layout(theme.layout(xaxis={"title": {"text": theme.text(x)}}, yaxis={"title": {"text": theme.text(y)}}))
-    reading = "One marker for each row of the table." + (" On the dashed line both are equal." if identity else "")
-    return Plot(figure, label=f"{y} against {x}", reading=reading, table=frame[[x, y]].rename_axis("").reset_index())
+    columns = [x, y] if by is None else [by, x, y]
+    return Plot(
+        figure,
+        label=f"{y} against {x}",
+        reading="One marker for each row of the table.",
+        table=frame[columns].rename_axis("point").reset_index(),
+    )
+
+
+def on_the_map(survey: Any, x: str, y: str, tau: float = 2.0) -> pd.DataFrame:
+    """Return rows for :func:`labelled_points`: the teachers of one column of a map, and their students' overconfidence error, in points.
+
+    Args:
+        survey: one of :func:`mixkd.claims.survey`.
+        x, y: what the columns are called.
+        tau: of the students.
+    """
+    rows = {}
+    for (model, calibration), teacher in survey.teachers.items():
+        reading = survey.readings.get(("kd_mixup", Cell(model, calibration, tau)))
+        if model == survey.profile.default_teacher and reading is not None and reading.model is not None:
+            rows[CALIBRATIONS[calibration]] = {
+                x: 100 * teacher.gap,
+                y: 100 * reading.model.oe,
+                "whose": f"our teacher, {survey.profile.name}",
+            }
+    return pd.DataFrame.from_dict(rows, orient="index", columns=[x, y, "whose"])
 
 
 def rows(frame: pd.DataFrame, caption: str, *, digits: int = 4) -> Html:
@@ -114,7 +145,7 @@ def rows(frame: pd.DataFrame, caption: str, *, digits: int = 4) -> Html:
 
     def cell(value: object) -> str:
         if isinstance(value, float):
-            return "–" if value != value else "unbounded" if value == float("inf") else f"{value:.{digits}f}"
+            return "unbounded" if value == float("inf") else number(value, digits)
         return html.escape(str(value))
 
     head = "".join(f'<th scope="col">{html.escape(str(column))}</th>' for column in frame.columns)

@@ -51,7 +51,7 @@ def reliability(diagrams: Mapping[str, Bins | Sequence[Bins]], *, repeats: int =
 
     Args:
         diagrams: what to draw, by arm (or ``"teacher"``); several for one arm (its seeds) are pooled. At most nine.
-        repeats: how many rows of one diagram are answers to the same image (noise draws): they are not independent, so
+        repeats: how many rows of one diagram are answers to the same image (its views): they are not independent, so
             intervals are as wide as for 1/repeats of the counts. Pooled seeds share their images and count once for the
             same reason.
 

@@ -1,6 +1,6 @@
-"""Is the confidence useful: risk-coverage curves, and a table of how well it finds errors, strangers and spoilt images.
+"""Is the confidence useful: risk-coverage curves, and how well it detects errors, foreign images and worse images.
 
-It measures each record by itself and draws means over seeds; it refuses to give a foreign image a label.
+Each record is measured by itself; curves and tables show means over seeds.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import plotly.graph_objects as go
 from mixkd.figures import theme
 from mixkd.figures.absent import absent
 from mixkd.figures.intervals import t_interval
-from mixkd.figures.ledger import Html
+from mixkd.figures.markup import Html
 from mixkd.figures.plot import Plot
 from mixkd.measure import calibration, selective
 
@@ -29,22 +29,22 @@ READING = (
 
 
 def risk_coverage(records: Iterable[Any], *, points: int = 60) -> Plot | Html:
-    """Error among the surest images over the share that is answered, one curve for each arm, mean over seeds.
+    """Draw the error among the surest images over the share that is answered, one curve for each arm, mean over seeds.
 
     Args:
-        records: one for each (arm, seed), with ``logits()`` and ``labels()`` of the test split; the first rows that all of them have count.
+        records: one for each (arm, seed), with ``logits()`` and ``labels()`` of the same test images.
         points: of a curve.
     """
     found = list(records)
     if not found:
-        return absent("No figure: the students of this study are not in this store.")
-    n = min(len(record.logits()) for record in found)
+        return absent("No figure: the students of this page are not among these records.")
+    n = len(found[0].logits())
     grid = np.linspace(0.1, 1.0, points)
     places = np.clip(np.ceil(grid * n).astype(int) - 1, 0, n - 1)
     figure, table = go.Figure(), []
     for arm in theme.order([record.spec.arm for record in found]):
         look = theme.look(arm)
-        curves = np.stack([_risk(record, n)[places] for record in found if record.spec.arm == arm])
+        curves = np.stack([_risk(record)[places] for record in found if record.spec.arm == arm])
         mean, low, high = (np.array(side) for side in zip(*(t_interval(column) for column in curves.T), strict=True))
         if len(curves) > 1:
             edge = {"mode": "lines", "line": {"width": 0}, "showlegend": False, "legendgroup": arm, "hoverinfo": "skip"}
@@ -68,54 +68,48 @@ def risk_coverage(records: Iterable[Any], *, points: int = 60) -> Plot | Html:
     return Plot(figure, label="Error among the surest images over the share answered, by arm", reading=READING, table=pd.DataFrame(table))
 
 
-def usefulness(records: Iterable[Any], *, foreign: str = "ood", spoilt: str = "corrupted") -> pd.DataFrame:
-    """What the confidence is good for, one row for each record; the first rows of the test split that all records have count.
+def usefulness(records: Iterable[Any], *, foreign: str = "ood", corrupted: str = "corrupted") -> pd.DataFrame:
+    """Return what the confidence is good for, one row for each record.
 
     Args:
         records: with ``logits(split)``, ``labels(split)``, ``images()``, ``splits`` and ``temperature``.
-        foreign: a split of images of no class (their labels are not read), compared with the first noise draw of the test images.
-        spoilt: a split of test images made worse.
+        foreign: a split of images of no class (its labels are not read), compared with the first view of each test image.
+        corrupted: a split of test images made worse.
 
     Returns:
-        arm, seed, error; "AUROC of errors", "AURC", "E-AURC" of the maximum softmax probability; "AUROC of foreign images" and "FPR95
-        of foreign images" of the same, and "AUROC of foreign images by energy"; accuracy, ECE, OE, UE and NLL "on spoilt images".
-        ``ts_`` columns are after dividing by the temperature fitted on clean validation images. Columns of a split that a
-        record lacks are nan.
+        arm, seed, error; "AUROC of errors", "AURC", "E-AURC" of the confidence; "AUROC of foreign images" and "FPR95 of foreign images";
+        accuracy, ECE, OE, UE and NLL "on corrupted images". ``ts_`` columns are after dividing by the temperature fitted on
+        clean validation images. Columns of a split that a record lacks are nan.
     """
-    found = list(records)
-    n = min((len(record.logits()) for record in found), default=0)
-    return pd.DataFrame([_useful(record, n, foreign, spoilt) for record in found])
+    return pd.DataFrame([_useful(record, foreign, corrupted) for record in records])
 
 
-def _useful(record: Any, n: int, foreign: str, spoilt: str) -> dict[str, Any]:
+_CORRUPTED = {"accuracy": "accuracy", "ECE": "ece", "OE": "oe", "UE": "ue", "NLL": "nll"}
+
+
+def _useful(record: Any, foreign: str, corrupted: str) -> dict[str, Any]:
     row: dict[str, Any] = {"arm": record.spec.arm, "seed": record.spec.seed}
     first = int(record.images().max()) + 1
     for prefix, temperature in (("", 1.0), ("ts_", record.temperature)):
-        logits, labels = record.logits()[:n] / temperature, record.labels()[:n]
+        logits, labels = record.logits() / temperature, record.labels()
         own = selective.selective(logits, labels)
         row |= {"error": own.error, f"{prefix}AUROC of errors": own.auroc, f"{prefix}AURC": own.aurc, f"{prefix}E-AURC": own.e_aurc}
-        row |= dict.fromkeys((f"{prefix}{name}" for name in _FOREIGN), math.nan)
         if foreign in record.splits:
-            others = record.logits(foreign) / temperature
-            surest, energy = (_detection(logits[:first], others, kind) for kind in ("msp", "energy"))
-            row |= {f"{prefix}AUROC of foreign images": surest.auroc, f"{prefix}FPR95 of foreign images": surest.fpr95}
-            row[f"{prefix}AUROC of foreign images by energy"] = energy.auroc
-        names = {"accuracy": "accuracy", "ECE": "ece", "OE": "oe", "UE": "ue", "NLL": "nll"}
-        row |= dict.fromkeys((f"{prefix}{name} on spoilt images" for name in names), math.nan)
-        if spoilt in record.splits:
-            report = calibration.report(record.logits(spoilt), record.labels(spoilt), temperature=temperature)
-            row |= {f"{prefix}{name} on spoilt images": getattr(report, field) for name, field in names.items()}
+            found = selective.detection(selective.score(logits[:first]), selective.score(record.logits(foreign) / temperature))
+            auroc, fpr95 = found.auroc, found.fpr95
+        else:
+            auroc = fpr95 = math.nan
+        row |= {f"{prefix}AUROC of foreign images": auroc, f"{prefix}FPR95 of foreign images": fpr95}
+        report = (
+            calibration.report(record.logits(corrupted), record.labels(corrupted), temperature=temperature)
+            if corrupted in record.splits
+            else None
+        )
+        row |= {f"{prefix}{name} on corrupted images": getattr(report, field, math.nan) for name, field in _CORRUPTED.items()}
     return row
 
 
-_FOREIGN = ("AUROC of foreign images", "FPR95 of foreign images", "AUROC of foreign images by energy")
-
-
-def _detection(own: Any, others: Any, kind: selective.Score) -> selective.Detection:
-    return selective.detection(selective.score(own, kind), selective.score(others, kind))
-
-
-def _risk(record: Any, n: int) -> np.ndarray:
-    logits, labels = record.logits()[:n], record.labels()[:n]
-    risk: np.ndarray = selective.risk_coverage(selective.score(logits), logits.argmax(-1) == labels).risk.numpy()
+def _risk(record: Any) -> np.ndarray:
+    logits = record.logits()
+    risk: np.ndarray = selective.risk_coverage(selective.score(logits), logits.argmax(-1) == record.labels()).risk.numpy()
     return risk

@@ -1,6 +1,6 @@
-"""The teacher's signal along lam: its exact parts stacked, and shares or agreements with their intervals over teachers.
+"""The teacher's answers along lam: the parts of their uncertainty stacked, and quantities with their intervals over teachers.
 
-It stacks and averages what was measured; it refuses to measure, and to pool same-class pairs with the others.
+Stacks and averages what was measured; pairs of one class are never pooled with the others.
 """
 
 from __future__ import annotations
@@ -21,20 +21,16 @@ LEAK, BETWEEN, TAIL = "#c0561a", theme.NEUTRAL, "#2f74c0"
 """No arm has these colours: they stand for parts of a signal."""
 
 _PARTS = (
-    ("leak: on classes of neither image", LEAK, ("leak", "leak", "leak")),
-    ("between the two images' classes", BETWEEN, ("ratio", "ratio", "ambiguity")),
-    ("among all the other classes", TAIL, ("structure", "structure", "tail")),
+    ("leak: is it a class of either image at all?", LEAK, "leak"),
+    ("which of the two images' classes?", BETWEEN, "ambiguity"),
+    ("tail: which of the other classes?", TAIL, "tail"),
 )
-_SPLITS = (("forward", "KL(m‖p̃)"), ("reverse", "KL(p̃‖m)"), ("entropy", "H(p̃)"))
-_KINDS = ((False, "two classes"), (True, "one class"))
+_KINDS = ((True, "two images of one class"), (False, "images of two classes"))
 _LOOKS = ((TAIL, "solid", "circle"), (LEAK, "dash", "diamond"), (theme.NEUTRAL, "dot", "square"))
 
 READING = (
-    "Each band is one part of the total, in nats, averaged over pairs and seeds; the upper edge is the total. λ = "
-    "0 is the second image alone, λ = 1 the first. Left, pairs of two classes; right, of one class, where no band "
-    "can be an honest doubt between two labels. Top, how far the answer p̃ is from the honest mixture m of the "
-    "two clean answers, then the same divergence the other way round, then the entropy of the answer itself. The "
-    "slider changes the teacher."
+    "The upper edge is the teacher's entropy in nats, how unsure it is, averaged over pairs and seeds; each band is one part of it. "
+    "λ = 0 is the second image alone, λ = 1 the first. The slider changes the teacher."
 )
 READING_ALONG = (
     "The line is the mean over teachers or pairs of them, the band its 95 % t interval. The ends, λ = 0 and λ = 1, are clean images; "
@@ -43,7 +39,7 @@ READING_ALONG = (
 
 
 def signal_parts(signals: Mapping[str, Sequence[Any]], *, first: str | None = None) -> Plot:
-    """Draw the split of both divergences and of the entropy along lam, for cross-class and same-class pairs.
+    """Draw the parts of the teacher's entropy along lam, for pairs of one class and of two.
 
     Args:
         signals: teacher -> one :class:`mixkd.measure.signal.Signal` for each of its seeds, all on one grid.
@@ -59,65 +55,27 @@ def signal_parts(signals: Mapping[str, Sequence[Any]], *, first: str | None = No
     if start not in names:
         raise ValueError(f"first {first!r}: must be one of {', '.join(names)}")
     lam = signals[start][0].lam.tolist()
-    titles = [f"{what}, {kind}" for _, what in _SPLITS for _, kind in _KINDS]
-    figure = make_subplots(
-        rows=3,
-        cols=2,
-        shared_xaxes=True,
-        shared_yaxes=True,
-        subplot_titles=titles,
-        horizontal_spacing=0.05,
-        vertical_spacing=0.09,
-    )
+    figure = make_subplots(rows=1, cols=2, shared_yaxes=True, subplot_titles=[kind for _, kind in _KINDS], horizontal_spacing=0.05)
     figure.add_traces(_bands(signals[start], lam))
     if len(names) > 1:
         figure.frames = [go.Frame(name=theme.text(name), data=_bands(signals[name], lam)) for name in names]
-        steps = [
-            {
-                "label": theme.text(name),
-                "method": "animate",
-                "args": [
-                    [theme.text(name)],
-                    {"mode": "immediate", "frame": {"duration": 0, "redraw": True}, "transition": {"duration": 0}},
-                ],
-            }
-            for name in names
-        ]
-        slider = {
-            "active": names.index(start),
-            "currentvalue": {"prefix": "teacher: "},
-            "pad": {"t": 44},
-            "steps": steps,
-        }
+        now = {"mode": "immediate", "frame": {"duration": 0, "redraw": True}, "transition": {"duration": 0}}
+        steps = [{"label": theme.text(name), "method": "animate", "args": [[theme.text(name)], now]} for name in names]
+        slider = {"active": names.index(start), "currentvalue": {"prefix": "teacher: "}, "pad": {"t": 44}, "steps": steps}
         figure.update_layout(sliders=[slider])
-    figure.update_layout(theme.layout(height=760, legend={"y": 1.06, "traceorder": "normal"}, margin={"l": 50, "r": 12, "t": 110, "b": 48}))
+    figure.update_layout(theme.layout(height=460, legend={"y": 1.1, "traceorder": "normal"}, margin={"l": 50, "r": 12, "t": 120, "b": 48}))
     figure.update_annotations(font={"size": 12})
-    figure.update_xaxes(range=[0, 1], tickvals=[0, 0.5, 1])
-    figure.update_xaxes(title={"text": "λ"}, row=3)
-    top = {split: 1.06 * max(_height(signals[name], split) for name in names) for split, _ in _SPLITS}
-    for row, (split, _) in enumerate(_SPLITS, start=1):  # one scale for every teacher, so that the slider compares
-        figure.update_yaxes(range=[0, top[split]], row=row)
-        figure.update_yaxes(title={"text": "nats"}, row=row, col=1)
+    figure.update_xaxes(range=[0, 1], tickvals=[0, 0.5, 1], title={"text": "λ"})
+    top = 1.06 * max(_mean(signals[name], "total", same).max() for name in names for same, _ in _KINDS)
+    figure.update_yaxes(range=[0, top or 1.0])  # one scale for every teacher, so that the slider compares
+    figure.update_yaxes(title={"text": "nats"}, col=1)
     table = [
-        {
-            "teacher": name,
-            "pairs": kind,
-            "split": what,
-            "part": label.split(":")[0],
-            "mean over λ (nats)": float(_mean(signals[name], split, part, same)[1:-1].mean()),
-        }
+        {"teacher": name, "pairs": kind, "part": label, "mean over λ (nats)": float(_mean(signals[name], part, same)[1:-1].mean())}
         for name in names
-        for i, (split, what) in enumerate(_SPLITS)
         for same, kind in _KINDS
-        for label, _, parts in _PARTS
-        for part in [parts[i]]
+        for label, _, part in _PARTS
     ]
-    return Plot(
-        figure,
-        label="Parts of the teacher's signal along lambda, by kind of pair",
-        reading=READING,
-        table=pd.DataFrame(table),
-    )
+    return Plot(figure, label="Parts of the teacher's entropy along lambda, by kind of pair", reading=READING, table=pd.DataFrame(table))
 
 
 def along(lam: Sequence[float], lines: Mapping[str, Any], *, y: str, line: float | None = None, reading: str = READING_ALONG) -> Plot:
@@ -180,42 +138,36 @@ def along(lam: Sequence[float], lines: Mapping[str, Any], *, y: str, line: float
     return Plot(figure, label=f"{y} along lambda", reading=reading, table=pd.DataFrame(table))
 
 
-def _mean(found: Sequence[Any], split: str, part: str, same: bool) -> np.ndarray:
-    """(L,) mean over pairs of a kind and over seeds; 0 where there is no such pair."""
-    columns = [getattr(getattr(signal, split), part)[:, signal.same_class == same] for signal in found]
+def _mean(found: Sequence[Any], part: str, same: bool) -> np.ndarray:
+    """(L,) mean of a part of the entropy over pairs of a kind and over seeds; 0 where there is no such pair."""
+    columns = [getattr(signal.entropy, part)[:, signal.same_class == same] for signal in found]
     means: np.ndarray = np.mean([column.mean(1).numpy() if column.shape[1] else np.zeros(len(column)) for column in columns], axis=0)
     return means
 
 
-def _height(found: Sequence[Any], split: str) -> float:
-    return float(max(_mean(found, split, "total", same).max() for same, _ in _KINDS)) or 1.0
-
-
 def _bands(found: Sequence[Any], lam: Sequence[float]) -> list[go.Scatter]:
-    """Return the stacked bands of all six panels, as sums."""
+    """Return the stacked bands of both panels, as sums."""
     traces = []
-    for row, (split, _) in enumerate(_SPLITS):
-        for column, (same, _) in enumerate(_KINDS):
-            number = 2 * row + column + 1
-            axes = {"xaxis": f"x{number}", "yaxis": f"y{number}"} if number > 1 else {"xaxis": "x", "yaxis": "y"}
-            below = np.zeros(len(lam))
-            for i, (label, color, parts) in enumerate(_PARTS):
-                own = _mean(found, split, parts[row], same)
-                below = below + own
-                traces.append(
-                    go.Scatter(
-                        x=list(lam),
-                        y=below,
-                        mode="lines",
-                        name=label,
-                        legendgroup=label,
-                        showlegend=number == 1,
-                        line={"color": color, "width": 1.6},
-                        fill="tozeroy" if i == 0 else "tonexty",
-                        fillcolor=theme.translucent(color, 0.42),
-                        customdata=own,
-                        hovertemplate=f"{parts[row]} %{{customdata:.3f}} nats<br>λ %{{x:.1f}}<extra></extra>",
-                        **axes,
-                    )
+    for column, (same, _) in enumerate(_KINDS):
+        axes = {"xaxis": f"x{column + 1}", "yaxis": f"y{column + 1}"} if column else {"xaxis": "x", "yaxis": "y"}
+        below = np.zeros(len(lam))
+        for i, (label, color, part) in enumerate(_PARTS):
+            own = _mean(found, part, same)
+            below = below + own
+            traces.append(
+                go.Scatter(
+                    x=list(lam),
+                    y=below,
+                    mode="lines",
+                    name=label,
+                    legendgroup=label,
+                    showlegend=column == 0,
+                    line={"color": color, "width": 1.6},
+                    fill="tozeroy" if i == 0 else "tonexty",
+                    fillcolor=theme.translucent(color, 0.42),
+                    customdata=own,
+                    hovertemplate=f"{part} %{{customdata:.3f}} nats<br>λ %{{x:.1f}}<extra></extra>",
+                    **axes,
                 )
+            )
     return traces

@@ -9,8 +9,10 @@ import pandas as pd
 
 from mixkd.figures import theme
 from mixkd.figures.intervals import once, t_interval
-from mixkd.figures.ledger import Html
+from mixkd.figures.markup import Html, number
 
+_SHARES = {"accuracy", "confidence", "ece", "oe", "ue", "over", "under", "gap", "mce", "adaptive_ece", "classwise_ece"}
+"""Shown in per cent."""
 _SHORT = {"ece": "ECE", "oe": "OE", "ue": "UE", "nll": "NLL", "mce": "MCE"}
 
 
@@ -30,29 +32,26 @@ def table(frame: pd.DataFrame, columns: Sequence[str], *, also_scaled: Sequence[
         if arm in also_scaled:
             rows.append((f"{theme.look(arm).label} + temperature scaling", own, [f"ts_{column}" for column in columns]))
     head = "".join(
-        f'<th scope="col"><abbr title="{html.escape(theme.measure(c))}">{html.escape(_SHORT.get(c, c))}</abbr></th>' for c in columns
+        f'<th scope="col"><abbr title="{html.escape(theme.measure(c))}">{html.escape(_SHORT.get(c, c))}</abbr>{", %" if c in _SHARES else ""}</th>'
+        for c in columns
     )
     body, text = "", []
     for label, own, names in rows:
-        cells = []
-        for name in names:
-            mean, low, high = t_interval(own[name])
-            bounds = f"<small>{_shown(low)} to {_shown(high)}</small>" if low == low else "<small>one seed</small>"
-            cells.append(f"<td>{_shown(mean)} {bounds}</td>")
-        body += f'<tr><th scope="row">{html.escape(label)}</th>{"".join(cells)}</tr>'
-        text.append(f"{label}: " + ", ".join(f"{name} {own[name].mean():.4f}" for name in names))
+        cells = [_cell(100 * own[name] if name.removeprefix("ts_") in _SHARES else own[name]) for name in names]
+        body += f'<tr><th scope="row">{html.escape(label)}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
+        text.append(f"{label}: " + ", ".join(f"{name} {cell}" for name, cell in zip(names, cells, strict=True)))
     seeds = frame.groupby("arm")["seed"].nunique()
+    count = f"{seeds.min()}" if seeds.min() == seeds.max() else f"{seeds.min()} to {seeds.max()}"
     markup = (
         '<div class="mixkd-table" tabindex="0" role="region" aria-label="measures by arm"><table>'
-        f"<caption>Mean over {seeds.min()} to {seeds.max()} seeds with its 95 % t interval.</caption>"
+        f"<caption>Mean over {count} seeds ± half its 95 % t interval.</caption>"
         f'<thead><tr><th scope="col">trained with</th>{head}</tr></thead><tbody>{body}</tbody></table></div>'
     )
-    if seeds.min() == seeds.max():
-        markup = markup.replace(f"{seeds.min()} to {seeds.max()} seeds", f"{seeds.min()} seeds")
     return Html(markup, "\n".join(text))
 
 
-def _shown(value: float) -> str:
-    """Four decimals, a true minus sign, and none before a zero."""
-    words = f"{value:.4f}"
-    return words.lstrip("-") if float(words) == 0 else words.replace("-", "−")
+def _cell(sample: pd.Series) -> str:
+    """A mean and half the width of its interval: one decimal in per cent, else three."""
+    mean, low, high = t_interval(sample)
+    digits = 1 if str(sample.name).removeprefix("ts_") in _SHARES else 3
+    return number(mean, digits) + (f" ± {number((high - low) / 2, digits)}" if low == low else "")

@@ -1,6 +1,6 @@
 """Models against the exact posterior: one pair at a time along lam, and averages over pairs with their spread over seeds.
 
-It draws answers and distances that it is given; it refuses to compute a posterior or to query a model.
+It draws answers and distances that it is given, and computes none.
 """
 
 from __future__ import annotations

@@ -126,23 +126,23 @@ _PIXELS = 3 * 2**18
 
 
 def vicinal_of(records: Iterable[Record], *, name: str = "path", first: str | None = None, root: str | Path | None = None) -> VicinalLab:
-    """The vicinal lab over records that hold the probe: choose arm, seed and pair, compare with the teacher.
+    """Return the vicinal lab over records: choose arm, seed and pair, compare with the teacher.
 
     The images come from the data set when it is embedded, or lies on this disk; else the lab shows the answers alone.
     Nothing is downloaded.
 
     Args:
-        records: students of one data set; those without the probe are left out. Teachers are read from the store they lie in.
+        records: students of one data set. Teachers are read from the store they lie in.
         name: as in :func:`vicinal_lab`.
         first: id of the record that is shown first; else the arm of the paper.
         root: where a folder or zip of images is looked for, as in :func:`mixkd.load_data`.
 
     Raises:
-        ValueError: when no record has the probe.
+        ValueError: for no record.
     """
     found = sorted(records, key=lambda r: (r.id != first, _FIRST.get(r.spec.arm, 9), r.spec.arm, *_place(r.spec)))
     if not found:
-        raise ValueError("records: none holds the vicinal probe")
+        raise ValueError("records: there are none to show")
     probe, spec = found[0].probe, found[0].spec
     teachers: dict[str, Record] = {}
     for record in found:

@@ -1,4 +1,4 @@
-"""Is the confidence useful: selective prediction, finding one's errors, telling apart what is foreign.
+"""Is the confidence useful: selective prediction, detection of errors and of foreign inputs.
 
 Pure functions of scores and hits. Ties are averaged over exactly, never broken by the order of the data.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -15,36 +14,28 @@ from torch import Tensor
 
 from mixkd.arrays import Array, Values, as_hits, as_labels, as_logits, as_numbers
 
-Score = Literal["msp", "energy"]
 
+def score(logits: Values) -> Tensor:
+    """Return the confidence of each input as log-odds, ln p - ln(1 - p) of the maximum softmax probability p.
 
-def score(logits: Values, kind: Score = "msp") -> Tensor:
-    """A score for each input, higher where the model is surer.
-
-    "msp" ranks as the maximum softmax probability p does, given as its log-odds ln p - ln(1 - p): p itself is exactly
-    1 for every margin beyond 37 nats, which makes ties. "energy" is ln sum exp z (Liu et al. 2020). Neither ranking
-    is free of temperature for K > 2. Cross-entropy, mixup and distillation all ignore an offset common to the logits,
-    so the energy of a distilled student carries an arbitrary one *per input*.
+    It ranks inputs as p does, without ties: p itself is exactly 1 for every margin beyond 37 nats. The ranking is not free of
+    temperature for K > 2. An energy score (Liu et al. 2020) is left out: cross-entropy, mixup and distillation all ignore an offset
+    common to the logits of an input, so that of a distilled student is arbitrary, and records do not keep it.
 
     Args:
         logits: (N, K) floating point.
-        kind: "msp" or "energy".
 
     Returns:
-        (N,) float64.
+        (N,) float64, higher where the model is surer.
     """
     z = as_logits(logits)
-    if kind not in get_args(Score):
-        raise ValueError(f"kind must be one of {', '.join(get_args(Score))}, not {kind!r}")
-    if kind == "energy":
-        return z.logsumexp(1)
     best, place = z.max(1)
     return best - z.scatter(1, place.unsqueeze(1), -math.inf).logsumexp(1)
 
 
 @dataclass(frozen=True)
 class Selective:
-    """Selective prediction by a classifier's own score on N inputs.
+    """Selective prediction by a classifier's own confidence on N inputs.
 
     Attributes:
         n: inputs.
@@ -61,17 +52,16 @@ class Selective:
     auroc: float
 
 
-def selective(logits: Values, labels: Values, kind: Score = "msp") -> Selective:
-    """Selective prediction measures from logits.
+def selective(logits: Values, labels: Values) -> Selective:
+    """Return the measures of selective prediction by :func:`score`.
 
     Args:
         logits: (N, K) floating point.
         labels: (N,) integers.
-        kind: see :func:`score`.
     """
     z = as_logits(logits)
     correct = z.argmax(1) == torch.from_numpy(as_labels(labels, (len(z),), z.shape[1]))
-    confidence = score(z, kind)
+    confidence = score(z)
     return Selective(
         len(z),
         float((~correct).double().mean()),
@@ -95,7 +85,7 @@ class RiskCoverage:
 
 
 def risk_coverage(confidence: Values, correct: Values) -> RiskCoverage:
-    """The risk-coverage curve (El-Yaniv and Wiener 2010; Geifman and El-Yaniv 2017).
+    """Return the risk-coverage curve (El-Yaniv and Wiener 2010; Geifman and El-Yaniv 2017).
 
     Within a group of tied inputs each is equally likely to come next, so the expected number of errors grows evenly
     through the group: that is the mean over all orders of the tied inputs.
@@ -113,7 +103,7 @@ def risk_coverage(confidence: Values, correct: Values) -> RiskCoverage:
 
 
 def aurc(confidence: Values, correct: Values) -> float:
-    """Area under the risk-coverage curve: mean over k = 1 .. N of the error of the top k, in [0, 1], lower is better.
+    """Return the area under the risk-coverage curve: mean over k = 1 .. N of the error of the top k, in [0, 1], lower is better.
 
     It rewards accuracy as well as ranking; see :func:`e_aurc` and :func:`misclassification_auroc`.
 
@@ -125,7 +115,7 @@ def aurc(confidence: Values, correct: Values) -> float:
 
 
 def e_aurc(confidence: Values, correct: Values) -> float:
-    """AURC beyond that of the best ranking of the same errors, >= 0 (Geifman, Uziel and El-Yaniv 2019).
+    """Return AURC beyond that of the best ranking of the same errors, >= 0 (Geifman, Uziel and El-Yaniv 2019).
 
     The best ranking is summed exactly, so a perfect one has 0 at every N. The published ``e + (1 - e) ln(1 - e)`` is
     its limit for large N and differs by at most about 1 / N.
@@ -139,14 +129,14 @@ def e_aurc(confidence: Values, correct: Values) -> float:
 
 
 def misclassification_auroc(confidence: Values, correct: Values) -> float:
-    """Chance that a hit has more confidence than a miss, ties half (Hendrycks and Gimpel 2017).
+    """Return the chance that a hit has more confidence than a miss, ties half (Hendrycks and Gimpel 2017).
 
     Args:
         confidence: (N,) real scores, higher is surer.
         correct: (N,) booleans.
 
     Returns:
-        In [0, 1], .5 for a useless score; nan without a miss or without a hit.
+        In [0, 1], 0.5 for a useless score; nan without a miss or without a hit.
     """
     value, hit = _scored(confidence, correct)
     return _auroc(value[hit], value[~hit]) if 0 < hit.sum() < len(hit) else math.nan
@@ -154,7 +144,7 @@ def misclassification_auroc(confidence: Values, correct: Values) -> float:
 
 @dataclass(frozen=True)
 class Detection:
-    """Telling foreign inputs from the model's own by a score.
+    """How well a score separates foreign inputs from the model's own.
 
     Attributes:
         auroc: chance that an own input outscores a foreign one, ties half.
@@ -171,7 +161,7 @@ class Detection:
 
 
 def detection(own: Values, foreign: Values) -> Detection:
-    """Out-of-distribution detection (Hendrycks and Gimpel 2017; Liang et al. 2018).
+    """Return the measures of out-of-distribution detection (Hendrycks and Gimpel 2017; Liang et al. 2018).
 
     Args:
         own: (N,) scores of in-distribution inputs, higher is surer; see :func:`score`.

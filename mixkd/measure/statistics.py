@@ -210,7 +210,7 @@ def bootstrap_images(
         values: (N,) or (A, N): a quantity per image (hit, NLL, disagreement, ...) for each of A arms.
         combine: (..., A) arm means -> (...) numbers; default: the mean of the one arm, or first minus second of two.
             For a log ratio: ``lambda m: np.log10(m[..., 0] / m[..., 1])``.
-        groups: (N,) labels; images of one group (noise draws of one image) are drawn together.
+        groups: (N,) labels; images of one group (views of one image) are drawn together.
 
     Means and smooth functions of them only: a sum of absolute values, such as ECE, is biased upwards by resampling and
     belongs to `calibration.bootstrap`. `n` of the result counts images, or groups. One image, or a value that is not

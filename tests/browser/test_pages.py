@@ -182,34 +182,6 @@ def test_models_that_wait_in_files_come_when_chosen(site, visit):
     assert not page.outside
 
 
-def test_a_point_of_the_trade_off_opens_its_model(site, visit):
-    page = visit(_page_with(site, 'data-lab="tradeoff'))
-    page.wait_for_selector(".mixkd-value:not(:empty)")
-    plot = "document.querySelector('[data-lab=tradeoff]')"
-    meta = json.loads(page.evaluate(f"{plot}.querySelector('.mixkd-meta').textContent"))
-    lab = f"document.querySelector('[data-lab=temperature][data-name={meta['opens']}]')"
-    waiting = f"[...{lab}.querySelectorAll('script[data-src]')].map((node) => node.dataset.key)"
-    models = json.loads(page.evaluate(f"{lab}.querySelector('.mixkd-meta').textContent"))["models"]
-    elsewhere = set(page.evaluate(waiting))
-    index = max(i for i, model in enumerate(models) if model["logits"] in elsewhere)  # its logits are in a file, not on the page
-    label = models[index]["label"]
-    assert label == meta["points"][index]["label"]
-    words = f", seed {label['seed']}: accuracy"
-    page.locator(f".mixkd-seed[aria-label*='{words}']").last.focus()
-    page.keyboard.press("Enter")
-    page.wait_for_function(f"{lab}.mixkd.state().a?.seed === {json.dumps(label['seed'])}")
-    page.evaluate(f"{plot}.mixkd.show({{group: 0, index: {index}}})")
-    page.wait_for_function(
-        f"JSON.stringify({lab}.mixkd.state().a) === {json.dumps(json.dumps(label, separators=(',', ':'), ensure_ascii=False))}"
-    )
-    shown = page.evaluate(f"{lab}.mixkd.stats(1)")
-    column = meta["measures"].index("gap")
-    assert shown["acc"] == pytest.approx(meta["points"][index]["values"][0], abs=1e-4)
-    assert shown["gap"] == pytest.approx(meta["points"][index]["values"][column], abs=1e-4)
-    assert not page.outside
-    assert not page.errors
-
-
 def test_from_the_index_to_overconfidence_at_the_greatest_tau_in_two_clicks(site, visit):
     path = site / "book" / "index.html"
     link = ".bd-article a[href*='tau.arm=kd_mixup']"

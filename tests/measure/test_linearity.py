@@ -93,28 +93,6 @@ def test_the_bayes_classifier_of_gaussians_is_linear_in_logits_only():
     assert linearity.probability_linearity(logits, LAM, labels).l_nl[LAM.tolist().index(0.5)].mean() > 0.3
 
 
-def responding(g, k=4):
-    """Logits (L, 2, k) whose two endpoint classes 0 and 1 are answered g : 1 - g; the second pair is of one class."""
-    p = np.stack([0.9 * g, 0.9 * (1 - g), *[np.full_like(g, 0.1 / (k - 2))] * (k - 2)], -1)
-    return np.repeat(np.log(np.maximum(p, 1e-300))[:, None], 2, axis=1), np.array([[0, 1], [0, 0]])
-
-
-def test_a_linear_response():
-    logits, labels = responding(LAM)
-    found = linearity.response(logits, LAM, labels)
-    assert_allclose(found.curve[:, 0], LAM, atol=1e-10)
-    assert float(found.slope[0]) == pytest.approx(1)
-    assert found.curve[:, 1].isnan().all()
-    assert found.slope[1].isnan()
-
-
-def test_a_hard_switch_and_a_constant_response():
-    logits, labels = responding((LAM > 0.5) * 0.98 + (LAM == 0.5) * 0.49 + 0.01)
-    assert float(linearity.response(logits, LAM, labels).slope[0]) == pytest.approx(0.98 / 0.4)
-    constant = linearity.response(responding(np.full(len(LAM), 0.5))[0], LAM, labels)
-    assert float(constant.slope[0]) == pytest.approx(0)
-
-
 # Student against teacher
 
 PAIRS, CLASSES = 2000, 10
@@ -223,8 +201,7 @@ def test_bad_input_is_named():
     one, other = linearity.answers(logits, LAM, labels), linearity.answers(logits[..., :9], LAM, labels % 9)
     with pytest.raises(ValueError, match="same probe"):
         linearity.displacement(one, one, other)
-    for read in (linearity.response, linearity.answers):
-        with pytest.raises(ValueError, match="at least one lam between"):
-            read(logits[[0, -1]], [0, 1], labels)
+    with pytest.raises(ValueError, match="at least one lam between"):
+        linearity.answers(logits[[0, -1]], [0, 1], labels)
     with pytest.raises(ValueError, match="temperature tau"):
         linearity.probability_linearity(logits, LAM, labels, temperature=0.0)

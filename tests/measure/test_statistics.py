@@ -320,7 +320,7 @@ def test_groups_are_drawn_whole():
 
 @pytest.mark.parametrize("draws", [1, 5])
 def test_the_bootstrap_over_images_covers_as_often_as_it_says(draws):
-    """Differences of two arms on 300 images, each seen under so many noise draws, which go together."""
+    """Differences of two arms on 300 images, each seen under so many views, which go together."""
     rng = np.random.default_rng(40 + draws)
     groups = np.tile(np.arange(300), draws)
     covered = []

@@ -43,7 +43,7 @@ class LabModel:
         logits: (N, K) test logits, torch or NumPy, finite.
         labels: (N,) integers in [0, K).
         fitted_temperature: the post-hoc temperature that minimises NLL on validation data, > 0.
-        repeats: how many rows answer one image (noise draws), so that chance is not taken for smaller than it is.
+        repeats: how many rows answer one image (its views), so that chance is not taken for smaller than it is.
     """
 
     label: Mapping[str, Any]

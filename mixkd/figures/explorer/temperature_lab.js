@@ -369,29 +369,15 @@
       return meta.models.findIndex((m) => Object.entries(label).every(([field, value]) => m.label[field] === value));
     }
 
-    /** Show a model: another figure of the page asks for it. False when this lab has no such model. */
-    function open(label, { temperature = 1, against = null } = {}) {
-      const index = match(label), other = against ? match(against) : -1;
-      if (index < 0) return false;
-      state.a = index;
-      if (other >= 0) { state.b = other; state.compare = true; }
-      state.T = temperature === "best" ? meta.models[index].temperature : temperature;
-      touched = true;
-      refresh();
-      root.scrollIntoView({ block: "start", behavior: calm() ? "auto" : "smooth" });
-      slider.focus({ preventScroll: true });
-      return true;
-    }
     window.addEventListener("hashchange", () => { if (location.hash.includes(`${meta.name}.`)) { readHash(); refresh(); } });
 
-    // For other figures of the page, and for tests: the figures behind the numbers.
+    // For tests: the figures behind the numbers.
     root.dataset.name = meta.name;
     root.mixkd = {
       stats: (T = state.T) => measure(A, T),
       compared: () => (B ? measure(B, bTemperature()) : null),
       set: (T) => { state.T = T; draw(); },
       state: () => ({ ...state, a: A && A.label, b: B && B.label, bTemperature: bTemperature() }),
-      open,
     };
     let wide = 0;
     new ResizeObserver(() => {

@@ -90,7 +90,7 @@
     element(head, "td");
     for (const who of ["student", "teacher"]) element(head, "th", { scope: "col" }, who);
     const body = element(table, "tbody"), cells = {};
-    for (const [key, name, title] of [["now", "L_NL at λ", "non-linearity of the answer on this blend, nats"], ["far", "area so far", "its integral from λ = 0 to here"], ["whole", "whole way", "its integral from 0 to 1"]]) {
+    for (const [key, name, title] of [["now", "L_NL at λ", "non-linearity of the answer on this blend, nats"], ["mean", "mean over λ", "mean over the blends of this pair, as the book's figures have it"]]) {
       const row = element(body, "tr");
       element(row, "th", { scope: "row", title }, name);
       cells[key] = ["student", "teacher"].map((who) => element(row, "td", { class: "mixkd-value", "data-measure": `${key}-${who}` }));
@@ -100,11 +100,10 @@
     // ---- numbers
     const offset = (l, p) => (l * P + p) * K;
     const bend = (log, p, l) => nonlinearity(log, log, log, K, lam[l], offset(L - 1, p), offset(0, p), offset(l, p));
-    /** L_NL at each recorded lam, and its integral up to there by the trapezoid rule. */
+    /** L_NL at each recorded lam, and its mean over those inside: the book's mean over λ. */
     function along(log, p) {
-      const l_nl = lam.map((_, l) => bend(log, p, l)), area = [0];
-      for (let l = 1; l < L; l++) area.push(area[l - 1] + ((lam[l] - lam[l - 1]) * (l_nl[l] + l_nl[l - 1])) / 2);
-      return { l_nl, area };
+      const l_nl = lam.map((_, l) => bend(log, p, l));
+      return { l_nl, mean: l_nl.slice(1, -1).reduce((sum, v) => sum + v, 0) / (L - 2) };
     }
     const linear = (log, p, l, c) => lam[l] * Math.exp(log[offset(L - 1, p) + c]) + (1 - lam[l]) * Math.exp(log[offset(0, p) + c]);
 
@@ -180,8 +179,7 @@
       svg(curve, "text", { x: (left + width - right) / 2, y: height - 2, "text-anchor": "middle", class: "mixkd-title" }, "λ");
       svg(curve, "text", { x: left, y: 13, class: "mixkd-title" }, "non-linearity L_NL, nats");
       for (const [who, f] of Object.entries(found).reverse()) {
-        const point = (v, l) => `${x(lam[l]).toFixed(1)} ${y(v).toFixed(1)}`, upTo = f.l_nl.slice(0, state.at + 1);
-        svg(curve, "path", { class: `mixkd-vicinal-so-far mixkd-vicinal-of-${who}`, d: `M${x(0)} ${floor}L${upTo.map(point).join("L")}L${x(lam[state.at])} ${floor}Z` });
+        const point = (v, l) => `${x(lam[l]).toFixed(1)} ${y(v).toFixed(1)}`;
         svg(curve, "path", { class: `mixkd-vicinal-${who}`, d: `M${f.l_nl.map(point).join("L")}` });
       }
       svg(curve, "path", { class: "mixkd-vicinal-cursor", d: `M${x(lam[state.at])} ${top}V${floor}` });
@@ -197,8 +195,7 @@
       ["student", "teacher"].forEach((who, n) => {
         const f = found[who];
         cells.now[n].textContent = f ? print(f.l_nl[state.at]) : "–";
-        cells.far[n].textContent = f ? print(f.area[state.at]) : "–";
-        cells.whole[n].textContent = f ? print(f.area[L - 1]) : "–";
+        cells.mean[n].textContent = f ? print(f.mean) : "–";
       });
       const [i, j] = pairs[state.pair];
       shown.textContent = `λ = ${lam[state.at].toFixed(1)}`;

@@ -1,0 +1,189 @@
+"""What the map says in words: three sentences under it, and for each claim where it holds, where it fails and what was not tried."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from mixkd.figures.absent import absent
+from mixkd.figures.ledger import Html
+from mixkd.figures.map import COLUMNS, NAMES, bounds, fall, label, points, tau_word, times
+from mixkd.studies import Cell
+
+if TYPE_CHECKING:
+    from mixkd.claims import Reading, Row, Survey
+
+
+RIVAL = "the plain student, its logits divided by one number fitted on validation images."
+
+
+def found(surveys: Iterable[Survey]) -> Html:
+    """Return three sentences: what decides, where tenfold holds and where it fails, what the cheapest rival does.
+
+    Args:
+        surveys: of :func:`mixkd.claims.survey`, in the order in which data sets are named.
+    """
+    given = list(surveys)
+    said = [sentence for sentence in (_decides(given), _holds(given), _rival(given)) if sentence]
+    if not said:
+        return absent("Nothing is said here: no cell of the map was run.")
+    items = "".join(f"<li><strong>{html.escape(head)}</strong> {html.escape(rest)}</li>" for head, rest in said)
+    return Html(f'<ol class="mixkd-found">{items}</ol>', "\n".join(f"{i}. {head} {rest}" for i, (head, rest) in enumerate(said, 1)))
+
+
+def _at(survey: Survey, calibration: str, tau: float | str | None = None) -> Reading | None:
+    paper = survey.profile.paper_cell
+    found = survey.readings.get(("kd_mixup", Cell(paper.teacher, calibration, paper.tau if tau is None else tau)))  # type: ignore[arg-type]
+    return found if found is not None and found.model is not None else None
+
+
+def _decides(surveys: Sequence[Survey]) -> tuple[str, str] | None:
+    """Whether calibrating the teacher or choosing tau moves the ratio more, with the numbers. Cells that do not count are left out."""
+    told, winners = [], []
+    for survey in surveys:
+        raw, fitted = _at(survey, "raw"), _at(survey, "fitted")
+        if raw is None or fitted is None or raw.model is None or fitted.model is None:
+            continue
+        swept = [one for tau in survey.profile.taus if tau != "std" and (one := _at(survey, "raw", tau)) is not None and not one.bought]
+        ratios = [one.ratio.estimate for one in swept]
+        one, other = 10**raw.ratio.estimate, 10**fitted.ratio.estimate
+        after = f"{times(other)} times" if min(one, other) > 1.05 else fall(other)
+        gain = points(fitted.model.accuracy - raw.model.accuracy)
+        words = (
+            f"On {label(survey)} the student is {fall(one)} when the teacher is left as trained, {after} when it is calibrated first "
+            f"(accuracy {gain} points)"
+        )
+        if len(ratios) > 1:
+            taus = [float(one.cell.tau) for one in swept if one.cell is not None]
+            words += f"; from τ {min(taus):g} to {max(taus):g}, {times(10 ** min(ratios))} to {times(10 ** max(ratios))} times"
+            winners.append(abs(fitted.ratio.estimate - raw.ratio.estimate) >= max(ratios) - min(ratios))
+        told.append(words)
+    if not told:
+        return None
+    if not winners:
+        head = "Calibrating the teacher changes the answer."
+    elif all(winners):
+        head = "What decides is the teacher’s calibration."
+    elif not any(winners):
+        head = "τ decides more than the teacher’s calibration."
+    else:
+        head = "The teacher’s calibration decides on some data, τ on others."
+    return head, f"{'. '.join(told)}."
+
+
+def _holds(surveys: Sequence[Survey]) -> tuple[str, str] | None:
+    ran = [(survey, survey.ran) for survey in surveys if survey.ran]
+    if not ran:
+        return None
+    every = [reading for _, readings in ran for reading in readings]
+    yes = [reading for reading in every if reading.as_stated == "supported"]
+    each = ", ".join(f"{label(s)} {sum(r.as_stated == 'supported' for r in own)} of {len(own)}" for s, own in ran)
+    head = f"Tenfold holds in {len(yes)} of {_cells(len(every))}{f' ({each})' if len(ran) > 1 else ''}."
+    where = _places([reading.cell for reading in yes if reading.cell is not None])
+    no = [reading for reading in every if reading.as_stated == "not supported"]
+    bought = sum(reading.bought and reading.ratio.estimate >= 1 for reading in no)
+    parts = [f"It holds where the teacher is {where}"] if where and len(yes) < len(every) else []
+    parts.append(
+        f"it fails in {len(no)}" + (f", {bought} of which reach ten only by underconfidence or a likelihood no better" if bought else "")
+    )
+    if open_ := sum(reading.as_stated == "unresolved" for reading in every):
+        parts.append(f"{open_} {'is' if open_ == 1 else 'are'} undecided")
+    if barred := sum(reading.as_stated == "premise not met" for reading in every):
+        parts.append(f"{barred} cannot test it")
+    rest = "; ".join(parts)
+    return head, f"{rest[0].upper()}{rest[1:]}."
+
+
+def _rival(surveys: Sequence[Survey]) -> tuple[str, str] | None:
+    told, tenfold = [], []
+    for survey in surveys:
+        ratio, paper = survey.rival.ratio, _at(survey, survey.profile.paper_cell.calibration)
+        if math.isnan(ratio.estimate):
+            continue
+        interval = "" if math.isnan(ratio.low) else f" ({bounds(10**ratio.low, 10**ratio.high, 10**ratio.estimate)})"
+        words = f"On {label(survey)} it is {fall(10**ratio.estimate)}{interval}"
+        if paper is not None:
+            less = paper.gain.estimate >= 0
+            gain = points(abs(paper.gain.estimate)).lstrip("+")
+            words += f" {'but' if less else 'and'} {gain} points {'less' if less else 'more'} accurate than the student in the paper’s cell"
+        told.append(words)
+        tenfold.append(survey.rival.as_stated == "supported")
+    if not told:
+        return None
+    does = "reaches tenfold" if all(tenfold) else "does not reach tenfold" if not any(tenfold) else "reaches tenfold on some data"
+    return (
+        f"The cheapest rival {does}:",
+        f"the plain student, its logits divided by one number fitted on validation images. {'. '.join(told)}.",
+    )
+
+
+def standing(rows: Iterable[Row], claims: Mapping[str, Any], *, up: str = "") -> Html:
+    """Return a row for each claim: where it holds as stated, where it does not, where it is open, what was not tried.
+
+    Args:
+        rows: of :func:`mixkd.claims.across`.
+        claims: :data:`mixkd.claims.CLAIMS`, for titles, sentences and pages.
+        up: path from the page to the folder of the chapters.
+    """
+    given = list(rows)
+    if not given:
+        return absent("No table: no profile has records in this store.")
+    body, text = "", []
+    for letter in dict.fromkeys(row.claim for row in given):
+        own, claim = [row for row in given if row.claim == letter], claims[letter]
+        groups = {
+            "holds": [row for row in own if row.as_stated == "supported"],
+            "does not hold": [row for row in own if row.as_stated in ("not supported", "depends")],
+            "open": [row for row in own if row.as_stated in ("unresolved", "premise not met")],
+            "not tried": [row for row in own if row.as_stated == "not run"],
+        }
+        link = f'<a href="{html.escape(up + claim.chapter)}.html">{html.escape(claim.title)}</a>'
+        cells = "".join(f'<td data-group="{name}">{_group(found, own)}</td>' for name, found in groups.items())
+        body += f'<tr><th scope="row">({letter}) {link}<span class="mixkd-sentence">{html.escape(claim.sentence)}</span></th>{cells}</tr>'
+        counts = ", ".join(f"{name} {len(found)}" for name, found in groups.items())
+        text.append(f"({letter}) {claim.title}: {counts}")
+    head = "".join(f'<th scope="col">{name}</th>' for name in ("claim", "holds", "does not", "open", "not tried"))
+    markup = (
+        '<div class="mixkd-table mixkd-standing" tabindex="0" role="region" aria-label="where each claim holds"><table>'
+        "<caption>Cells of the map in which the claim holds as stated, does not, is open (undecided, or this data set cannot test it), "
+        f"or was not run.</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+    return Html(markup, "\n".join(text))
+
+
+def _group(rows: Sequence[Row], every: Sequence[Row]) -> str:
+    out = ""
+    for profile in dict.fromkeys(row.profile for row in rows):
+        own = [row for row in rows if row.profile == profile]
+        planned = sum(row.profile == profile for row in every)
+        count = f" {len(own)} of {planned}" if planned > 1 else ""
+        out += f"<span>{html.escape(NAMES.get(profile, profile))}{count}</span>"
+        if own[0].as_stated != "not run" and (where := _where(own)):
+            out += f"<small>{html.escape(where)}</small>"
+    return out or "–"
+
+
+def _where(rows: Sequence[Row], most: int = 6) -> str:
+    """The places of rows in words; "" for those that have none or for more than a reader would read."""
+    if len(rows) > most or any(row.calibration is None for row in rows):
+        return ""
+    if all(row.tau is not None for row in rows):
+        return _places([Cell(row.teacher, row.calibration, row.tau) for row in rows])  # type: ignore[arg-type]
+    by: dict[str, list[str]] = {}
+    for row in rows:
+        by.setdefault(str(row.teacher), []).append(COLUMNS[row.calibration or ""])
+    return "; ".join(f"{teacher} {', '.join(columns)}" for teacher, columns in by.items())
+
+
+def _places(cells: Sequence[Cell]) -> str:
+    """Cells by the calibration of their teacher: "calibrated (τ 1, 2) or as trained (τ 1)"."""
+    by: dict[str, list[str]] = {}
+    for cell in cells:
+        by.setdefault(COLUMNS[cell.calibration], []).append(tau_word(cell.tau))
+    return " or ".join(f"{name} (τ {', '.join(dict.fromkeys(taus))})" for name, taus in by.items())
+
+
+def _cells(n: int) -> str:
+    return "one cell" if n == 1 else f"{n} cells that were run"

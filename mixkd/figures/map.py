@@ -1,0 +1,424 @@
+"""The map: where overconfidence falls tenfold, over the teacher's calibration and tau. A live figure, a table, a still picture, sentences.
+
+It words and draws surveys (:class:`mixkd.claims.Survey`). Its script draws the same words and numbers; nothing is computed twice.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from mixkd.figures import theme
+from mixkd.figures.absent import absent
+from mixkd.figures.explorer import block
+from mixkd.figures.markup import SIGNS, Html
+from mixkd.studies import Cell
+
+if TYPE_CHECKING:
+    from mixkd.claims import Model, Reading, Survey, Trade
+    from mixkd.measure.statistics import Interval
+
+Question = Literal["overconfidence", "propagation", "trade-off"]
+QUESTIONS: Mapping[str, str] = {
+    "overconfidence": "against the plain student",
+    "propagation": "against its teacher",
+    "trade-off": "along τ",
+}
+COLUMNS: Mapping[str, str] = {"half": "twice too sharp", "raw": "as trained", "fitted": "calibrated", "double": "twice too soft"}
+"""The teacher's calibration, across, in words."""
+STUDENTS: Mapping[str, str] = {"kd_mixup": "distilled on mixup", "kd": "distilled without blends"}
+NAMES: Mapping[str, str] = {"cifar10-jpeg": "photographs", "gaussians": "Gaussian classes", "gaussians16": "Gaussian classes, 16-D"}
+"""The word on the tab of a profile, where it is not the profile's name."""
+STEPS: tuple[tuple[float, str, str], ...] = (
+    (0, "#7f3b08", "#fff"), (1, "#b35806", "#fff"), (2, "#f1a340", "#111"), (5, "#fde0b6", "#111"),
+    (10, "#cfe3f3", "#111"), (20, "#5aa0cf", "#111"), (50, "#1f5f99", "#fff"),
+)  # fmt: skip
+"""From which ratio on a cell has which colour, and that of its text: brown below ten, blue from ten on, darker away from it."""
+MARKED = "the authors’ public teachers, by confidence minus accuracy"
+TITLE = "Where does overconfidence fall tenfold?"
+PREMISES: Mapping[str, str] = {
+    "P3": "the plain student is not overconfident enough for a tenfold fall to show",
+    "P6": "the teacher may know the students’ training images by heart",
+}
+
+
+class Map:
+    """What `map_of` returns: shows itself in a notebook and on the page.
+
+    Attributes:
+        surveys: a tab each.
+        question: what the right side shows first, a key of :data:`QUESTIONS`.
+        name: names the figure in the address of the page, ``#name.cell=...``.
+    """
+
+    def __init__(self, surveys: Sequence[Survey], question: Question, name: str, marks: Mapping[str, float]) -> None:
+        self.surveys, self.question, self.name, self.marks = tuple(surveys), question, name, dict(marks)
+
+    def _repr_html_(self) -> str:
+        meta = {
+            "name": self.name, "title": TITLE, "question": self.question, "questions": QUESTIONS, "columns": COLUMNS, "students": STUDENTS,
+            "steps": STEPS, "looks": {arm: _look(arm) for arm in ("ce", "kd", "kd_mixup", "teacher")},
+            "rows": max(len(taus(survey)) for survey in self.surveys), "marked": MARKED,
+            "tabs": [_tab(survey) | {"marks": place(survey, self.marks)} for survey in self.surveys],
+        }  # fmt: skip
+        return block("map", meta, self._fallback())
+
+    def _fallback(self) -> str:
+        tables = "".join(table(survey) for survey in self.surveys)
+        return (
+            f'<figure class="mixkd-fallback">{picture(self.surveys[0])}{tables}<figcaption>Times less overconfident than the plain '
+            "student, with 95 % intervals over seeds and test images. With JavaScript each cell opens its students.</figcaption></figure>"
+        )
+
+    def __repr__(self) -> str:
+        return f"<map of {', '.join(survey.profile.name for survey in self.surveys)}>"
+
+
+def map_of(
+    surveys: Iterable[Survey],
+    *,
+    question: Question = "overconfidence",
+    first: str = "",
+    name: str = "map",
+    marks: Mapping[str, float] | None = None,
+) -> Map | Html:
+    """Return the live map: a cell for each calibration of the teacher and each tau, and what its students do.
+
+    Args:
+        surveys: of :func:`mixkd.claims.survey`, a tab each, in this order.
+        question: what stands beside the map first: the plain student's bars, the teacher's, or the sweep of tau.
+        first: profile whose tab is open first; by default the first survey's.
+        name: lower-case letters; maps of one page need different ones.
+        marks: other teachers by name, with their confidence minus accuracy on test data: where they would stand on the axis.
+
+    Returns:
+        The map, or a sentence where there is no survey.
+
+    Raises:
+        ValueError: for an unknown question.
+    """
+    if question not in QUESTIONS:
+        raise ValueError(f"question = {question!r}: must be one of {', '.join(QUESTIONS)}")
+    found = sorted(surveys, key=lambda survey: survey.profile.name != first)
+    if not found:
+        return absent("No map: no plain student is in this store. mixkd reproduce --study map trains what it shows.")
+    return Map(found, question, name, marks or {})
+
+
+def map_svg(survey: Survey) -> str:
+    """Return the map of one survey as an SVG file of its own, readable on light and on dark pages; for a README."""
+    return picture(survey, alone=True)
+
+
+# --- words --------------------------------------------------------------------------------------------------------------
+
+
+def times(ratio: float) -> str:
+    """A ratio in two digits: "9.9", "14"; rounded towards one at ten, so that no number crosses the line it is compared with."""
+    return f"{ratio:.0f}" if ratio >= 10 else f"{min(ratio, 9.9):.1f}"
+
+
+def fall(ratio: float) -> str:
+    """How many times less overconfident, or more."""
+    if 0.95 < ratio < 1.05:
+        return "as overconfident"
+    return f"{times(ratio)} times less overconfident" if ratio > 1 else f"{times(1 / ratio)} times more overconfident"
+
+
+def bounds(low: float, high: float, ratio: float) -> str:
+    """The interval of a ratio, in the direction of :func:`fall`."""
+    if low >= 1 or high <= 1 or 0.95 < ratio < 1.05:
+        one, other = (low, high) if ratio >= 0.95 else (1 / high, 1 / low)
+        return f"{times(one)} to {times(other)}"
+    return f"{times(1 / low)} times more to {times(high)} times less"
+
+
+def points(value: float) -> str:
+    """A difference of accuracies in points, with its sign."""
+    rounded = round(100 * value, 1) + 0.0
+    return f"{'−' if rounded < 0 else '+'}{abs(rounded):.1f}"
+
+
+def sharpness(temperature: float) -> str:
+    """The temperature a model needs, in words."""
+    if 0.95 < temperature < 1.05:
+        return "calibrated"
+    return f"{times(temperature)} times too sharp" if temperature > 1 else f"{times(1 / temperature)} times too soft"
+
+
+def seeds(n: int) -> str:
+    return "one seed" if n == 1 else f"{n} seeds"
+
+
+def words(reading: Reading) -> dict[str, str]:
+    """What is said of a reading, the same in the table, in a cell and beside the map.
+
+    Returns:
+        ``head``, ``interval``, ``gain``, ``verdict``, ``sign``, ``short``, ``needs``; where nothing was run, ``head`` and ``short`` alone.
+    """
+    if reading.model is None:
+        return {"head": "Not run", "short": "not run"}
+    ratio = _ratio(reading.ratio)
+    known = not math.isnan(reading.ratio.low)
+    interval = f"95 % interval {bounds(_power(reading.ratio.low), _power(reading.ratio.high), ratio)}" if known else "no interval"
+    return {
+        "head": fall(ratio), "interval": f"{interval}, {seeds(len(reading.model.seeds))}", "short": f"{times(ratio)}×",
+        "gain": f"{points(reading.gain.estimate)} points of accuracy{_between(reading.gain)}",
+        "sign": SIGNS[reading.as_stated], "verdict": _verdict(reading, ratio),
+        "needs": f"{_temperature(reading.needs)}" if reading.needs.n else "",
+    }  # fmt: skip
+
+
+def _verdict(reading: Reading, ratio: float) -> str:
+    """The word of claim (e) in a cell, as a sentence."""
+    word = reading.as_stated
+    why = next((PREMISES[name] for name in reading.why if name in PREMISES), "")
+    if word == "supported":
+        simpler = {
+            "supported": ", and no simpler explanation does as well", "not supported": ", but a simpler explanation does as well",
+            None: "",
+        }.get(reading.attributed, "; whether a simpler explanation does as well is open")  # fmt: skip
+        return f"Tenfold{simpler}."
+    if word == "premise not met":
+        return f"Cannot be tested here: {why}." if why else "Cannot be tested here."
+    bought = "it is underconfident instead" if reading.underconfident else "its likelihood is no better than the plain student’s"
+    if word == "not supported":
+        return f"Does not count: {bought}." if reading.bought else "Short of tenfold." if ratio < 10 else "Not tenfold by the rule."
+    if word == "not run":
+        return "One seed: no verdict."
+    return f"Undecided: {why}." if why else "Undecided: too few seeds or test images to tell."
+
+
+def _ratio(interval: Interval) -> float:
+    return _power(interval.estimate)
+
+
+def _power(value: float) -> float:
+    return math.nan if math.isnan(value) else 10**value
+
+
+def _between(interval: Interval) -> str:
+    return "" if math.isnan(interval.low) or interval.low == interval.high else f" ({points(interval.low)} to {points(interval.high)})"
+
+
+def _temperature(log: Interval) -> str:
+    tail = "" if math.isnan(log.low) else f" ({math.exp(log.low):.2f} to {math.exp(log.high):.2f})"
+    return f"{math.exp(log.estimate):.2f}{tail}"
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.0f} %"
+
+
+def claims_of(model: Model) -> str:
+    """How often a model is right, and how often it says it is."""
+    return f"right {_percent(model.accuracy)}, claims {_percent(model.confidence)}"
+
+
+def label(survey: Survey) -> str:
+    """The word on a tab."""
+    return NAMES.get(survey.profile.name, survey.profile.name)
+
+
+def tau_word(tau: float | str) -> str:
+    return tau if isinstance(tau, str) else f"{tau:g}"
+
+
+def place(survey: Survey, marks: Mapping[str, float]) -> list[tuple[str, float]]:
+    """Where teachers would stand on the axis of calibration, 0 to 1 from left to right, by their confidence minus accuracy.
+
+    The middle of a column is where the profile's own default teacher has it; between two columns places are linear. Empty where those
+    teachers are not all there, or do not get softer from left to right.
+    """
+    model = survey.profile.default_teacher
+    ours = [survey.teachers[model, name].gap for name in COLUMNS if (model, name) in survey.teachers]
+    if len(ours) < len(COLUMNS) or sorted(ours, reverse=True) != ours:
+        return []
+    middles = [(i + 0.5) / len(ours) for i in range(len(ours))]
+    at = {name: float(np.interp(gap, ours[::-1], middles[::-1])) for name, gap in marks.items()}
+    return sorted(((name, _short(where)) for name, where in at.items()), key=lambda pair: pair[1])
+
+
+def taus(survey: Survey) -> list[str]:
+    """The rows of a map from top to bottom: logits divided by their own spread, then tau from large to small."""
+    found = dict.fromkeys(cell.tau for _, cell in survey.readings)
+    numbers = sorted((tau for tau in found if not isinstance(tau, str)), reverse=True)
+    return [*(str(tau) for tau in found if isinstance(tau, str)), *map(tau_word, numbers)]
+
+
+# --- what the script gets -----------------------------------------------------------------------------------------------
+
+
+def _tab(survey: Survey) -> dict[str, Any]:
+    profile, cells = survey.profile, {}
+    for (arm, cell), reading in survey.readings.items():
+        cells.setdefault(_key(cell), {})[arm] = _entry(reading)
+    models = list(dict.fromkeys(cell.teacher for _, cell in survey.readings))
+    return {
+        "key": profile.name, "label": label(survey), "title": profile.title, "teachers": models, "taus": taus(survey),
+        "paper": _key(profile.paper_cell), "plain": _bars(survey.plain), "rival": _entry(survey.rival), "cells": cells,
+        "schools": {f"{model}~{calibration}": _bars(found) for (model, calibration), found in survey.teachers.items()},
+        "trades": {"~".join(column): _traded(trade) for column, trade in survey.trades.items()},
+    }  # fmt: skip
+
+
+def _key(cell: Cell) -> str:
+    return f"{cell.teacher}~{cell.calibration}~{tau_word(cell.tau)}"
+
+
+def _entry(reading: Reading) -> dict[str, Any]:
+    said = words(reading)
+    if reading.model is None:
+        return said | {"command": reading.command}
+    found = said | _bars(reading.model) | {"step": step(_ratio(reading.ratio)), "bought": reading.bought}
+    return found | ({"taught": {str(seed): _short(value) for seed, value in reading.taught.items()}} if reading.taught else {})
+
+
+def _bars(model: Model) -> dict[str, Any]:
+    """Bars as [share, confidence, accuracy] of each bin; seeds as [seed, accuracy, gap, temperature]."""
+    rows = zip(model.share, model.bar_confidence, model.bar_accuracy, strict=True)
+    return {
+        "bars": [[_short(value) for value in row] for row in rows],
+        "seeds": [[seed, *map(_short, values)] for seed, values in sorted(model.seeds.items())],
+        "at": [_short(model.gap), _short(model.accuracy)],
+        "temperature": _short(model.temperature), "sharp": sharpness(model.temperature), "claims": claims_of(model),
+    }  # fmt: skip
+
+
+def _traded(trade: Trade) -> list[str]:
+    """What the sweep of tau does, in three lines."""
+    between = _between(trade.accuracy).strip(" ()")
+    return [
+        f"τ {trade.low:g} → {trade.high:g}: accuracy {points(trade.accuracy.estimate)} points",
+        f"95 % interval {between}" if between else "one seed, no interval",
+        f"confidence − accuracy {points(trade.gap.estimate)}{_between(trade.gap)}",
+    ]
+
+
+def _look(arm: str) -> Mapping[str, str]:
+    look = theme.look(arm)
+    return {"label": look.label, "color": look.color, "dash": look.dash, "symbol": look.symbol}
+
+
+def _short(value: float) -> float:
+    return round(float(value), 4)
+
+
+def step(ratio: float) -> int:
+    """Which of :data:`STEPS` a ratio lies on."""
+    return max(i for i, (low, _, _) in enumerate(STEPS) if ratio >= low)
+
+
+# --- without scripts ----------------------------------------------------------------------------------------------------
+
+
+def table(survey: Survey) -> str:
+    """Every cell that was run, as a table: ratio, interval, accuracy, underconfident part, the word of the claim."""
+    head = (
+        "student",
+        "teacher",
+        "its calibration",
+        "τ",
+        "less overconfident",
+        "95 % interval",
+        "accuracy, points",
+        "underconfident part",
+        "claim (e)",
+    )
+    body = ""
+    waiting = 0
+    for (arm, cell), reading in [
+        ((survey.rival.arm, None), survey.rival),
+        *sorted(survey.readings.items(), key=lambda item: list(STUDENTS).index(item[0][0])),
+    ]:
+        if reading.model is None:
+            waiting += 1
+            continue
+        said = words(reading)
+        place = ("one temperature after training", "–", "–", "–") if cell is None else (
+            STUDENTS[arm], cell.teacher, COLUMNS[cell.calibration], tau_word(cell.tau)
+        )  # fmt: skip
+        told = reading.ratio
+        interval = bounds(_power(told.low), _power(told.high), _ratio(told)) if not math.isnan(told.low) else "one seed"
+        gain = f"{points(reading.gain.estimate)}{_between(reading.gain)}"
+        row = (*place, said["short"], interval, gain, f"{reading.model.under:.4f}", f"{said['sign']} {said['verdict']}")
+        body += "<tr>" + "".join(f"<td>{html.escape(value)}</td>" for value in row) + "</tr>"
+    titles = "".join(f'<th scope="col">{title}</th>' for title in head)
+    rest = f" {waiting} more cells were not run." if waiting else ""
+    caption = f"{label(survey)}: {survey.profile.title}. The plain student is {claims_of(survey.plain)}.{rest}"
+    return (
+        f'<div class="mixkd-scroll" tabindex="0" role="region" aria-label="the map of {html.escape(label(survey))} as a table">'
+        f'<table class="mixkd-numbers"><caption>{html.escape(caption)}</caption>'
+        f"<thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def picture(survey: Survey, *, alone: bool = False) -> str:
+    """The map of the default teacher's students distilled on mixup as an SVG."""
+    model, rows = survey.profile.default_teacher, taus(survey)
+    left, top, wide, tall = 70, 58, 104, 40
+    width, height = left + 4 * wide + 12, top + tall * len(rows) + 74
+    by_key = {_key(cell): reading for (arm, cell), reading in survey.readings.items() if arm == "kd_mixup"}
+    parts = [f'<text x="{left}" y="20" font-size="16" font-weight="700">{TITLE}</text>']
+    parts.append(
+        f'<text x="{left}" y="36" class="soft">times less overconfident than the plain student; {html.escape(label(survey))}</text>'
+    )
+    for i, (calibration, name) in enumerate(COLUMNS.items()):
+        x = left + wide * i
+        parts.append(f'<text x="{x + wide / 2:g}" y="{top - 6}" text-anchor="middle" class="soft">{name}</text>')
+        for j, tau in enumerate(rows):
+            parts.append(_square(by_key.get(f"{model}~{calibration}~{tau}"), x, top + tall * j, wide - 4, tall - 4))
+    for j, tau in enumerate(rows):
+        parts.append(f'<text x="{left - 10}" y="{top + tall * j + tall / 2 + 3:g}" text-anchor="end">τ {tau}</text>')
+    base = top + tall * len(rows)
+    parts.append(f'<text x="{left + 2 * wide}" y="{base + 14}" text-anchor="middle">the teacher’s calibration</text>')
+    parts.append(_legend(left, base + 28, width - left - 12))
+    style = (
+        "<style>text{fill:#3b4452}.soft{fill:#5c6673}.none{fill:none;stroke:#7d848e}@media(prefers-color-scheme:dark){text{fill:#dde2e8}"
+        ".soft{fill:#a9b3bf}}text.in{fill:inherit}</style>" if alone else "<style>.mixkd-fallback text.in{fill:inherit}</style>"
+    )  # fmt: skip
+    ink = "" if alone else ' fill="currentColor"'
+    said = "; ".join(f"τ {cell.tau}, {COLUMNS[cell.calibration]}: {words(r)['short']}" for (arm, cell), r in survey.readings.items()
+                     if arm == "kd_mixup" and cell.teacher == model and r.model is not None)  # fmt: skip
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" role="img"{ink} '
+        f'font-family="{theme.FONT}" font-size="12" aria-label="{html.escape(f"{TITLE} {said}", quote=True)}">{style}'
+        '<defs><pattern id="bought" width="7" height="7" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
+        f'<rect width="2" height="7" fill="#111" fill-opacity=".45"/></pattern></defs>{"".join(parts)}</svg>'
+    )
+
+
+def _square(reading: Reading | None, x: float, y: float, wide: float, tall: float) -> str:
+    middle = f'x="{x + wide / 2:g}" y="{y + tall / 2 + 5:g}" text-anchor="middle"'
+    box = f'<rect x="{x:g}" y="{y:g}" width="{wide:g}" height="{tall:g}" rx="4"'
+    if reading is None or reading.model is None:
+        return f'{box} fill="#7d848e" fill-opacity=".14"/><text {middle} class="soft">not run</text>'
+    _, color, ink = STEPS[step(_ratio(reading.ratio))]
+    hatch = (
+        f'{box} fill="url(#bought)"/><rect x="{x + wide / 2 - 34:g}" y="{y + 8:g}" width="68" height="{tall - 16:g}" fill="{color}"/>'
+        if reading.bought
+        else ""
+    )
+    said = words(reading)
+    return (
+        f'{box} fill="{color}"/>{hatch}<g fill="{ink}"><text {middle} class="in" font-size="15" font-weight="700">'
+        f"{said['short']} {said['sign']}</text></g>"
+    )
+
+
+def _legend(x: float, y: float, width: float) -> str:
+    each = width / len(STEPS)
+    out = ""
+    for i, (low, color, _) in enumerate(STEPS):
+        name = "more" if i == 0 else f"{low:g}×"
+        out += f'<rect x="{x + each * i:.1f}" y="{y}" width="{each:.1f}" height="10" fill="{color}"/>'
+        out += f'<text x="{x + each * i:.1f}" y="{y + 24}" class="soft">{name}</text>'
+    tenth = x + each * next(i for i, (low, _, _) in enumerate(STEPS) if low == 10)
+    note = "striped: underconfident instead, or likelihood no better; ✓ tenfold by the claim’s rule"
+    return (
+        f'{out}<path d="M{tenth:.1f} {y - 4}v18" stroke="#7d848e" stroke-width="2"/><text x="{x}" y="{y + 41}" class="soft">{note}</text>'
+    )

@@ -1,0 +1,70 @@
+"""HTML that shows itself, the badge of an outcome, and numbers and names as a reader says them."""
+
+from __future__ import annotations
+
+import html
+import math
+import re
+from collections.abc import Mapping
+
+from mixkd.spec import ARMS
+
+SIGNS: Mapping[str, str] = {
+    "supported": "✓", "not supported": "✗", "depends": "±", "unresolved": "?", "premise not met": "○", "not run": "–",
+}  # fmt: skip
+"""The sign beside each of the six words of a verdict; colour never stands alone."""
+CALIBRATIONS: Mapping[str, str] = {"half": "twice too sharp", "raw": "as trained", "fitted": "calibrated", "double": "twice too soft"}
+"""How a teacher's logits are tempered, from the most to the least confident, in words."""
+
+_NAMES = "|".join(sorted(ARMS, key=len, reverse=True))
+_WORDS: tuple[tuple[str, str], ...] = (
+    (r"\bL_NL\b", "non-linearity"), (r"\blog10 of |\blog of ", ""), (r"\blog T\*", "T*"), (r"\blog temperature\b", "temperature"), (r"\blog-odds\b", "log-odds"),
+    (r"\babs\(([^)]*)\)", r"|\1|"), (r"\blam\b", "λ"), (r"\btau\b", "τ"),
+    (r"\btemperature-scaled ce\b", "cross-entropy after one temperature"),
+    (r"\b(half|double|fitted|raw) - (half|double|fitted|raw)\b", r"«\1» - «\2»"), (r" - ", " − "),
+    (r"(?<![\w.)])-(?=0 )", ""), (r"(?<![\w.)])-(?=\d)", "−"),
+)  # fmt: skip
+
+
+class Html:
+    """A block of HTML that shows itself in a notebook and on the page, with its text for where there is no HTML."""
+
+    def __init__(self, markup: str, text: str) -> None:
+        self.markup, self.text = markup, text
+
+    def _repr_html_(self) -> str:
+        return self.markup
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def badge(outcome: str) -> str:
+    """Return an outcome as a coloured word with its sign."""
+    kind = outcome.replace(" ", "-")
+    return f'<span class="mixkd-badge mixkd-{kind}"><span aria-hidden="true">{SIGNS[outcome]}</span> {html.escape(outcome)}</span>'
+
+
+def in_words(what: str) -> str:
+    """Return a phrase of a claim with labels for code names ("ce" is "cross-entropy", "tau" is "τ") and without logarithms."""
+    for pattern, word in _WORDS:
+        what = re.sub(pattern, word, what)
+    what = re.sub(r"«(\w+)»", lambda found: CALIBRATIONS[found[1]], what)
+    return re.sub(rf"(?<![\w-])({_NAMES})(?![\w-])", lambda found: ARMS[found[1]].label, what)
+
+
+def number(value: float, digits: int = 2, *, sign: bool = False) -> str:
+    """Return a number with its zero before the point and a real minus; "–" where there is none. A rounded zero has no sign."""
+    if not math.isfinite(value):
+        return "–"
+    words = f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
+    return words.lstrip("+-") if float(words) == 0 else words.replace("-", "−")
+
+
+def times(ratio: float) -> str:
+    """Return a ratio in about two digits, never rounded up to ten: "0.07", "1.03", "1.4", "14"."""
+    if not math.isfinite(ratio):
+        return "–"
+    if ratio >= 1.25:
+        return f"{ratio:.0f}" if ratio >= 10 else f"{min(ratio, 9.9):.1f}"
+    return f"{ratio:.2f}" if ratio >= 0.01 else f"{ratio:.2g}"

@@ -1,0 +1,157 @@
+"""Where a claim holds: its rows of the map as cells coloured by word, and the sentence that counts them."""
+
+from __future__ import annotations
+
+import html
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from mixkd.figures.absent import absent
+from mixkd.figures.judgement import said, unit_of
+from mixkd.figures.markup import CALIBRATIONS, SIGNS, Html
+
+
+def holds_in(rows: Iterable[Any], *, per_profile: bool = True) -> str:
+    """Return the sentence "Holds in 3 of 14 settings of digits; 2 are undecided", for each profile of the rows.
+
+    Args:
+        rows: of :func:`mixkd.claims.across`, of one claim.
+        per_profile: one sentence for each; else one for all.
+    """
+    given = list(rows)
+    sentences = []
+    for name in dict.fromkeys(row.profile for row in given) if per_profile else [""]:
+        own = [row for row in given if not name or row.profile == name]
+        counted = Counter(row.as_stated for row in own)
+        run = len(own) - counted["not run"]
+        place = f" of {name}" if name else ""
+        if not run:
+            sentences.append(f"Not run on {name}." if name else "Not run.")
+            continue
+        if len(own) == 1:
+            sentences.append(f"On {name or own[0].profile} it {_ONE[own[0].as_stated]}.")
+            continue
+        words = (
+            ("depends", "depends in {}"), ("not supported", "fails in {}"), ("unresolved", "undecided in {}"),
+            ("premise not met", "cannot be tested in {}"), ("not run", "not run in {}"),
+        )  # fmt: skip
+        rest = [text.format(counted[word]) for word, text in words if counted[word]]
+        holds = f"holds in {counted['supported'] or 'none'} of {len(own)} settings{place}"
+        sentences.append(f"The claim {holds}{'; it ' if rest else ''}{_listed(rest)}.")
+    return " ".join(sentences)
+
+
+_ONE = {
+    "supported": "holds", "not supported": "fails", "depends": "depends", "unresolved": "is undecided",
+    "premise not met": "cannot be tested",
+}  # fmt: skip
+
+
+def _listed(parts: Sequence[str]) -> str:
+    """ "fails in 2, is undecided in 3 and is not run in 1"."""
+    said_ = [part if part.startswith(("fails", "depends", "cannot")) else f"is {part}" for part in parts]
+    return said_[0] if len(said_) == 1 else f"{', '.join(said_[:-1])} and {said_[-1]}" if said_ else ""
+
+
+def where(rows: Iterable[Any]) -> Html:
+    """Return the cells of a claim: a table for each profile and teacher, its calibrations across and tau down, coloured by word.
+
+    Under it stands the command that trains the cells that were not run. A cell shows its primary estimate; its words are read out.
+
+    Args:
+        rows: of :func:`mixkd.claims.across`, of one claim.
+    """
+    given = list(rows)
+    if not given:
+        return absent("No profile has records of this claim here.")
+    sentence = holds_in(given)
+    run = dict.fromkeys(row.profile for row in given if row.as_stated != "not run")
+    by_profile = [[row for row in given if row.profile == name] for name in run]
+    tables = "".join(_profile(own) for own in by_profile if len(own) > 1)
+    commands = dict.fromkeys(_command(row, whole=row.profile not in run) for row in given if row.as_stated == "not run" and row.command)
+    lines = "".join(f"<li><code>{html.escape(command)}</code></li>" for command in commands)
+    waiting = f'<p class="mixkd-source">What was not run:</p><ul class="mixkd-source">{lines}</ul>' if lines else ""
+    named = next((row for row in given if row.what), None)
+    unit = f" A number is the primary estimate, in {unit_of(named).axis}; what it counts stands with the verdict." if named else ""
+    drawn = [row for row in given if row.profile in run]
+    key = " ".join(f'<span class="mixkd-key mixkd-{word.replace(" ", "-")}">{SIGNS[word]} {word}</span>' for word in _words(drawn))
+    markup = (
+        f'<style>{STYLE}</style><div class="mixkd-where"><p>{html.escape(sentence)}</p>{tables}'
+        + (f'<p class="mixkd-source">{key}{html.escape(unit)}</p>' if tables else "")
+        + f"{waiting}</div>"
+    )
+    text = [sentence, *(f"{_place(row)}: {row.as_stated}, {said(_Primary(row))}" for row in given), *commands]
+    return Html(markup, "\n".join(text))
+
+
+def _command(row: Any, *, whole: bool) -> str:
+    """What trains a cell; all of a profile where nothing of it was run."""
+    return re.sub(r" --study \S+", "", row.command) if whole else str(row.command)
+
+
+class _Primary:
+    """A row of the map read as the comparison it reports."""
+
+    def __init__(self, row: Any) -> None:
+        self.estimate, self.low, self.high, self.unit, self.seeds = row.estimate, row.low, row.high, row.unit, row.n
+
+
+def _words(rows: Sequence[Any]) -> list[str]:
+    there = {row.as_stated for row in rows}
+    return [word for word in SIGNS if word in there]
+
+
+def _place(row: Any) -> str:
+    parts = [row.profile, row.teacher or "", CALIBRATIONS.get(row.calibration or "", ""), f"τ {row.tau}" if row.tau is not None else ""]
+    return ", ".join(part for part in parts if part)
+
+
+def _profile(rows: Sequence[Any]) -> str:
+    """One table: a line for each teacher and tau, a column for each calibration of the teacher."""
+    columns = [name for name in CALIBRATIONS if any(row.calibration == name for row in rows)]
+    body = ""
+    cells = Counter(row.teacher for row in rows)
+    lines = sorted({(row.teacher, row.tau): None for row in rows}, key=lambda line: (-cells[line[0]], _last(line[1])))
+    for teacher, tau in lines:
+        own = {row.calibration: row for row in rows if (row.teacher, row.tau) == (teacher, tau)}
+        name = str(teacher) if tau is None else f"{teacher}, τ {tau:g}" if not isinstance(tau, str) else f"{teacher}, τ {tau}"
+        found = "".join(_cell(own[column]) if column in own else "<td></td>" for column in columns)
+        body += f'<tr><th scope="row">{html.escape(name)}</th>{found}</tr>'
+    head = "".join(f'<th scope="col">{CALIBRATIONS[column]}</th>' for column in columns)
+    caption = f"{rows[0].profile}: the teacher’s calibration across"
+    return (
+        f'<table class="mixkd-cells"><caption>{html.escape(caption)}</caption><thead><tr><th scope="col">teacher</th>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table>"
+    )
+
+
+def _last(tau: Any) -> float:
+    """Where a tau stands in a column: "std" at the end."""
+    return math.inf if isinstance(tau, str) else float(tau or 0)
+
+
+def _cell(row: Any) -> str:
+    """A cell: sign, and the estimate where there is one."""
+    shown = unit_of(row).say(unit_of(row).shown(row.estimate)).split(" ")[0] if math.isfinite(row.estimate) else ""
+    seeds = f", {row.n} seeds" if row.n else ""
+    title = f"{_place(row)}: {row.as_stated} as stated, {row.attributed} when attributed; {said(_Primary(row))}{seeds}"
+    kind = row.as_stated.replace(" ", "-")
+    sign = f'<span aria-hidden="true">{SIGNS[row.as_stated]}</span><span class="mixkd-hidden">{row.as_stated} </span>'
+    return f'<td class="mixkd-{kind}" title="{html.escape(title)}">{sign} {shown}</td>'
+
+
+STYLE = (
+    ".mixkd-where table.mixkd-cells{border-collapse:separate;border-spacing:3px;margin:.3rem 0 .6rem;font-size:.875em;width:auto}"
+    ".mixkd-where .mixkd-cells caption{caption-side:top;text-align:left;padding:0;color:var(--pst-color-text-muted,#666)}"
+    ".mixkd-where .mixkd-cells :is(th,td){border:0;padding:.2em .6em;font-weight:400;text-align:left}"
+    ".mixkd-where .mixkd-cells thead th{color:var(--pst-color-text-muted,#666)}"
+    ".mixkd-where td[class],.mixkd-key{color:var(--badge,inherit);background:color-mix(in srgb,var(--badge,#888) 16%,transparent);"
+    "border-radius:4px;font-weight:600!important;white-space:nowrap;print-color-adjust:exact}"
+    ".mixkd-key{padding:.1em .5em;margin-right:.4em;border:0}"
+    ".mixkd-hidden{position:absolute;clip-path:inset(50%);width:1px;overflow:hidden;white-space:nowrap}"
+    ".mixkd-where{overflow-x:auto}.mixkd-where ul{margin:0 0 .6rem}"
+    "@media(max-width:600px){.mixkd-where .mixkd-cells :is(th,td){padding:.2em .35em}.mixkd-where .mixkd-cells{font-size:.8em}}"
+)
