@@ -47,7 +47,6 @@ MEASURES = {
     "t_interval": (statistics.t_interval, SCORES),
     "crossed": (statistics.crossed, LOGITS[:, 0], LOGITS),
     "over_images": (lambda drawn: statistics.over_images(0.5, drawn), SCORES),
-    "bootstrap_images": (statistics.bootstrap_images, LOGITS[:, :2].T.copy()),
     "holm": (statistics.holm, np.array([0.25, 0.5, 0.125])),
 }
 

@@ -120,7 +120,7 @@ def effective_rank(features: Values) -> float:
 
 
 def _hsic(x: Tensor, y: Tensor) -> float:
-    """Unbiased HSIC with linear kernels (Song et al. 2007, eq. 5) of centred features, without the M x M matrices.
+    """Return the unbiased HSIC with linear kernels (Song et al. 2007, eq. 5) of centred features, without the M x M matrices.
 
     With K = x x' and L = y y' stripped of their diagonals:
     [tr(K L) + 1'K1 1'L1 / ((M-1)(M-2)) - 2 1'K L1 / (M-2)] / (M (M-3)).
@@ -134,7 +134,7 @@ def _hsic(x: Tensor, y: Tensor) -> float:
 
 
 def _class_means(phi: Tensor, labels: np.ndarray, least: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Classes (C,) with at least ``least`` rows, their means (C, d), the rows kept (M,) bool and their class index."""
+    """Return classes (C,) with at least ``least`` rows, their means (C, d), the rows kept (M,) bool and their class index."""
     found = np.unique(labels, return_inverse=True, return_counts=True)
     classes, inverse, count = (torch.from_numpy(values) for values in found)
     enough = count >= least

@@ -286,16 +286,16 @@ def common(logits: Sequence[Values], lam: Values, labels: Values, tau: float = 1
     return Common(probes[0].lam, probes[0].same_class, departure, kl(log_mean, log_m), own)
 
 
-# The ground the measures stand on
+# Log-probabilities
 
 
 def kl(log_a: Tensor, log_b: Tensor) -> Tensor:
-    """KL(a || b) over the last axis from log-probabilities, nats, >= 0; a class of a's mass 0 counts 0."""
+    """Return KL(a || b) over the last axis from log-probabilities, nats, >= 0; a class of a's mass 0 counts 0."""
     return _weigh(log_a, log_a - log_b).sum(-1).clamp_min(0)
 
 
 def entropy(log_p: Tensor) -> Tensor:
-    """Shannon entropy over the last axis from log-probabilities, nats."""
+    """Return Shannon entropy over the last axis from log-probabilities, nats."""
     return -_weigh(log_p, log_p).sum(-1)
 
 
@@ -313,7 +313,7 @@ def as_log_p(logits: Tensor, tau: float) -> Tensor:
 
 
 def _weigh(log_a: Tensor, values: Tensor) -> Tensor:
-    """a x values, 0 where a is exactly 0 even if the value there is infinite or undefined."""
+    """Return a x values, 0 where a is exactly 0 even if the value there is infinite or undefined."""
     return torch.where(log_a == _EMPTY, 0.0, log_a.exp() * values)
 
 
@@ -322,7 +322,7 @@ def _share(part: Tensor, whole: Tensor) -> Tensor:
 
 
 def _masses(log_p: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
-    """Logarithms of the masses on E and on R, each (L, P)."""
+    """Return the logarithms of the masses on E and on R, each (L, P)."""
     return (
         log_p.masked_fill(~inside, _EMPTY).logsumexp(-1),
         log_p.masked_fill(inside, _EMPTY).logsumexp(-1),
@@ -330,7 +330,7 @@ def _masses(log_p: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _split(log_a: Tensor, log_b: Tensor, inside: Tensor) -> Parts:
-    """Identity 2 for KL(a || b)."""
+    """Return identity 2 for KL(a || b)."""
     a, b = torch.stack(_masses(log_a, inside), -1), torch.stack(_masses(log_b, inside), -1)
     within = log_a - torch.where(inside, a[..., :1], a[..., 1:])
     without = log_b - torch.where(inside, b[..., :1], b[..., 1:])

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import stats
 
-from mixkd.arrays import Array, Values, as_array, as_count, as_level, as_numbers
+from mixkd.arrays import Array, Values, as_array, as_level, as_numbers
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Interval:
         return replace(self, low=self.estimate - half, high=self.estimate + half)
 
     def p(self, value: float) -> float:
-        """Return the two-sided p value of the hypothesis that the truth is `value`: below .05 where the 95 % interval excludes it."""
+        """Return the two-sided p value of the hypothesis that the truth is `value`: below 0.05 where the 95 % interval excludes it."""
         if not self.defined or not self._errors:
             return math.nan
         away = abs(self.estimate - value)
@@ -110,7 +110,7 @@ def crossed(values: Values, replicates: Values, level: float = 0.95) -> Interval
     """
     v, drawn = as_numbers(values, "values"), as_numbers(replicates, "replicates", 2)
     if len(drawn) != v.size:
-        raise ValueError(f"replicates must be ({v.size}, draws), one row per value; got {drawn.shape}")
+        raise ValueError(f"replicates must be ({v.size}, draws), one row per value, not {drawn.shape}")
     over_seeds = t_interval(v, level)
     if not over_seeds.defined:
         return over_seeds
@@ -176,17 +176,17 @@ def equivalence(interval: Interval, margin: float, level: float = 0.95) -> bool 
     Args:
         interval: over seeds or over seeds and images.
         margin: > 0, fixed before looking.
-        level: of each one-sided test, above .5.
+        level: of each one-sided test, above 0.5.
 
     Returns:
         True when the (2 level - 1) interval, 90 % by default, lies inside +-margin; False when the interval at `level` lies outside on
         one side; None when neither is shown.
     """
     if not (margin > 0 and math.isfinite(margin)):
-        raise ValueError(f"margin must be positive and finite; got {margin}")
+        raise ValueError(f"margin must be positive and finite, not {margin}")
     as_level(level)
     if level <= 0.5:
-        raise ValueError(f"level must be above .5; got {level}")
+        raise ValueError(f"level must be above 0.5, not {level}")
     if not interval.defined:
         return None
     inner, outer = interval.at(2 * level - 1), interval.at(level)
@@ -195,58 +195,15 @@ def equivalence(interval: Interval, margin: float, level: float = 0.95) -> bool 
     return False if outer.low >= margin or outer.high <= -margin else None
 
 
-def bootstrap_images(
-    values: Values,
-    combine: Callable[[Array], Array] | None = None,
-    groups: Values | None = None,
-    draws: int = 2000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> Interval:
-    """Percentile bootstrap over images of a function of mean per-image values, with the same images drawn for every
-    arm.
-
-    Args:
-        values: (N,) or (A, N): a quantity per image (hit, NLL, disagreement, ...) for each of A arms.
-        combine: (..., A) arm means -> (...) numbers; default: the mean of the one arm, or first minus second of two.
-            For a log ratio: ``lambda m: np.log10(m[..., 0] / m[..., 1])``.
-        groups: (N,) labels; images of one group (views of one image) are drawn together.
-
-    Means and smooth functions of them only: a sum of absolute values, such as ECE, is biased upwards by resampling and
-    belongs to `calibration.bootstrap`. `n` of the result counts images, or groups. One image, or a value that is not
-    finite: nan bounds."""
-    v = as_numbers(np.atleast_2d(as_array(values)), "values", 2)
-    if v.shape[1] == 0:
-        raise ValueError(f"values must be (N,) or (arms, N), N >= 1, not shape {np.shape(values)}")
-    draws, level = as_count(draws, "draws"), as_level(level)
-    if combine is None:
-        if v.shape[0] > 2:
-            raise ValueError(f"combine is needed for more than two arms; got {v.shape[0]}")
-        combine = _only_or_difference
-    group = np.arange(v.shape[1]) if groups is None else as_array(groups)
-    if group.shape != (v.shape[1],):
-        raise ValueError(f"groups must be ({v.shape[1]},), one per image; got {group.shape}")
-    at = np.unique(group, return_inverse=True)[1]
-    n = int(at.max()) + 1
-    with np.errstate(divide="ignore", invalid="ignore"):  # a resample without errors may have no ratio
-        estimate = float(combine(v.mean(1)))
-        if n < 2 or not np.isfinite(v).all():
-            return Interval(estimate, math.nan, math.nan, n)
-        sums = np.stack([np.bincount(at, row, n) for row in [*v, np.ones(v.shape[1])]], axis=1)
-        rng, at_once, drawn = np.random.default_rng(seed), max(1, (1 << 22) // n), []
-        for done in range(0, draws, at_once):
-            d = min(at_once, draws - done)
-            pick = rng.integers(n, size=(d, n)) + n * np.arange(d)[:, None]
-            drawn.append(np.bincount(pick.ravel(), minlength=d * n).reshape(d, n) @ sums)
-        total = np.concatenate(drawn)
-        replicates = np.asarray(combine(total[:, :-1] / total[:, -1:]))
-    low, high = np.quantile(replicates, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(estimate, float(low), float(high), n)
-
-
 @dataclass(frozen=True, eq=False)
 class Holm:
-    """Holm's step-down procedure: adjusted p values (m,) in the given order, and which are rejected at `level`."""
+    """Result of Holm's step-down procedure.
+
+    Attributes:
+        adjusted: (m,) p values in the given order.
+        rejected: (m,) bool, at `level`.
+        level: 1 less the chance of one false rejection or more.
+    """
 
     adjusted: Array
     rejected: Array
@@ -254,8 +211,15 @@ class Holm:
 
 
 def holm(p: Values, level: float = 0.95) -> Holm:
-    """Adjusts p values (m,) in [0, 1] for m tests, any dependence (Holm 1979). A nan p (undefined test) counts as a
-    test and is not rejected."""
+    """Adjust p values for m tests of any dependence (Holm 1979).
+
+    Args:
+        p: (m,) in [0, 1]; a nan (undefined test) counts as a test and is not rejected.
+        level: 1 less the chance of one false rejection or more.
+
+    Raises:
+        ValueError: for a p outside [0, 1].
+    """
     values = as_numbers(p, "p")
     as_level(level)
     if not ((values >= 0) & (values <= 1) | np.isnan(values)).all():
@@ -265,7 +229,3 @@ def holm(p: Values, level: float = 0.95) -> Holm:
     adjusted = np.empty_like(values)
     adjusted[order] = np.minimum(stepped, 1)
     return Holm(adjusted, adjusted <= 1 - level + 1e-12, level)
-
-
-def _only_or_difference(means: Array) -> Array:
-    return means[..., 0] if means.shape[-1] == 1 else means[..., 0] - means[..., 1]

@@ -1,4 +1,4 @@
-"""The exact splits hold to rounding; pair structure is found where it is and nowhere else."""
+"""The exact splits hold to rounding; what teachers share is told from what is each one's own."""
 
 import dataclasses
 import math
