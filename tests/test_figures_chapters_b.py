@@ -14,7 +14,7 @@ import torch
 from mixkd import figures
 from mixkd.figures import Plot
 from mixkd.figures.geometry import _map, _turn
-from mixkd.figures.ledger import Html
+from mixkd.figures.markup import Html
 from mixkd.measure import calibration
 
 
@@ -82,14 +82,17 @@ def test_a_student_that_copies_its_teacher_lies_on_the_line():
     teachers = {s: Fake("ce", s) for s in range(3)}
     frame = figures.with_teachers(students, lambda r: teachers[r.spec.seed])
     assert frame["temperature"].to_numpy() == pytest.approx(frame["needs"].to_numpy(), rel=1e-3)
+    table = figures.passed_on(frame).table
+    assert table["student's T*"].to_numpy() == pytest.approx(table["teacher's T*"].to_numpy(), rel=1e-3)
     assert "logits divided by 0.5" in figures.teacher_table(frame).markup
 
 
 def test_what_a_teacher_needs():
     kinds = [_teacher(temperature="fitted"), _teacher(temperature_spread=0.5), _teacher(arm="mixup")]
+    kinds += [_teacher(temperature="fitted", temperature_factor=factor) for factor in (0.5, 2.0)]
     frame = figures.with_teachers([Fake(teacher=t) for t in kinds], lambda r: Fake("ce"))
-    assert list(frame["kind"]) == ["fitted", "by input", "mixup"]
-    assert frame["needs"][0] == 1
+    assert list(frame["kind"]) == ["calibrated", "a temperature for each image", "trained with mixup", "twice too sharp", "twice too soft"]
+    assert [frame["needs"][i] for i in (0, 3, 4)] == [1, 2, 0.5]
     assert math.isnan(frame["needs"][1])
     assert figures.with_teachers([Fake(teacher=kinds[2])], lambda r: None)["needs"].isna().all()
 
@@ -112,14 +115,6 @@ def test_followed_leans_with_the_projection():
     assert (np.diff(table["student"]) > 0).all()
     assert np.ptp(table["teacher"] - table["student"]) < np.ptp(table["student"])  # the teacher's own line, rescaled, leans alike
     assert isinstance(figures.followed([(Fake(), Fake(), None)]), Html)
-
-
-def test_over_images_is_the_paired_difference():
-    ours, other = Fake("kd_mixup"), Fake("ce", noise=5.0)
-    hits = [(r.logits().argmax(-1) == r.labels()).double().mean() for r in (ours, other)]
-    [row] = figures.over_images([ours, other]).table.to_dict("records")
-    assert row["effect"] == pytest.approx(100 * float(hits[0] - hits[1]))
-    assert row["low"] < row["effect"] < row["high"]
 
 
 def test_the_map_keeps_plane_distances_and_ignores_rotation():
@@ -185,7 +180,7 @@ def test_accuracy_does_not_hang_on_temperature():
     [
         lambda: figures.capacity(pd.DataFrame(), pd.DataFrame(), ["big"]),
         lambda: figures.teacher_table(pd.DataFrame()),
-        lambda: figures.over_images([]),
+        lambda: figures.passed_on(pd.DataFrame()),
         lambda: figures.intervals_if(pd.DataFrame(), "accuracy", otherwise="No record."),
         lambda: figures.table_if(pd.DataFrame(), ["accuracy"], otherwise="No record."),
         lambda: figures.absent("<b>"),

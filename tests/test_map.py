@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mixkd import claims, figures
 from mixkd.claims import Reading
 from mixkd.figures import map as drawn
-from mixkd.figures.ledger import Html
+from mixkd.figures.markup import Html
 from mixkd.studies import Cell
 
 OTHER = replace(surveys.PROFILE, name="cifar10-jpeg", taus=(0.5, 1.0, 2.0, 4.0))
@@ -139,6 +139,21 @@ class TestFound:
     def test_tau_may_decide_instead(self):
         flat = {("kd_mixup", Cell("cnn32", "fitted", 2.0)): surveys.reading("kd_mixup", Cell("cnn32", "fitted", 2.0), 4.1)}
         assert "τ decides more than the teacher’s calibration." in repr(figures.found([surveys.survey(change=flat)]))
+
+    def test_where_nothing_holds_the_nearest_is_named(self):
+        cells = {("kd_mixup", Cell("cnn32", "fitted", tau)): tau for tau in (1.0, 2.0, 4.0)}
+        weak = {place: surveys.reading(*place, 9.0 / tau) for place, tau in cells.items()}
+        said = repr(figures.found([surveys.survey(change=weak)]))
+        assert "holds in 0 of 13" in said
+        assert (
+            "The best student that counts is 9.0 times less overconfident under a teacher that is calibrated (τ 1); tenfold fails in 13"
+            in said
+        )
+
+    def test_what_cannot_be_tested_decides_nothing(self):
+        paper = ("kd_mixup", surveys.PROFILE.paper_cell)
+        barred = surveys.survey(change={paper: surveys.reading(*paper, 4.0, as_stated="premise not met", why=("P3",))})
+        assert "What decides" not in repr(figures.found([barred]))
 
     def test_nothing_run_is_said(self):
         assert isinstance(figures.found([]), Html)

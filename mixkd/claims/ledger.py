@@ -183,8 +183,8 @@ def to_json(verdicts: Sequence[Verdict], rows: Sequence[Row] = ()) -> str:
     A verdict has ``claim`` (a to i), ``profile``, ``cell`` (``teacher``, ``calibration``, ``tau``; or null), ``as_stated`` and
     ``attributed`` ("supported", "not supported", "depends", "unresolved", "premise not met", "not run"), ``stated``, ``rivals`` and
     ``shown`` (lists of comparisons), ``premises``, ``note``, ``records`` (ids it was computed from, sorted), ``missing`` (how many runs
-    it asks for are not there), ``command`` (what trains them), ``title``, ``sentence``, ``chapter``. A comparison has ``what``,
-    ``estimate``, ``low``, ``high`` (95 % interval), ``margin``, ``kind`` ("above", "equivalent", "below"), ``unit``, ``p``, ``seeds``,
+    it asks for are not there), ``command`` (what trains them), ``title``, ``sentence``, ``chapter``, ``statistic``, ``rule``,
+    ``alternatives``. A comparison has ``what``, ``estimate``, ``low``, ``high`` (95 % interval), ``margin``, ``kind`` ("above", "equivalent", "below"), ``unit``, ``p``, ``seeds``,
     ``half``, ``resolving`` and ``outcome``; a premise ``name``, ``what``, ``estimate``, ``low``, ``high``, ``bound`` and ``met`` (null:
     not resolved). A row of the map has the fields of :class:`Row`. Numbers that do not exist are null.
     """

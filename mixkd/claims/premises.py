@@ -54,7 +54,8 @@ def told_from_noise(evidence: Evidence, students: BySeed, base: BySeed) -> Premi
     """P3: the plain student's OE is at least ten times the 95 % noise floor of a calibrated model with these students' confidences."""
     floor = overconfidence_floor(students.values())
     ratio = evidence.contrast(lambda plain: plain["oe"] / floor.high if floor.high > 0 else plain["oe"] * math.nan, base)
-    what = f"OE of ce over the noise floor {floor.high:.4f} (at least {TOLD_APART:g})"
+    level = f" {floor.high:.4f}" if math.isfinite(floor.high) else ""
+    what = f"OE of ce over the noise floor{level} (at least {TOLD_APART:g})"
     return premise("P3", what, ratio, TOLD_APART, unit="ratio")
 
 

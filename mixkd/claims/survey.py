@@ -148,10 +148,12 @@ def survey(only: str | Evidence | Iterable[str | Evidence] | None = None, store:
     Returns:
         In the order given; photographs first by default. A profile without plain students is left out.
     """
-    if not isinstance(store, RecordStore) and not isinstance(only, Evidence):
-        store = RecordStore(store)
-    names = [only] if isinstance(only, str | Evidence) else list(only) if only is not None else sorted(_there(store), key=_small)
-    found = (_survey(name if isinstance(name, Evidence) else Evidence.of(name, store)) for name in names)
+    if isinstance(only, Evidence):
+        found = [_survey(only)]
+    else:
+        place = store if isinstance(store, RecordStore) else RecordStore(store)
+        names = sorted(_there(place), key=_small) if only is None else [only] if isinstance(only, str) else list(only)
+        found = [_survey(name if isinstance(name, Evidence) else Evidence.of(name, place)) for name in names]
     return [one for one in found if one is not None]
 
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mixkd.figures.absent import absent
-from mixkd.figures.ledger import Html
 from mixkd.figures.map import COLUMNS, NAMES, bounds, fall, label, points, tau_word, times
+from mixkd.figures.markup import Html
 from mixkd.studies import Cell
 
 if TYPE_CHECKING:
@@ -44,20 +44,20 @@ def _decides(surveys: Sequence[Survey]) -> tuple[str, str] | None:
     told, winners = [], []
     for survey in surveys:
         raw, fitted = _at(survey, "raw"), _at(survey, "fitted")
-        if raw is None or fitted is None or raw.model is None or fitted.model is None:
+        if raw is None or fitted is None or raw.model is None or fitted.model is None or raw.as_stated == "premise not met":
             continue
         swept = [one for tau in survey.profile.taus if tau != "std" and (one := _at(survey, "raw", tau)) is not None and not one.bought]
         ratios = [one.ratio.estimate for one in swept]
-        one, other = 10**raw.ratio.estimate, 10**fitted.ratio.estimate
-        after = f"{times(other)} times" if min(one, other) > 1.05 else fall(other)
+        before, other = 10**raw.ratio.estimate, 10**fitted.ratio.estimate
+        after = f"{times(other)} times" if min(before, other) > 1.05 else fall(other)
         gain = points(fitted.model.accuracy - raw.model.accuracy)
         words = (
-            f"On {label(survey)} the student is {fall(one)} when the teacher is left as trained, {after} when it is calibrated first "
+            f"On {label(survey)} the student is {fall(before)} when the teacher is left as trained, {after} when it is calibrated first "
             f"(accuracy {gain} points)"
         )
         if len(ratios) > 1:
             taus = [float(one.cell.tau) for one in swept if one.cell is not None]
-            words += f"; from τ {min(taus):g} to {max(taus):g}, {times(10 ** min(ratios))} to {times(10 ** max(ratios))} times"
+            words += f"; from τ {min(taus):g} to {max(taus):g}, {_span(10 ** min(ratios), 10 ** max(ratios))} times"
             winners.append(abs(fitted.ratio.estimate - raw.ratio.estimate) >= max(ratios) - min(ratios))
         told.append(words)
     if not told:
@@ -81,12 +81,17 @@ def _holds(surveys: Sequence[Survey]) -> tuple[str, str] | None:
     yes = [reading for reading in every if reading.as_stated == "supported"]
     each = ", ".join(f"{label(s)} {sum(r.as_stated == 'supported' for r in own)} of {len(own)}" for s, own in ran)
     head = f"Tenfold holds in {len(yes)} of {_cells(len(every))}{f' ({each})' if len(ran) > 1 else ''}."
-    where = _places([reading.cell for reading in yes if reading.cell is not None])
+    where = _places([reading.cell for reading in yes])
     no = [reading for reading in every if reading.as_stated == "not supported"]
     bought = sum(reading.bought and reading.ratio.estimate >= 1 for reading in no)
     parts = [f"It holds where the teacher is {where}"] if where and len(yes) < len(every) else []
+    counted = [reading for reading in every if not reading.bought and reading.as_stated != "premise not met"]
+    if not yes and counted:
+        best = max(counted, key=lambda reading: reading.ratio.estimate)
+        parts.append(f"the best student that counts is {fall(10**best.ratio.estimate)} under a teacher that is {_places([best.cell])}")
     parts.append(
-        f"it fails in {len(no)}" + (f", {bought} of which reach ten only by underconfidence or a likelihood no better" if bought else "")
+        f"{'it' if yes else 'tenfold'} fails in {len(no)}"
+        + (f", {bought} of which reach ten only by underconfidence or a likelihood no better" if bought else "")
     )
     if open_ := sum(reading.as_stated == "unresolved" for reading in every):
         parts.append(f"{open_} {'is' if open_ == 1 else 'are'} undecided")
@@ -177,12 +182,16 @@ def _where(rows: Sequence[Row], most: int = 6) -> str:
     return "; ".join(f"{teacher} {', '.join(columns)}" for teacher, columns in by.items())
 
 
-def _places(cells: Sequence[Cell]) -> str:
+def _places(cells: Sequence[Cell | None]) -> str:
     """Cells by the calibration of their teacher: "calibrated (τ 1, 2) or as trained (τ 1)"."""
     by: dict[str, list[str]] = {}
-    for cell in cells:
+    for cell in filter(None, cells):
         by.setdefault(COLUMNS[cell.calibration], []).append(tau_word(cell.tau))
     return " or ".join(f"{name} (τ {', '.join(dict.fromkeys(taus))})" for name, taus in by.items())
+
+
+def _span(low: float, high: float) -> str:
+    return times(low) if times(low) == times(high) else f"{times(low)} to {times(high)}"
 
 
 def _cells(n: int) -> str:

@@ -5,6 +5,7 @@ It checks that each (row, seed) is there once; it refuses to average what should
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Hashable, Sequence
 from typing import Any
@@ -27,6 +28,8 @@ READING_PAIRED = (
     "of the mean difference. A bar that misses the zero line is a difference beyond seed noise."
 )
 
+SMALLEST = 5e-4
+"""Where a logarithmic axis of errors begins; smaller ones are drawn there."""
 LINE = 48
 """Letters of a name in one line: what a phone has room for."""
 
@@ -57,6 +60,7 @@ def intervals(
     pair: str | Sequence[str] = "seed",
     baseline: Hashable = None,
     scaled: bool = False,
+    tenth_of: Hashable = None,
 ) -> Plot:
     """Draw one row for each value of ``by``.
 
@@ -67,6 +71,7 @@ def intervals(
         pair: the column or columns whose values pair a row with the baseline.
         baseline: a value of ``by``: draw paired differences to it in place of values.
         scaled: draw ``ts_<metric>`` beside it with hollow markers: the same runs after post-hoc temperature scaling.
+        tenth_of: a value of ``by``: the axis is logarithmic, from :data:`SMALLEST` on, and a line stands at a tenth of its mean.
 
     Raises:
         ValueError: for a column or baseline that is not there, or for several rows where one is expected.
@@ -91,8 +96,10 @@ def intervals(
             if sample.empty:
                 raise ValueError(f"{by} {name!r} and baseline {baseline!r} have no {' and '.join(pair)} in common")
             mean, low, high = t_interval(sample)
+            smallest = -math.inf if tenth_of is None else SMALLEST
+            ends = max(mean, smallest), np.maximum(low, smallest), np.maximum(high, smallest)
             at = place + (0 if not scaled else (0.16, -0.18)[which])
-            for trace in _row(sample, (mean, low, high), at, _look(frame, by, name), hollow=which == 1):
+            for trace in _row(sample.clip(lower=smallest), ends, at, _look(frame, by, name), hollow=which == 1):
                 figure.add_trace(trace)
             table.append(
                 {
@@ -124,13 +131,22 @@ def intervals(
             figure.add_scatter(x=[None], y=[None], mode="markers", marker=marker, name=words, showlegend=True)
     if baseline is not None:
         figure.add_vline(x=0, line={"color": theme.NEUTRAL, "width": 1.5})
+    if tenth_of is not None:
+        line = float(frame.loc[frame[by] == tenth_of, metric].mean()) / 10
+        words = f"a tenth of {theme.look(str(tenth_of)).label if by == 'arm' else tenth_of}"
+        figure.add_vline(x=line, line={"color": theme.NEUTRAL, "width": 1.5, "dash": "dash"})
+        figure.add_annotation(x=math.log10(line), y=1, yref="paper", yanchor="bottom", text=theme.text(words), showarrow=False)
     figure.update_layout(
         theme.layout(
             height=(96 if scaled else 66) + (88 if scaled else 56) * len(rows),
-            xaxis={"title": {"text": theme.text(theme.measure(metric) + versus)}, "zeroline": False},
+            xaxis={
+                "title": {"text": theme.text(theme.measure(metric) + versus)},
+                "zeroline": False,
+                **({} if tenth_of is None else {"type": "log", "dtick": 1}),
+            },
             yaxis={"visible": False, "range": [-0.5, len(rows) - 0.4], "showgrid": False},
             showlegend=scaled,
-            margin={"l": 12, "r": 12, "t": 36 if scaled else 8, "b": 48},
+            margin={"l": 12, "r": 12, "t": 60 if tenth_of is not None else 36 if scaled else 8, "b": 48},
         )
     )
     return Plot(
@@ -183,7 +199,7 @@ def effects(table: pd.DataFrame, *, margin: float = 0.0, unit: str = "") -> Plot
             margin=margins,
         )
     )
-    reading = "The marker is the estimate, the bar its 95 % interval, the dotted line the margin it is held against."
+    reading = "The marker is the estimate, the bar its 95 % interval, the dotted line what it is compared with."
     shown = table[[c for c in ("name", "effect", "low", "high", "margin") if c in table]]
     return Plot(figure, label="Effects with 95 % intervals, against their margins", reading=reading, table=shown)
 

@@ -176,7 +176,7 @@ def judgement(judged: Judged) -> Html:
         shown += '<p class="mixkd-source">Dot: estimate; bar: 95 % interval; shaded: where the claim passes.</p>'
     markup = (
         f'<style>{STYLE}</style><div class="mixkd-verdict"><p class="mixkd-claim"><span class="mixkd-letter">({judged.claim})</span> '
-        f"{html.escape(judged.sentence)}</p>{words}{premises(judged.premises)}{shown}{_folds(judged)}</div>"
+        f"{html.escape(judged.sentence)}</p>{words}{premises(judged.premises) if judged.as_stated != 'not run' else ''}{shown}{_folds(judged)}</div>"
     )
     return Html(markup, "\n".join(_text(judged)))
 
@@ -329,12 +329,20 @@ class _Axis:
         return min(100.0, max(0.0, 100 * (value - self.low) / (self.high - self.low)))
 
     def ticks(self) -> list[float]:
-        """Three to six round values."""
+        """Round values, the neutral one among them, each far enough from the next for its label."""
+        neutral = 1.0 if self.log else 0.0
+        found = self._round()
+        kept = [tick for tick in found if tick == neutral]
+        for tick in sorted(found, key=lambda tick: abs(self.at(tick) - self.at(neutral))):
+            if all(abs(self.at(tick) - self.at(other)) >= 12 for other in kept):
+                kept.append(tick)
+        return kept
+
+    def _round(self) -> list[float]:
         if self.log:
             steps = next(steps for wide, steps in _STEPS if self.high - self.low > wide)
             powers = range(math.floor(self.low), math.ceil(self.high) + 1)
-            inside = [v for power in powers for step in steps if self.low <= math.log10(v := step * 10.0**power) <= self.high]
-            return inside[:: math.ceil(len(inside) / 6)]
+            return [v for power in powers for step in steps if self.low <= math.log10(v := step * 10.0**power) <= self.high]
         raw = (self.high - self.low) / 4
         power = 10.0 ** math.floor(math.log10(raw))
         step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw)
@@ -428,13 +436,13 @@ STYLE = (
     ".mixkd-row{display:grid;grid-template-columns:minmax(0,15em) minmax(8em,1fr) minmax(0,15em);gap:0 .9em;align-items:center;"
     "padding:.15em 0;font-size:.9em;line-height:1.3}"
     ".mixkd-row svg{display:block;overflow:visible}.mixkd-value strong{font-weight:600;color:var(--pst-color-text-base,inherit)}"
-    ".mixkd-value small{display:block;color:var(--pst-color-text-muted,#666)}"
+    ".mixkd-value small{display:block;font-size:.85em;color:var(--pst-color-text-muted,#666)}"
     ".mixkd-strip{color:var(--badge,#525c6b)}.mixkd-pass{fill:#2f9e75;fill-opacity:.2;print-color-adjust:exact}"
     ".mixkd-edge{stroke:#2f9e75;stroke-width:1.5;stroke-dasharray:4 3}"
     ".mixkd-zero{stroke:#7d848e;stroke-width:1}"
     ".mixkd-foot{padding-top:0}"
     ".mixkd-foot .mixkd-what,.mixkd-foot text{color:var(--pst-color-text-muted,#666);fill:currentColor;font-size:.95em}"
     ".mixkd-foot .mixkd-what{text-align:right}.mixkd-foot svg{color:var(--pst-color-text-muted,#666)}"
-    "@media(max-width:700px){.mixkd-row{grid-template-columns:1fr}.mixkd-foot .mixkd-what{order:2;text-align:left}}"
+    "@media(max-width:700px){.mixkd-row{grid-template-columns:1fr;padding:.4em 0}.mixkd-foot .mixkd-what{order:2;text-align:left}}"
 )
 """What the panels need beside the colours of the page; it travels with the block, so that a notebook shows them too."""

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mixkd.figures.judgement import STYLE, Judged, panels, premises
-from mixkd.figures.markup import Html as Html
-from mixkd.figures.markup import badge, in_words
+from mixkd.figures.markup import Html, badge, in_words
 from mixkd.studies import load_profile, profiles
 
 

@@ -254,7 +254,8 @@ def taus(survey: Survey) -> list[str]:
 
 
 def _tab(survey: Survey) -> dict[str, Any]:
-    profile, cells = survey.profile, {}
+    profile = survey.profile
+    cells: dict[str, dict[str, Any]] = {}
     for (arm, cell), reading in survey.readings.items():
         cells.setdefault(_key(cell), {})[arm] = _entry(reading)
     models = list(dict.fromkeys(cell.teacher for _, cell in survey.readings))
@@ -418,7 +419,7 @@ def _legend(x: float, y: float, width: float) -> str:
         out += f'<rect x="{x + each * i:.1f}" y="{y}" width="{each:.1f}" height="10" fill="{color}"/>'
         out += f'<text x="{x + each * i:.1f}" y="{y + 24}" class="soft">{name}</text>'
     tenth = x + each * next(i for i, (low, _, _) in enumerate(STEPS) if low == 10)
-    note = "striped: underconfident instead, or likelihood no better; ✓ tenfold by the claim’s rule"
-    return (
-        f'{out}<path d="M{tenth:.1f} {y - 4}v18" stroke="#7d848e" stroke-width="2"/><text x="{x}" y="{y + 41}" class="soft">{note}</text>'
-    )
+    note = "✓ tenfold by the claim’s rule; striped: underconfident, or likelihood no better"
+    line = f'<path d="M{tenth:.1f} {y - 4}v18" stroke="#7d848e" stroke-width="2"/>'
+    words = f'<text x="{x}" y="{y + 41}" class="soft" font-size="11">{note}</text>'
+    return out + line + words

@@ -18,7 +18,8 @@ CALIBRATIONS: Mapping[str, str] = {"half": "twice too sharp", "raw": "as trained
 
 _NAMES = "|".join(sorted(ARMS, key=len, reverse=True))
 _WORDS: tuple[tuple[str, str], ...] = (
-    (r"\bL_NL\b", "non-linearity"), (r"\blog10 of |\blog of ", ""), (r"\blog T\*", "T*"), (r"\blog temperature\b", "temperature"), (r"\blog-odds\b", "log-odds"),
+    (r"\bL_NL\b", "non-linearity"),
+    (r"\blog10 of |\blog of ", ""), (r"\blog T\*", "T*"), (r"\blog temperature\b", "temperature"), (r"\blog-odds\b", "log-odds"),
     (r"\babs\(([^)]*)\)", r"|\1|"), (r"\blam\b", "λ"), (r"\btau\b", "τ"),
     (r"\btemperature-scaled ce\b", "cross-entropy after one temperature"),
     (r"\b(half|double|fitted|raw) - (half|double|fitted|raw)\b", r"«\1» - «\2»"), (r" - ", " − "),

@@ -21,8 +21,8 @@ from mixkd.measure.selective import score
 
 NO_TEACHER = "no teacher"
 CAPACITY = (
-    "Each pale dot is one seed: its accuracy minus that of the cross-entropy student with the same initial weights and data order. Markers are "
-    "means, bars 95 % t intervals over seeds; a bar above the zero line is a gain beyond seed noise. Inside the grey band the "
+    "Each pale dot is one seed: its accuracy minus that of the cross-entropy student with the same initial weights and data order. "
+    "Markers are means, bars 95 % t intervals over seeds; a bar above the zero line is a gain beyond seed noise. Inside the grey band the "
     "difference counts as none. Under each teacher stands its own accuracy."
 )
 FOLLOWED = (

@@ -98,8 +98,8 @@ def labelled_points(frame: pd.DataFrame, x: str, y: str, *, by: str | None = Non
         figure.add_scatter(
             x=own[x].to_numpy(), y=own[y].to_numpy(), mode="markers+text", text=[theme.text(label) for label in own.index],
             textposition=["middle right" if value <= middle else "middle left" for value in own[x]] if open_ else "top center",
-            name=theme.text(name), marker={"color": color, "symbol": symbol, "size": 12, "line": {"width": 2 if open_ else 0}}, showlegend=by is not None,
-            cliponaxis=False,
+            name=theme.text(name), marker={"color": color, "symbol": symbol, "size": 12, "line": {"width": 2 if open_ else 0}},
+            showlegend=by is not None, cliponaxis=False,
             hovertemplate="%{text}<br>%{x:.1f}, %{y:.1f}<extra></extra>",
         )  # fmt: skip
     line = {"color": theme.NEUTRAL, "width": 1}
@@ -140,17 +140,24 @@ def on_the_map(survey: Any, x: str, y: str, tau: float = 2.0) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index", columns=[x, y, "whose"])
 
 
+_SHORT = 12
+"""Letters of a cell that stay on one line, to the right; longer ones wrap, from the left."""
+
+
 def rows(frame: pd.DataFrame, caption: str, *, digits: int = 4) -> Html:
-    """A frame as a table of the book: the index names the rows, numbers are rounded, what is not there is a dash."""
+    """Return a frame as a table of the book: the index names the rows, numbers are rounded, what is not there is a dash, words wrap."""
 
     def cell(value: object) -> str:
         if isinstance(value, float):
             return "unbounded" if value == float("inf") else number(value, digits)
         return html.escape(str(value))
 
+    def words(value: object) -> str:
+        return ' class="mixkd-words"' if isinstance(value, str) and len(value) > _SHORT else ""
+
     head = "".join(f'<th scope="col">{html.escape(str(column))}</th>' for column in frame.columns)
     body = "".join(
-        f'<tr><th scope="row">{html.escape(str(name))}</th>{"".join(f"<td>{cell(value)}</td>" for value in row)}</tr>'
+        f'<tr><th scope="row">{html.escape(str(name))}</th>{"".join(f"<td{words(value)}>{cell(value)}</td>" for value in row)}</tr>'
         for name, row in zip(frame.index, frame.itertuples(index=False), strict=True)
     )
     corner = html.escape(str(frame.index.name or ""))

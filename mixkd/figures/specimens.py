@@ -11,7 +11,7 @@ from PIL import Image
 
 from mixkd.data import Dataset
 from mixkd.figures.absent import absent
-from mixkd.figures.ledger import Html
+from mixkd.figures.markup import Html
 
 SHOWN = 12
 _GAP = 1
@@ -40,7 +40,7 @@ def specimens(data: Dataset) -> Html:
     how = f", each under its {views} fixed transforms" if views > 1 else ""
     label = f"The first {number} test images{how}"
     markup = (
-        f'<img alt="{label}" src="data:image/png;base64,{source}" '
+        f'<img class="dark-light" alt="{label}" src="data:image/png;base64,{source}" '
         'style="width:100%;max-width:44rem;image-rendering:pixelated;border-radius:4px">'
     )
     return Html(f"<figure>{markup}<figcaption>{label}.</figcaption></figure>", label)

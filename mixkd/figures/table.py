@@ -32,7 +32,8 @@ def table(frame: pd.DataFrame, columns: Sequence[str], *, also_scaled: Sequence[
         if arm in also_scaled:
             rows.append((f"{theme.look(arm).label} + temperature scaling", own, [f"ts_{column}" for column in columns]))
     head = "".join(
-        f'<th scope="col"><abbr title="{html.escape(theme.measure(c))}">{html.escape(_SHORT.get(c, c))}</abbr>{", %" if c in _SHARES else ""}</th>'
+        f'<th scope="col"><abbr title="{html.escape(theme.measure(c))}">{html.escape(_SHORT.get(c, c))}</abbr>'
+        f"{', %' if c in _SHARES else ''}</th>"
         for c in columns
     )
     body, text = "", []

@@ -24,7 +24,7 @@ READING = (
 )
 READING_ALONG = (
     "Lines are means over pairs of two classes and over seeds, bands 95 % t intervals over seeds. The ends, λ = 0 and λ = 1, are clean "
-    "inputs; between them no model was ever shown a label."
+    "inputs; between them lie blends of two."
 )
 
 

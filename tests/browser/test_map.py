@@ -178,6 +178,13 @@ def test_axe_finds_nothing(show, axe, theme, width):
         assert not found, [(v["id"], [node["html"][:90] for node in v["nodes"]][:3]) for v in found]
 
 
+def test_it_leaves_room_for_a_heading_and_a_sentence_on_the_first_screen(show):
+    page = show()
+    page.evaluate("document.body.style.width = '688px'")  # the width of a page of the book at 1280 px
+    page.wait_for_timeout(100)
+    assert page.locator("[data-lab=map]").bounding_box()["height"] < 510
+
+
 def test_a_step_takes_less_than_a_frame(show):
     page = show()
     for view in drawn.QUESTIONS:

@@ -164,9 +164,9 @@ class TestForms:
             "command",
         }
         for verdict in parsed["verdicts"]:
-            assert set(verdict) == keys | {"title", "sentence", "chapter", "shown"}
+            assert set(verdict) == keys | {"title", "sentence", "chapter", "shown", "statistic", "rule", "alternatives"}
             assert all(set(row) == COMPARISON for row in verdict["stated"] + verdict["rivals"] + verdict["shown"])
-            assert all(set(p) == {"name", "what", "estimate", "low", "high", "bound", "met"} for p in verdict["premises"])
+            assert all(set(p) == {"name", "what", "estimate", "low", "high", "bound", "met", "kind", "unit"} for p in verdict["premises"])
         assert any(row["low"] is None for verdict in parsed["verdicts"] for row in verdict["stated"])
         assert all(set(row) == {field.name for field in fields(Row)} for row in parsed["map"])
 
