@@ -67,26 +67,6 @@ def read_probe(logits: Values, lam: Values, labels: Values, tau: float = 1.0) ->
     return Probe(grid, classes, log_p, log_m, inside, classes[:, 0] == classes[:, 1])
 
 
-# Identities 1 to 3: exact, per pair
-
-
-@dataclass(frozen=True)
-class Parts:
-    """KL(a || b) = leak + ratio + structure, exactly; each (L, P) float64, nats, >= 0.
-
-    Attributes:
-        total: KL(a || b).
-        leak: KL between the binary distributions (mass on E, mass on R): how much went to classes of neither image.
-        ratio: a_E KL(a|E || b|E): disagreement about the two endpoint classes; 0 for a same-class pair.
-        structure: a_R KL(a|R || b|R): disagreement within the rest; 0 where the rest has fewer than two classes.
-    """
-
-    total: Tensor
-    leak: Tensor
-    ratio: Tensor
-    structure: Tensor
-
-
 @dataclass(frozen=True)
 class EntropyParts:
     """H(p~) = leak + ambiguity + tail, exactly; each (L, P) float64, nats.
@@ -106,76 +86,37 @@ class EntropyParts:
 
 @dataclass(frozen=True)
 class Signal:
-    """The teacher's answer p~ on mixed inputs against the honest mixture m = lam p_i + (1 - lam) p_j.
-
-    All (L, P) float64, in nats unless said otherwise.
+    """The teacher's answer p~ on mixed inputs, taken apart.
 
     Attributes:
         lam: (L,).
         same_class: (P,) bool; report these pairs apart.
-        divergence: lam KL(p_i || p~) + (1 - lam) KL(p_j || p~) = js + l_nl.
-        js: Jensen-Shannon divergence of the endpoints at weights (lam, 1 - lam): what mixing costs even when it is
-            honest.
-        l_nl: KL(m || p~), the authors' non-linearity.
-        f_nl: l_nl / (js + l_nl) in [0, 1]; nan where the divergence is negligible (a constant predictor; lam = 0 or
-            1). It does depend on scale: the same logits at another temperature give another share.
-        forward: split of KL(m || p~); its total is l_nl. A sharp teacher has m_R ~ 0, so its structure vanishes by
-            construction.
-        reverse: split of KL(p~ || m), weighted by the masses of the signal itself.
         entropy: split of H(p~).
-        kept: s = p~_E, the mass on the endpoint classes.
-        honest: m_E, the mass that the honest mixture leaves there.
+        kept: (L, P) s = p~_E, the mass on the endpoint classes.
     """
 
     lam: Tensor
     same_class: Tensor
-    divergence: Tensor
-    js: Tensor
-    l_nl: Tensor
-    f_nl: Tensor
-    forward: Parts
-    reverse: Parts
     entropy: EntropyParts
     kept: Tensor
-    honest: Tensor
 
 
 def decompose(logits: Values, lam: Values, labels: Values, tau: float = 1.0) -> Signal:
-    """Split the teacher's signal along lam into exact parts (identities 1 to 3).
+    """Split the entropy of the teacher's signal along lam into exact parts.
 
-    1. ``lam KL(p_i||p~) + (1-lam) KL(p_j||p~) = JS_lam(p_i, p_j) + KL(m||p~)``, the compensation identity
-       (Topsoe 1967); JS after Lin 1991.
-    2. ``KL(a||b) = KL_b(a_E||b_E) + a_E KL(a|E||b|E) + a_R KL(a|R||b|R)``, the chain rule, for (m, p~) and (p~, m).
-    3. ``H(p~) = H_b(s) + s H(p~|E) + (1-s) H(p~|R)``, s = p~_E, the chain rule again.
-
-    At lam = 0 and 1 the mixture is the answer itself: every divergence is 0.
+    ``H(p~) = H_b(s) + s H(p~|E) + (1-s) H(p~|R)`` with s = p~_E, by the chain rule.
 
     Args:
         logits, lam, labels, tau: see :func:`read_probe`.
     """
     probe = read_probe(logits, lam, labels, tau)
-    log_p, log_m, inside = probe.log_p, probe.log_m, probe.inside
-    weight = probe.lam.unsqueeze(-1)
-    first, second = log_p[-1], log_p[0]
-    js = weight * kl(first, log_m) + (1 - weight) * kl(second, log_m)
-    forward = _split(log_m, log_p, inside)
-    binary = torch.stack(_masses(log_p, inside), -1)
-    uncertainty = -_weigh(log_p, log_p)
+    log_p, inside = probe.log_p, probe.inside
+    masses = (log_p.masked_fill(off, _EMPTY).logsumexp(-1) for off in (~inside, inside))
+    binary = torch.stack(list(masses), -1)  # logarithms of the masses on E and on R
     leak = -_weigh(binary, binary).sum(-1)
     conditional = -_weigh(log_p, log_p - torch.where(inside, binary[..., :1], binary[..., 1:]))
-    return Signal(
-        lam=probe.lam,
-        same_class=probe.same_class,
-        divergence=weight * kl(first, log_p) + (1 - weight) * kl(second, log_p),
-        js=js,
-        l_nl=forward.total,
-        f_nl=_share(forward.total, js + forward.total),
-        forward=forward,
-        reverse=_split(log_p, log_m, inside),
-        entropy=EntropyParts(uncertainty.sum(-1), leak, (conditional * inside).sum(-1), (conditional * ~inside).sum(-1)),
-        kept=binary[..., 0].exp(),
-        honest=_masses(log_m, inside)[0].exp(),
-    )
+    parts = EntropyParts(entropy(log_p), leak, (conditional * inside).sum(-1), (conditional * ~inside).sum(-1))
+    return Signal(probe.lam, probe.same_class, parts, binary[..., 0].exp())
 
 
 # Would another teacher say the same?
@@ -315,24 +256,3 @@ def as_log_p(logits: Tensor, tau: float) -> Tensor:
 def _weigh(log_a: Tensor, values: Tensor) -> Tensor:
     """Return a x values, 0 where a is exactly 0 even if the value there is infinite or undefined."""
     return torch.where(log_a == _EMPTY, 0.0, log_a.exp() * values)
-
-
-def _share(part: Tensor, whole: Tensor) -> Tensor:
-    return torch.where(whole > NEGLIGIBLE, part / whole, math.nan)
-
-
-def _masses(log_p: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the logarithms of the masses on E and on R, each (L, P)."""
-    return (
-        log_p.masked_fill(~inside, _EMPTY).logsumexp(-1),
-        log_p.masked_fill(inside, _EMPTY).logsumexp(-1),
-    )
-
-
-def _split(log_a: Tensor, log_b: Tensor, inside: Tensor) -> Parts:
-    """Return identity 2 for KL(a || b)."""
-    a, b = torch.stack(_masses(log_a, inside), -1), torch.stack(_masses(log_b, inside), -1)
-    within = log_a - torch.where(inside, a[..., :1], a[..., 1:])
-    without = log_b - torch.where(inside, b[..., :1], b[..., 1:])
-    terms = _weigh(log_a, within - without)
-    return Parts(kl(log_a, log_b), kl(a, b), (terms * inside).sum(-1).clamp_min(0), (terms * ~inside).sum(-1).clamp_min(0))
