@@ -15,7 +15,7 @@ import torch
 
 from benchmarks import peers
 from benchmarks.clock import alternate, ratios
-from mixkd.measure import calibration
+from mixkd.measure import calibration, resampling
 
 BINS = 15
 
@@ -29,12 +29,11 @@ class Size:
         (50_000, 1000, (6, 8), (20, 60)),
     )
     temperatures: int = 100
-    resamples: int = 1000
     part: int = 20  # one in so many temperatures or resamples is done by contenders that take one at a time
     rounds: int = 5
 
 
-QUICK = Size(shapes=((300, 5, (1, 1), (1, 1)),), temperatures=6, resamples=20, part=2, rounds=1)
+QUICK = Size(shapes=((300, 5, (1, 1), (1, 1)),), temperatures=6, part=2, rounds=1)
 
 
 def data(n: int, k: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -132,8 +131,9 @@ def _sweep(size: Size, n: int, k: int, goal: tuple[float, float]) -> list[dict[s
 def _bootstrap(size: Size) -> list[dict[str, Any]]:
     n, k = size.shapes[0][:2]
     logits, labels = data(n, k)
+    images = torch.arange(n)
     z, y, random = logits.numpy(), labels.numpy(), np.random.default_rng(0)
-    few = size.resamples // size.part
+    few = resampling.DRAWS // size.part
 
     def ece(confidence: np.ndarray, hit: np.ndarray) -> float:
         edges = np.linspace(0, 1, BINS + 1)
@@ -151,19 +151,19 @@ def _bootstrap(size: Size) -> list[dict[str, Any]]:
         for _ in range(few):
             pick = random.integers(n, size=n)
             ece(*figures(z[pick], y[pick]))
-        return few / size.resamples
+        return few / resampling.DRAWS
 
     def confidences_only() -> float:
         confidence, hit = figures(z, y)
         for _ in range(few):
             pick = random.integers(n, size=n)
             ece(confidence[pick], hit[pick])
-        return few / size.resamples
+        return few / resampling.DRAWS
 
     def ours() -> float:
-        calibration.bootstrap(logits, labels, BINS, draws=size.resamples)
+        resampling.resampled(logits, labels, images, 1.0)
         return 1.0
 
     rates = alternate({"ours": ours, "resampled logits": naive, "resampled confidences": confidences_only}, size.rounds)
-    what = f"ECE bootstrap, {size.resamples:,} resamples, {n:,} x {k:,}"
-    return [_row(what, "resampled logits", rates, (50, 140)), _row(what, "resampled confidences", rates, (3, 9))]
+    what = f"bootstrap of all binned errors, twice, {resampling.DRAWS:,} resamples, {n:,} x {k:,}"
+    return [_row(what, "resampled logits", rates, None), _row(what, "resampled confidences", rates, None)]

@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from mixkd.data import load_data
-from mixkd.measure.statistics import paired_difference
+from mixkd.measure.statistics import t_interval
 from mixkd.spec import RunSpec
 from mixkd.train import predict, resolve_precision, train_cohort
 
@@ -82,7 +82,7 @@ def measure(size: Size, device: torch.device) -> dict[str, Any]:
             logits = predict(student.model, data, val.images)
             accuracy[precision].append(float((logits.argmax(-1) == val.labels).double().mean()))
     full, other = accuracy.values()
-    found = paired_difference(other, full)
+    found = t_interval([one - two for one, two in zip(other, full, strict=True)])
     return {
         "accuracy": accuracy,
         "emulated": emulated,

@@ -8,8 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from mixkd.arrays import Values, as_array
 
 LAM_GRID: tuple[float, ...] = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
 """The lambda grid of the probe, from the second image alone to the first alone. The five points between are the midpoints of five equal
@@ -126,8 +129,8 @@ def mix(x: Tensor, lam: Tensor | float, partner: Tensor) -> Tensor:
     return torch.lerp(x[partner], x, weight)
 
 
-def nonlinearity(p_i: Tensor, p_j: Tensor, p_mix: Tensor, lam: Tensor | float) -> Tensor:
-    """L_NL: how far the answer on a mixed input is from the mix of the answers.
+def nonlinearity(p_i: Values, p_j: Values, p_mix: Values, lam: Values) -> Tensor:
+    """Return L_NL: how far the answer on a mixed input is from the mix of the answers.
 
     ``KL( lam p_i + (1 - lam) p_j || p_mix )``, in nats, in float64; the measure of the authors' public code. It is 0 for a model that
     is linear along the segment, and for a constant one; it shrinks with confidence, so compare models at matched entropy.
@@ -140,12 +143,12 @@ def nonlinearity(p_i: Tensor, p_j: Tensor, p_mix: Tensor, lam: Tensor | float) -
     Returns:
         (...) float64 tensor, >= 0 up to rounding.
     """
-    p_i, p_j, p_mix = (torch.as_tensor(p, dtype=torch.float64) for p in (p_i, p_j, p_mix))
-    weight = torch.as_tensor(lam, dtype=torch.float64)
+    values = (value if isinstance(value, Tensor) else torch.from_numpy(np.array(as_array(value))) for value in (p_i, p_j, p_mix, lam))
+    first, second, mixed, weight = (value.double() for value in values)
     if weight.ndim:
         weight = weight.unsqueeze(-1)
-    reference = weight * p_i + (1 - weight) * p_j
-    return (torch.xlogy(reference, reference) - torch.xlogy(reference, p_mix)).sum(-1)
+    reference = weight * first + (1 - weight) * second
+    return (torch.xlogy(reference, reference) - torch.xlogy(reference, mixed)).sum(-1)
 
 
 def probe_pairs(labels: Tensor, two_class: int, one_class: int, seed: int = 0) -> Tensor:

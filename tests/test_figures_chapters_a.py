@@ -52,7 +52,7 @@ FIGURES = {
     "parts": signal_parts({"small": SIGNALS[:2], "large": SIGNALS[2:]}, first="large"),
     "along": along(
         LAM_GRID,
-        {"one": [s.kept.mean(1).numpy() for s in SIGNALS], "other": [SIGNALS[0].honest.mean(1).numpy()]},
+        {"one": [s.kept.mean(1).numpy() for s in SIGNALS], "other": [SIGNALS[0].kept.mean(1).numpy() / 2]},
         y="mass",
         line=0.5,
     ),

@@ -29,7 +29,8 @@ def test_every_public_name_is_on_the_page():
 
 
 def test_every_measure_is_on_the_page():
-    files = {f"mixkd.measure.{path.stem}" for path in (ROOT / "mixkd" / "measure").glob("[a-z]*.py")}
+    inner = {"bins", "rows", "temperature", "resampling"}  # calibration exports the names of the first three; claims call the last
+    files = {f"mixkd.measure.{path.stem}" for path in (ROOT / "mixkd" / "measure").glob("[a-z]*.py") if path.stem not in inner}
     assert files <= {*MODULES}, "book/api.md lacks a module of measures"
 
 

@@ -1,2 +1,1 @@
-"""Pure measures of predictions: tensors in, numbers or small frozen dataclasses out.
-They refuse to know records, files or specs, and never print."""
+"""Measures of predictions: arrays in, numbers or small frozen dataclasses out; pure functions that know no record, file or spec."""

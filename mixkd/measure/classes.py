@@ -1,6 +1,6 @@
-"""A classifier that is exactly right about K classes: what measures show when nothing is wrong, and how that hangs on K.
+"""A classifier that is exactly right about K classes: what measures show when nothing is wrong, and how that depends on K.
 
-Its posterior is known in closed form; it stands for no network.
+Its posterior is known in closed form.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Exact:
 
 
 def separation(k: int, accuracy: float) -> float:
-    """How far apart the means of K classes lie for the best possible accuracy to be this, in standard deviations.
+    """Return how far apart the means of K classes lie for the best possible accuracy to be this, in standard deviations.
 
     The means are at a distance a from the origin along K axes, the covariance is the identity. The best rule is right when
     ``a + g_0 > max(g_1 .. g_{K-1})`` for independent standard normal g.
@@ -86,7 +86,7 @@ def exact(k: int, accuracy: float, n: int = 1200, pairs: int = 300, seed: int = 
 
 @cache
 def describe(k: int, accuracy: float, *, test_images: int = 10_000, seed: int = 0) -> dict[str, float]:
-    """What the measures of this book show of the exact posterior of K classes.
+    """Return what the measures of this book show of the exact posterior of K classes.
 
     Returns:
         ``classes``, ``accuracy``; ``ECE floor`` and ``OE floor``: expected by chance on that many test images; ``non-linearity``: L_NL,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mixkd.measure.signal import Array, as_labels, as_logits
+from mixkd.arrays import Values, as_labels, as_logits
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Agreement:
     kappa: float
 
 
-def agreement(logits_a: Array, logits_b: Array) -> Agreement:
+def agreement(logits_a: Values, logits_b: Values) -> Agreement:
     """Return the top-1 agreement, with chance from the class frequencies of the two models.
 
     Args:
@@ -61,7 +61,7 @@ class CopiedErrors:
     excess: float
 
 
-def copied_errors(student: Array, teacher: Array, labels: Array, independent: Sequence[Array] | Array = ()) -> CopiedErrors:
+def copied_errors(student: Values, teacher: Values, labels: Values, independent: Sequence[Values] | Tensor = ()) -> CopiedErrors:
     """Return P(the student gives its teacher's wrong class | both wrong), with its chance level from independent teachers.
 
     Args:
@@ -70,7 +70,7 @@ def copied_errors(student: Array, teacher: Array, labels: Array, independent: Se
         independent: T logits (N, K) of teachers trained like this one with other seeds, on the same inputs.
     """
     s, t = _pair(student, teacher)
-    truth = as_labels(labels, (len(s),), s.shape[1])
+    truth = torch.from_numpy(as_labels(labels, (len(s),), s.shape[1]))
     others = [_pair(student, logits, "independent")[1].argmax(1) for logits in independent]
     answer, taught = s.argmax(1), t.argmax(1)
     wrong = (answer != truth) & (taught != truth)
@@ -84,8 +84,8 @@ def copied_errors(student: Array, teacher: Array, labels: Array, independent: Se
     return CopiedErrors(rate(taught, wrong), own, chance, float((own - chance).mean()) if others else math.nan)
 
 
-def _pair(first: Array, second: Array, name: str = "logits") -> tuple[Tensor, Tensor]:
-    a, b = as_logits(first, name, 2), as_logits(second, name, 2)
+def _pair(first: Values, second: Values, name: str = "logits") -> tuple[Tensor, Tensor]:
+    a, b = as_logits(first, name), as_logits(second, name)
     if a.shape != b.shape:
         raise ValueError(f"{name} of the two models need the same inputs and classes, not {tuple(a.shape)} and {tuple(b.shape)}")
     return a, b

@@ -13,15 +13,13 @@ from scipy.spatial.distance import pdist
 from scipy.stats import rankdata
 from torch import Tensor
 
-from mixkd.measure.linearity import as_features, feature_linearity
-from mixkd.measure.signal import Array, as_labels
+from mixkd.arrays import Values, as_labels, as_tensor
+from mixkd.measure.linearity import feature_linearity
 
 __all__ = ["class_mean_rsa", "effective_rank", "feature_linearity", "linear_cka", "nc1"]
 
-MAX_CLASSES = 2**31
 
-
-def linear_cka(a: Array, b: Array) -> float:
+def linear_cka(a: Values, b: Values) -> float:
     """Return the debiased linear centred kernel alignment of two representations of the same inputs.
 
     ``HSIC(a, b) / sqrt(HSIC(a, a) HSIC(b, b))`` with the unbiased HSIC of Song et al. 2007 (as Nguyen et al. 2020 use
@@ -35,7 +33,7 @@ def linear_cka(a: Array, b: Array) -> float:
         1 for equal representations, about 0 for unrelated ones, slightly negative or above 1 by chance; nan where one
         is constant.
     """
-    x, y = as_features(a, "a", 2), as_features(b, "b", 2)
+    x, y = as_tensor(a, "a", 2), as_tensor(b, "b", 2)
     if len(x) != len(y) or len(x) < 4:
         raise ValueError(f"both representations need the same 4 or more rows, not {len(x)} and {len(y)}")
     # a constant representation leaves only rounding once it is centred
@@ -47,7 +45,7 @@ def linear_cka(a: Array, b: Array) -> float:
     return _hsic(x, y) / math.sqrt(own[0] * own[1])
 
 
-def nc1(features: Array, labels: Array, *, tolerance: float = 1e-6) -> float:
+def nc1(features: Values, labels: Values, *, tolerance: float = 1e-6) -> float:
     """Return NC1, the within-class variance over the between-class variance, of C classes that weigh the same (Papyan, Han, Donoho 2020).
 
     ``tr(S_W S_B^+) / C``: S_W is the mean over classes of the unbiased within-class covariance, S_B the covariance of the class means about
@@ -65,10 +63,10 @@ def nc1(features: Array, labels: Array, *, tolerance: float = 1e-6) -> float:
     Raises:
         ValueError: fewer than two classes with two rows, or shapes that do not fit.
     """
-    phi = as_features(features, "features", 2)
+    phi = as_tensor(features, "features", 2)
     if not 0 < tolerance < 1:
         raise ValueError(f"tolerance must lie in (0, 1), not {tolerance}")
-    classes, means, kept, index = _class_means(phi, as_labels(labels, (len(phi),), MAX_CLASSES), 2)
+    classes, means, kept, index = _class_means(phi, as_labels(labels, (len(phi),)), 2)
     within = phi[kept] - means[index]
     _, singular, directions = torch.linalg.svd(means - means.mean(0), full_matrices=False)
     # the mean over classes of each class's covariance, along the directions in which the means differ
@@ -79,7 +77,7 @@ def nc1(features: Array, labels: Array, *, tolerance: float = 1e-6) -> float:
     return float((projected.sum(0) / between).sum()) / len(classes) if solid.any() else math.nan
 
 
-def class_mean_rsa(a: Array, b: Array, labels: Array) -> float:
+def class_mean_rsa(a: Values, b: Values, labels: Values) -> float:
     """Return the Spearman correlation of the distances between class means in two models (Kriegeskorte et al. 2008).
 
     Args:
@@ -89,10 +87,10 @@ def class_mean_rsa(a: Array, b: Array, labels: Array) -> float:
     Returns:
         In [-1, 1]; nan where all distances of one model are equal.
     """
-    x, y = as_features(a, "a", 2), as_features(b, "b", 2)
+    x, y = as_tensor(a, "a", 2), as_tensor(b, "b", 2)
     if len(x) != len(y):
         raise ValueError(f"both representations need the same rows, not {len(x)} and {len(y)}")
-    truth = as_labels(labels, (len(x),), MAX_CLASSES)
+    truth = as_labels(labels, (len(x),))
     classes, means_a, _, _ = _class_means(x, truth, 1)
     _, means_b, _, _ = _class_means(y, truth, 1)
     if len(classes) < 3:
@@ -103,7 +101,7 @@ def class_mean_rsa(a: Array, b: Array, labels: Array) -> float:
     return float(first @ second) / norm if norm else math.nan
 
 
-def effective_rank(features: Array) -> float:
+def effective_rank(features: Values) -> float:
     """Return exp of the entropy of the normalised singular values of the centred features (Roy and Vetterli 2007).
 
     Args:
@@ -112,7 +110,7 @@ def effective_rank(features: Array) -> float:
     Returns:
         In [1, min(M - 1, d)]; nan where all rows are equal.
     """
-    phi = as_features(features, "features", 2)
+    phi = as_tensor(features, "features", 2)
     centred = phi - phi.mean(0)
     singular = torch.linalg.svdvals(centred)
     if not singular[0] > 1e-12 * phi.norm():
@@ -122,7 +120,7 @@ def effective_rank(features: Array) -> float:
 
 
 def _hsic(x: Tensor, y: Tensor) -> float:
-    """Unbiased HSIC with linear kernels (Song et al. 2007, eq. 5) of centred features, without the M x M matrices.
+    """Return the unbiased HSIC with linear kernels (Song et al. 2007, eq. 5) of centred features, without the M x M matrices.
 
     With K = x x' and L = y y' stripped of their diagonals:
     [tr(K L) + 1'K1 1'L1 / ((M-1)(M-2)) - 2 1'K L1 / (M-2)] / (M (M-3)).
@@ -135,9 +133,9 @@ def _hsic(x: Tensor, y: Tensor) -> float:
     return float(total) / (m * (m - 3))
 
 
-def _class_means(phi: Tensor, labels: Tensor, least: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Classes (C,) with at least ``least`` rows, their means (C, d), the rows kept (M,) bool and their class index."""
-    found = np.unique(labels.numpy(), return_inverse=True, return_counts=True)
+def _class_means(phi: Tensor, labels: np.ndarray, least: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return classes (C,) with at least ``least`` rows, their means (C, d), the rows kept (M,) bool and their class index."""
+    found = np.unique(labels, return_inverse=True, return_counts=True)
     classes, inverse, count = (torch.from_numpy(values) for values in found)
     enough = count >= least
     if int(enough.sum()) < 2:

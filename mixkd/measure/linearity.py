@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mixkd.measure.signal import NEGLIGIBLE, Array, Grid, as_logits, as_tensor, kl, read_probe
+from mixkd.arrays import Values, as_logits, as_tensor
+from mixkd.measure.signal import NEGLIGIBLE, as_lam, kl, read_probe
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class ProbabilityLinearity:
     l_nl_mean: Tensor
 
 
-def probability_linearity(logits: Array, lam: Grid, labels: Array, temperature: float = 1.0) -> ProbabilityLinearity:
+def probability_linearity(logits: Values, lam: Values, labels: Values, temperature: float = 1.0) -> ProbabilityLinearity:
     """Return L_NL along lam, the measure of the authors' public code; 0 at the ends of the grid and for a constant predictor.
 
     Args:
@@ -62,7 +63,7 @@ class LogitLinearity:
     gap_mean: Tensor
 
 
-def logit_linearity(logits: Array, lam: Grid, labels: Array) -> LogitLinearity:
+def logit_linearity(logits: Values, lam: Values, labels: Values) -> LogitLinearity:
     """Return the linearity of the logits along lam; a temperature or an offset common to all classes changes nothing.
 
     Every class weighs the same here, however improbable: with many classes this measures the tail more than the answer.
@@ -73,12 +74,12 @@ def logit_linearity(logits: Array, lam: Grid, labels: Array) -> LogitLinearity:
         labels: (P, 2) integers.
     """
     probe = read_probe(logits, lam, labels)
-    z = as_logits(logits, "logits", 3)
+    z = as_logits(logits, ndim=3)
     gap = feature_linearity(z - z.mean(-1, keepdim=True), probe.lam)
     return LogitLinearity(probe.lam, probe.same_class, gap, gap[1:-1].mean(0))
 
 
-def feature_linearity(features: Array, lam: Grid) -> Tensor:
+def feature_linearity(features: Values, lam: Values) -> Tensor:
     """Return the departure of features from the straight line: ``||phi~ - lam phi_i - (1 - lam) phi_j|| / ||phi_i - phi_j||``.
 
     Free of scale and offset. A map that ignores its input gives nan, one that is linear 0.
@@ -91,13 +92,48 @@ def feature_linearity(features: Array, lam: Grid) -> Tensor:
     Returns:
         (L, Q) float64, >= 0; nan where the endpoints coincide.
     """
-    phi = as_features(features, "features", 3)
-    grid = as_tensor(lam).double()
-    if grid.shape != phi.shape[:1] or len(grid) < 2 or grid[0] != 0 or grid[-1] != 1:
-        raise ValueError(f"lam must run from 0 to 1 with one entry for each of the {len(phi)} rows, not {grid.tolist()}")
+    phi = as_tensor(features, "features", 3)
+    grid = as_lam(lam, len(phi))
     weight = grid.reshape(-1, 1, 1)
     off = (phi - weight * phi[-1] - (1 - weight) * phi[0]).norm(dim=-1)
     return _ratio(off, (phi[-1] - phi[0]).norm(dim=-1))
+
+
+@dataclass(frozen=True)
+class Response:
+    """How the answer passes from the second class to the first; all nan for same-class pairs.
+
+    Attributes:
+        lam: (L,).
+        same_class: (P,) bool.
+        curve: (L, P) g(lam) = p~(y_i) / (p~(y_i) + p~(y_j)), in [0, 1].
+        slope: (P,) of g at lam = 1/2, from the grid points on either side; 1 is linear, large a hard switch.
+    """
+
+    lam: Tensor
+    same_class: Tensor
+    curve: Tensor
+    slope: Tensor
+
+
+def response(logits: Values, lam: Values, labels: Values, temperature: float = 1.0) -> Response:
+    """Return the response curve g(lam) and its slope half-way.
+
+    Args:
+        logits: (L, P, K) on the probe.
+        lam: (L,) from 0 to 1, with at least one point inside.
+        labels: (P, 2) integers.
+        temperature: divides the logits first.
+    """
+    probe = read_probe(logits, lam, labels, temperature)
+    if len(probe.lam) < 3:
+        raise ValueError("a response curve needs at least one lam between 0 and 1")
+    index = probe.labels.expand(len(probe.lam), -1, -1)
+    first, second = probe.log_p.gather(2, index).unbind(-1)
+    g = torch.where(probe.same_class, math.nan, torch.sigmoid(first - second))
+    below = int((probe.lam < 0.5).nonzero().max())
+    above = int((probe.lam > 0.5).nonzero().min())
+    return Response(probe.lam, probe.same_class, g, (g[above] - g[below]) / (probe.lam[above] - probe.lam[below]))
 
 
 # Student against teacher
@@ -118,7 +154,7 @@ class Answers:
     line: Tensor
 
 
-def answers(logits: Array, lam: Grid, labels: Array, temperature: float = 1.0) -> Answers:
+def answers(logits: Values, lam: Values, labels: Values, temperature: float = 1.0) -> Answers:
     """Return what a model answers on blends of two classes, and the way from there to its linear reference.
 
     Args:
@@ -180,18 +216,6 @@ def displacement(student: Answers, teacher: Answers, stranger: Answers) -> Displ
     if len(shapes) > 1:
         raise ValueError(f"the three models need the same probe, not answers of shapes {', '.join(map(str, sorted(shapes)))}")
     return Displacement(stranger.lam, ((student.given - teacher.given) * stranger.line).sum(-1), stranger.line.square().sum(-1))
-
-
-def as_features(values: Array, name: str, ndim: int) -> Tensor:
-    """Features as a float64 tensor on the CPU, after checking kind, dimensions and finiteness."""
-    tensor = as_tensor(values)
-    if not tensor.is_floating_point():
-        raise TypeError(f"{name} must be floating point, not {tensor.dtype}")
-    if tensor.ndim != ndim or tensor.numel() == 0:
-        raise ValueError(f"{name} must have {ndim} dimensions, no empty one, not shape {tuple(tensor.shape)}")
-    if not bool(tensor.isfinite().all()):
-        raise ValueError(f"{name} must be finite; {int((~tensor.isfinite()).sum())} of {tensor.numel()} values are not")
-    return tensor.double()
 
 
 def _ratio(part: Tensor, whole: Tensor) -> Tensor:

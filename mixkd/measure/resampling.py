@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from mixkd.measure.calibration import TEMPERATURE_BOUNDS, _bin_of
+from mixkd.arrays import Array, Values, as_labels, as_logits, as_temperature
+from mixkd.measure.bins import bin_of
+from mixkd.measure.temperature import TEMPERATURE_BOUNDS
 
-Array = NDArray[Any]
 DRAWS = 200
 BINS = 15
 NAMES = ("accuracy", "confidence", "nll", "ece", "oe", "under", "gap")
@@ -54,7 +53,7 @@ def by_image(values: Array, images: Array) -> Array:
     return np.stack([np.bincount(images, column, n) for column in values.T], axis=1)
 
 
-def resampled(logits: torch.Tensor, labels: torch.Tensor, images: torch.Tensor, temperature: float) -> dict[str, Array]:
+def resampled(logits: Values, labels: Values, images: Values, temperature: float) -> dict[str, Array]:
     """Return calibration figures of the data as they are and under :data:`DRAWS` draws of images.
 
     Args:
@@ -68,15 +67,15 @@ def resampled(logits: torch.Tensor, labels: torch.Tensor, images: torch.Tensor, 
         For each of :data:`NAMES` and each with ``ts_`` in front, (R + 1,) float64: entry 0 as :func:`mixkd.measure.calibration.report`
         has it (15 bins of equal width), the others under the draws of :func:`weights`.
     """
-    z, y, at = logits.double(), labels.long(), images.numpy()
+    z, y, at = _checked(logits, labels, images)
     shares = weights(int(at.max()) + 1)
     columns: list[Array] = []
     found: dict[str, Array] = {}
     hit = (z.argmax(-1) == y).double().numpy()
-    for scale in (1.0, temperature):
+    for scale in (1.0, as_temperature(temperature)):
         log_p = (z / scale).log_softmax(-1)
         confidence = log_p.amax(-1).exp().numpy()
-        cell = at * BINS + _bin_of(confidence, BINS)
+        cell = at * BINS + bin_of(confidence, BINS)
         size = shares.shape[1] * BINS
         columns += [np.bincount(cell, value, size).reshape(-1, BINS) for value in (np.ones_like(hit), confidence, hit)]
         columns.append(by_image(-log_p.gather(-1, y[:, None])[:, 0].numpy(), at)[:, None])
@@ -99,7 +98,7 @@ def resampled(logits: torch.Tensor, labels: torch.Tensor, images: torch.Tensor, 
     return found
 
 
-def log_temperature(logits: torch.Tensor, labels: torch.Tensor, images: torch.Tensor, temperature: float) -> Array:
+def log_temperature(logits: Values, labels: Values, images: Values, temperature: float) -> Array:
     """Return the log of the NLL-optimal temperature on the data as they are and under draws of images.
 
     One Newton step from the optimum for each draw (the infinitesimal jackknife), instead of a fit.
@@ -111,17 +110,22 @@ def log_temperature(logits: torch.Tensor, labels: torch.Tensor, images: torch.Te
     Returns:
         (R + 1,) float64, natural logarithms; all equal where the optimum is a bound of the search, since nothing was fitted there.
     """
-    at = images.numpy()
+    z, y, at = _checked(logits, labels, images)
     shares = weights(int(at.max()) + 1)
     start = math.log(temperature)
     coldest, hottest = TEMPERATURE_BOUNDS
     if not coldest * (1 + 1e-6) < temperature < hottest * (1 - 1e-6):
         return np.full(len(shares), start)
-    z = logits.double() / temperature
+    z = z / temperature
     z = z - z.amax(-1, keepdim=True)
     p = z.softmax(-1)
     mean = (p * z).sum(-1)
-    slope = mean - z.gather(-1, labels.long()[:, None])[:, 0]
+    slope = mean - z.gather(-1, y[:, None])[:, 0]
     curvature = float(((p * z * z).sum(-1) - mean**2).mean())
     rows = shares @ np.stack([by_image(slope.numpy(), at), by_image(np.ones(len(at)), at)], axis=1)
     return start + rows[:, 0] / rows[:, 1] / curvature if curvature > 0 else np.full(len(shares), start)
+
+
+def _checked(logits: Values, labels: Values, images: Values) -> tuple[torch.Tensor, torch.Tensor, Array]:
+    z = as_logits(logits)
+    return z, torch.from_numpy(as_labels(labels, (len(z),), z.shape[1])), as_labels(images, (len(z),), name="images")

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.stats import rankdata
 from torch import Tensor
 
-from mixkd.measure.signal import Array, as_labels, as_logits, as_tensor
+from mixkd.arrays import Array, Values, as_hits, as_labels, as_logits, as_numbers
 
 
-def score(logits: Array) -> Tensor:
+def score(logits: Values) -> Tensor:
     """Return the confidence of each input as log-odds, ln p - ln(1 - p) of the maximum softmax probability p.
 
     It ranks inputs as p does, without ties: p itself is exactly 1 for every margin beyond 37 nats. The ranking is not free of
@@ -29,7 +28,7 @@ def score(logits: Array) -> Tensor:
     Returns:
         (N,) float64, higher where the model is surer.
     """
-    z = as_logits(logits, "logits", 2)
+    z = as_logits(logits)
     best, place = z.max(1)
     return best - z.scatter(1, place.unsqueeze(1), -math.inf).logsumexp(1)
 
@@ -53,15 +52,15 @@ class Selective:
     auroc: float
 
 
-def selective(logits: Array, labels: Array) -> Selective:
+def selective(logits: Values, labels: Values) -> Selective:
     """Return the measures of selective prediction by :func:`score`.
 
     Args:
         logits: (N, K) floating point.
         labels: (N,) integers.
     """
-    z = as_logits(logits, "logits", 2)
-    correct = z.argmax(1) == as_labels(labels, (len(z),), z.shape[1])
+    z = as_logits(logits)
+    correct = z.argmax(1) == torch.from_numpy(as_labels(labels, (len(z),), z.shape[1]))
     confidence = score(z)
     return Selective(
         len(z),
@@ -85,7 +84,7 @@ class RiskCoverage:
     risk: Tensor
 
 
-def risk_coverage(confidence: Array, correct: Array) -> RiskCoverage:
+def risk_coverage(confidence: Values, correct: Values) -> RiskCoverage:
     """Return the risk-coverage curve (El-Yaniv and Wiener 2010; Geifman and El-Yaniv 2017).
 
     Within a group of tied inputs each is equally likely to come next, so the expected number of errors grows evenly
@@ -103,7 +102,7 @@ def risk_coverage(confidence: Array, correct: Array) -> RiskCoverage:
     return RiskCoverage(torch.from_numpy(k / len(value)), torch.from_numpy(np.cumsum(rate) / k))
 
 
-def aurc(confidence: Array, correct: Array) -> float:
+def aurc(confidence: Values, correct: Values) -> float:
     """Return the area under the risk-coverage curve: mean over k = 1 .. N of the error of the top k, in [0, 1], lower is better.
 
     It rewards accuracy as well as ranking; see :func:`e_aurc` and :func:`misclassification_auroc`.
@@ -115,7 +114,7 @@ def aurc(confidence: Array, correct: Array) -> float:
     return float(risk_coverage(confidence, correct).risk.mean())
 
 
-def e_aurc(confidence: Array, correct: Array) -> float:
+def e_aurc(confidence: Values, correct: Values) -> float:
     """Return AURC beyond that of the best ranking of the same errors, >= 0 (Geifman, Uziel and El-Yaniv 2019).
 
     The best ranking is summed exactly, so a perfect one has 0 at every N. The published ``e + (1 - e) ln(1 - e)`` is
@@ -129,7 +128,7 @@ def e_aurc(confidence: Array, correct: Array) -> float:
     return aurc(confidence, correct) - aurc(hit.astype(np.float64), hit)
 
 
-def misclassification_auroc(confidence: Array, correct: Array) -> float:
+def misclassification_auroc(confidence: Values, correct: Values) -> float:
     """Return the chance that a hit has more confidence than a miss, ties half (Hendrycks and Gimpel 2017).
 
     Args:
@@ -161,7 +160,7 @@ class Detection:
     aupr_out: float
 
 
-def detection(own: Array, foreign: Array) -> Detection:
+def detection(own: Values, foreign: Values) -> Detection:
     """Return the measures of out-of-distribution detection (Hendrycks and Gimpel 2017; Liang et al. 2018).
 
     Args:
@@ -179,36 +178,31 @@ def detection(own: Array, foreign: Array) -> Detection:
     )
 
 
-def _scores(values: Array, name: str) -> np.ndarray:
-    tensor = as_tensor(values)
-    if tensor.ndim != 1 or not len(tensor):
-        raise ValueError(f"{name} must be one-dimensional and not empty, not of shape {tuple(tensor.shape)}")
-    if tensor.is_complex() or tensor.dtype == torch.bool:
-        raise TypeError(f"{name} must be real scores, not {tensor.dtype}")
-    if bool(tensor.isnan().any()):
-        raise ValueError(f"{name} must not hold nan; {int(tensor.isnan().sum())} of {len(tensor)} values are")
-    return tensor.double().numpy()
+def _scores(values: Values, name: str) -> Array:
+    numbers = as_numbers(values, name)
+    if not numbers.size or np.isnan(numbers).any():
+        raise ValueError(f"{name} must hold one score or more and no nan; {int(np.isnan(numbers).sum())} of {numbers.size} are nan")
+    return numbers
 
 
-def _scored(confidence: Array, correct: Array) -> tuple[np.ndarray, np.ndarray]:
-    value, hit = _scores(confidence, "confidence"), as_tensor(correct)
-    if hit.dtype != torch.bool:
-        raise TypeError(f"correct must be boolean, not {hit.dtype}")
-    if hit.shape != value.shape:
-        raise ValueError(f"correct must have one entry for each of the {len(value)} scores, not shape {tuple(hit.shape)}")
-    return value, hit.numpy()
+def _scored(confidence: Values, correct: Values) -> tuple[Array, Array]:
+    value = _scores(confidence, "confidence")
+    return value, as_hits(correct, len(value))
 
 
-def _auroc(positive: np.ndarray, negative: np.ndarray) -> float:
-    """Mann and Whitney's U over its maximum."""
-    ranks = rankdata(np.concatenate([positive, negative]))[: len(positive)].sum()
-    return float((ranks - len(positive) * (len(positive) + 1) / 2) / (len(positive) * len(negative)))
+def _ranked(positive: Array, negative: Array) -> tuple[Array, Array]:
+    """Return truth and place in the order of scores, equal where scores are: scikit-learn takes no infinite scores."""
+    place = np.unique(np.concatenate([positive, negative]), return_inverse=True)[1]
+    return np.repeat([1, 0], [len(positive), len(negative)]), place
 
 
-def _average_precision(positive: np.ndarray, negative: np.ndarray) -> float:
-    """Sum over thresholds of precision x gain in recall, a group of ties being one threshold; not interpolated."""
-    levels, group = np.unique(-np.concatenate([positive, negative]), return_inverse=True)
-    hits = np.bincount(group[: len(positive)], minlength=len(levels))
-    total = np.bincount(group, minlength=len(levels))
-    precision = np.cumsum(hits) / np.cumsum(total)
-    return float((precision * hits).sum() / len(positive))
+def _auroc(positive: Array, negative: Array) -> float:
+    from sklearn.metrics import roc_auc_score  # slow to import
+
+    return float(roc_auc_score(*_ranked(positive, negative)))
+
+
+def _average_precision(positive: Array, negative: Array) -> float:
+    from sklearn.metrics import average_precision_score
+
+    return float(average_precision_score(*_ranked(positive, negative)))

@@ -9,12 +9,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
-Array = Tensor | np.ndarray
-Grid = Array | Sequence[float]
+from mixkd.arrays import Values, as_labels, as_logits, as_numbers, as_temperature
 
 NEGLIGIBLE = 1e-12
 """Nats. A share of a divergence below this is rounding over rounding, hence nan."""
@@ -44,7 +42,7 @@ class Probe:
     same_class: Tensor
 
 
-def read_probe(logits: Array, lam: Grid, labels: Array, tau: float = 1.0) -> Probe:
+def read_probe(logits: Values, lam: Values, labels: Values, tau: float = 1.0) -> Probe:
     """Check a probe and bring it to log-probabilities.
 
     Args:
@@ -57,38 +55,16 @@ def read_probe(logits: Array, lam: Grid, labels: Array, tau: float = 1.0) -> Pro
     Raises:
         ValueError, TypeError: for anything else.
     """
-    values = as_logits(logits, "logits", 3)
-    grid = as_tensor(lam).double()
-    if grid.shape != values.shape[:1] or len(grid) < 2:
-        raise ValueError(f"lam must have one entry for each of the {len(values)} rows of logits, not shape {tuple(grid.shape)}")
-    if grid[0] != 0 or grid[-1] != 1 or not bool((grid.diff() > 0).all()):
+    values = as_logits(logits, ndim=3)
+    grid = as_lam(lam, len(values))
+    if not bool((grid.diff() > 0).all()):
         raise ValueError(f"lam must increase from exactly 0 to exactly 1, not {grid.tolist()}")
-    classes = as_labels(labels, (values.shape[1], 2), values.shape[2])
+    classes = torch.from_numpy(as_labels(labels, (values.shape[1], 2), values.shape[2]))
     log_p = as_log_p(values, tau)
     weight = grid.reshape(-1, 1, 1)
     log_m = torch.logaddexp(weight.log() + log_p[-1], (1 - weight).log() + log_p[0])
     inside = torch.zeros(values.shape[1:], dtype=torch.bool).scatter_(1, classes, True)
     return Probe(grid, classes, log_p, log_m, inside, classes[:, 0] == classes[:, 1])
-
-
-# Identities 1 to 3: exact, per pair
-
-
-@dataclass(frozen=True)
-class Parts:
-    """KL(a || b) = leak + ratio + structure, exactly; each (L, P) float64, nats, >= 0.
-
-    Attributes:
-        total: KL(a || b).
-        leak: KL between the binary distributions (mass on E, mass on R): how much went to classes of neither image.
-        ratio: a_E KL(a|E || b|E): disagreement about the two endpoint classes; 0 for a same-class pair.
-        structure: a_R KL(a|R || b|R): disagreement within the rest; 0 where the rest has fewer than two classes.
-    """
-
-    total: Tensor
-    leak: Tensor
-    ratio: Tensor
-    structure: Tensor
 
 
 @dataclass(frozen=True)
@@ -110,82 +86,43 @@ class EntropyParts:
 
 @dataclass(frozen=True)
 class Signal:
-    """The teacher's answer p~ on mixed inputs against the honest mixture m = lam p_i + (1 - lam) p_j.
-
-    All (L, P) float64, in nats unless said otherwise.
+    """The teacher's answer p~ on mixed inputs, taken apart.
 
     Attributes:
         lam: (L,).
         same_class: (P,) bool; report these pairs apart.
-        divergence: lam KL(p_i || p~) + (1 - lam) KL(p_j || p~) = js + l_nl.
-        js: Jensen-Shannon divergence of the endpoints at weights (lam, 1 - lam): what mixing costs even when it is
-            honest.
-        l_nl: KL(m || p~), the authors' non-linearity.
-        f_nl: l_nl / (js + l_nl) in [0, 1]; nan where the divergence is negligible (a constant predictor; lam = 0 or
-            1). It does depend on scale: the same logits at another temperature give another share.
-        forward: split of KL(m || p~); its total is l_nl. A sharp teacher has m_R ~ 0, so its structure vanishes by
-            construction.
-        reverse: split of KL(p~ || m), weighted by the masses of the signal itself.
         entropy: split of H(p~).
-        kept: s = p~_E, the mass on the endpoint classes.
-        honest: m_E, the mass that the honest mixture leaves there.
+        kept: (L, P) s = p~_E, the mass on the endpoint classes.
     """
 
     lam: Tensor
     same_class: Tensor
-    divergence: Tensor
-    js: Tensor
-    l_nl: Tensor
-    f_nl: Tensor
-    forward: Parts
-    reverse: Parts
     entropy: EntropyParts
     kept: Tensor
-    honest: Tensor
 
 
-def decompose(logits: Array, lam: Grid, labels: Array, tau: float = 1.0) -> Signal:
-    """Split the teacher's signal along lam into exact parts (identities 1 to 3).
+def decompose(logits: Values, lam: Values, labels: Values, tau: float = 1.0) -> Signal:
+    """Split the entropy of the teacher's signal along lam into exact parts.
 
-    1. ``lam KL(p_i||p~) + (1-lam) KL(p_j||p~) = JS_lam(p_i, p_j) + KL(m||p~)``, the compensation identity
-       (Topsoe 1967); JS after Lin 1991.
-    2. ``KL(a||b) = KL_b(a_E||b_E) + a_E KL(a|E||b|E) + a_R KL(a|R||b|R)``, the chain rule, for (m, p~) and (p~, m).
-    3. ``H(p~) = H_b(s) + s H(p~|E) + (1-s) H(p~|R)``, s = p~_E, the chain rule again.
-
-    At lam = 0 and 1 the mixture is the answer itself: every divergence is 0.
+    ``H(p~) = H_b(s) + s H(p~|E) + (1-s) H(p~|R)`` with s = p~_E, by the chain rule.
 
     Args:
         logits, lam, labels, tau: see :func:`read_probe`.
     """
     probe = read_probe(logits, lam, labels, tau)
-    log_p, log_m, inside = probe.log_p, probe.log_m, probe.inside
-    weight = probe.lam.unsqueeze(-1)
-    first, second = log_p[-1], log_p[0]
-    js = weight * kl(first, log_m) + (1 - weight) * kl(second, log_m)
-    forward = _split(log_m, log_p, inside)
-    binary = torch.stack(_masses(log_p, inside), -1)
-    uncertainty = -_weigh(log_p, log_p)
+    log_p, inside = probe.log_p, probe.inside
+    masses = (log_p.masked_fill(off, _EMPTY).logsumexp(-1) for off in (~inside, inside))
+    binary = torch.stack(list(masses), -1)  # logarithms of the masses on E and on R
     leak = -_weigh(binary, binary).sum(-1)
     conditional = -_weigh(log_p, log_p - torch.where(inside, binary[..., :1], binary[..., 1:]))
-    return Signal(
-        lam=probe.lam,
-        same_class=probe.same_class,
-        divergence=weight * kl(first, log_p) + (1 - weight) * kl(second, log_p),
-        js=js,
-        l_nl=forward.total,
-        f_nl=_share(forward.total, js + forward.total),
-        forward=forward,
-        reverse=_split(log_p, log_m, inside),
-        entropy=EntropyParts(uncertainty.sum(-1), leak, (conditional * inside).sum(-1), (conditional * ~inside).sum(-1)),
-        kept=binary[..., 0].exp(),
-        honest=_masses(log_m, inside)[0].exp(),
-    )
+    parts = EntropyParts(entropy(log_p), leak, (conditional * inside).sum(-1), (conditional * ~inside).sum(-1))
+    return Signal(probe.lam, probe.same_class, parts, binary[..., 0].exp())
 
 
 # Would another teacher say the same?
 
 
-def tails(logits: Array, lam: Grid, labels: Array) -> Tensor:
+def tails(logits: Values, lam: Values, labels: Values) -> Tensor:
     """Return the log tail of every answer, without the default answer: what two teachers can agree or disagree about.
 
     log p~ on the classes of neither image, centred over them, less its mean over the pairs of the same kind. A temperature only scales it.
@@ -227,7 +164,7 @@ class OneClass:
     entropy: Tensor
 
 
-def one_class(logits: Array, lam: Grid, labels: Array, tau: float = 1.0) -> OneClass:
+def one_class(logits: Values, lam: Values, labels: Values, tau: float = 1.0) -> OneClass:
     """Return how much of the true class a model loses, and how much less sure it is, half-way between two images of one class.
 
     Args:
@@ -268,7 +205,7 @@ class Common:
     own: Tensor
 
 
-def common(logits: Sequence[Array], lam: Grid, labels: Array, tau: float = 1.0) -> Common:
+def common(logits: Sequence[Values], lam: Values, labels: Values, tau: float = 1.0) -> Common:
     """Split what teachers trained alike say about the same mixed inputs into what is shared and what is each one's own.
 
     The leak counts as any other departure does: mass on a third class is confusion as far as other teachers put it elsewhere.
@@ -290,77 +227,32 @@ def common(logits: Sequence[Array], lam: Grid, labels: Array, tau: float = 1.0) 
     return Common(probes[0].lam, probes[0].same_class, departure, kl(log_mean, log_m), own)
 
 
-# The ground the measures stand on
+# Log-probabilities
 
 
 def kl(log_a: Tensor, log_b: Tensor) -> Tensor:
-    """KL(a || b) over the last axis from log-probabilities, nats, >= 0; a class of a's mass 0 counts 0."""
+    """Return KL(a || b) over the last axis from log-probabilities, nats, >= 0; a class of a's mass 0 counts 0."""
     return _weigh(log_a, log_a - log_b).sum(-1).clamp_min(0)
 
 
 def entropy(log_p: Tensor) -> Tensor:
-    """Shannon entropy over the last axis from log-probabilities, nats."""
+    """Return Shannon entropy over the last axis from log-probabilities, nats."""
     return -_weigh(log_p, log_p).sum(-1)
 
 
-def as_tensor(values: Grid) -> Tensor:
-    """A detached tensor on the CPU; copies a NumPy array only where torch could not read it safely."""
-    return torch.as_tensor(values if isinstance(values, Tensor) else np.require(values, requirements="W")).detach().cpu()
-
-
-def as_logits(values: Array, name: str, ndim: int | None) -> Tensor:
-    """Logits as a float64 tensor on the CPU, after checking kind, dimensions, at least two classes and finiteness."""
-    tensor = as_tensor(values)
-    if not tensor.is_floating_point():
-        raise TypeError(f"{name} must be floating point logits, not {tensor.dtype}")
-    if (ndim is not None and tensor.ndim != ndim) or tensor.ndim == 0 or tensor.numel() == 0 or tensor.shape[-1] < 2:
-        wanted = "dimensions" if ndim is None else f"{ndim} dimensions"
-        raise ValueError(f"{name} must have {wanted}, no empty one and at least 2 classes last, not shape {tuple(tensor.shape)}")
-    if not bool(tensor.isfinite().all()):
-        raise ValueError(f"{name} must be finite; {int((~tensor.isfinite()).sum())} of {tensor.numel()} values are not")
-    return tensor.double()
+def as_lam(lam: Values, rows: int) -> Tensor:
+    """Return lam (rows,) as float64 after checking that it starts at exactly 0 and ends at exactly 1, rows >= 2."""
+    grid = as_numbers(lam, "lam")
+    if grid.shape != (rows,) or rows < 2 or grid[0] != 0 or grid[-1] != 1:
+        raise ValueError(f"lam must run from exactly 0 to exactly 1 with one entry for each of the {rows} rows, not {grid.tolist()}")
+    return torch.from_numpy(grid.copy())
 
 
 def as_log_p(logits: Tensor, tau: float) -> Tensor:
-    """log softmax(logits / tau) over the last axis, after checking that tau is a temperature."""
-    if not 0 < tau < math.inf:
-        raise ValueError(f"the temperature tau must be a finite number > 0, not {tau}")
-    return (logits / tau).log_softmax(-1)
-
-
-def as_labels(values: Array, shape: tuple[int, ...], classes: int, name: str = "labels") -> Tensor:
-    """Class indices as an int64 tensor on the CPU, after checking shape and range."""
-    tensor = as_tensor(values)
-    if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
-        raise TypeError(f"{name} must be integer class indices, not {tensor.dtype}")
-    if tensor.shape != torch.Size(shape):
-        raise ValueError(f"{name} must have shape {tuple(shape)}, not {tuple(tensor.shape)}")
-    if tensor.numel() and not 0 <= int(tensor.min()) <= int(tensor.max()) < classes:
-        raise ValueError(f"{name} must lie in [0, {classes}), not in [{int(tensor.min())}, {int(tensor.max())}]")
-    return tensor.long()
+    """Return log softmax(logits / tau) over the last axis."""
+    return (logits / as_temperature(tau, "temperature tau")).log_softmax(-1)
 
 
 def _weigh(log_a: Tensor, values: Tensor) -> Tensor:
-    """a x values, 0 where a is exactly 0 even if the value there is infinite or undefined."""
+    """Return a x values, 0 where a is exactly 0 even if the value there is infinite or undefined."""
     return torch.where(log_a == _EMPTY, 0.0, log_a.exp() * values)
-
-
-def _share(part: Tensor, whole: Tensor) -> Tensor:
-    return torch.where(whole > NEGLIGIBLE, part / whole, math.nan)
-
-
-def _masses(log_p: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
-    """Logarithms of the masses on E and on R, each (L, P)."""
-    return (
-        log_p.masked_fill(~inside, _EMPTY).logsumexp(-1),
-        log_p.masked_fill(inside, _EMPTY).logsumexp(-1),
-    )
-
-
-def _split(log_a: Tensor, log_b: Tensor, inside: Tensor) -> Parts:
-    """Identity 2 for KL(a || b)."""
-    a, b = torch.stack(_masses(log_a, inside), -1), torch.stack(_masses(log_b, inside), -1)
-    within = log_a - torch.where(inside, a[..., :1], a[..., 1:])
-    without = log_b - torch.where(inside, b[..., :1], b[..., 1:])
-    terms = _weigh(log_a, within - without)
-    return Parts(kl(log_a, log_b), kl(a, b), (terms * inside).sum(-1).clamp_min(0), (terms * ~inside).sum(-1).clamp_min(0))

@@ -10,13 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-Array = NDArray[Any]
+from mixkd.arrays import Array, Values, as_array, as_level, as_numbers
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ class Interval:
         return replace(self, low=self.estimate - half, high=self.estimate + half)
 
     def p(self, value: float) -> float:
-        """Return the two-sided p value of the hypothesis that the truth is `value`: below .05 where the 95 % interval excludes it."""
+        """Return the two-sided p value of the hypothesis that the truth is `value`: below 0.05 where the 95 % interval excludes it."""
         if not self.defined or not self._errors:
             return math.nan
         away = abs(self.estimate - value)
@@ -74,13 +72,13 @@ class Interval:
         return [(error, df) for error, df in known if math.isfinite(error) and df > 0]
 
 
-def t_interval(values: ArrayLike, level: float = 0.95) -> Interval:
+def t_interval(values: Values, level: float = 0.95) -> Interval:
     """Return Student's t interval of the mean of independent values (n,), one per seed.
 
     One value: nan bounds. None, or any that is not finite: nan throughout. No variation: bounds equal to the estimate.
     """
-    v = _vector("values", values)
-    _checked_level(level)
+    v = as_numbers(values, "values")
+    as_level(level)
     if v.size == 0 or not np.isfinite(v).all():
         return Interval(math.nan, math.nan, math.nan, v.size)
     mean = float(v.mean())
@@ -90,15 +88,7 @@ def t_interval(values: ArrayLike, level: float = 0.95) -> Interval:
     return Interval(mean, mean, mean, v.size, error, v.size - 1).at(level)
 
 
-def paired_difference(a: ArrayLike, b: ArrayLike, level: float = 0.95) -> Interval:
-    """Return the t interval of the mean of a - b over seeds; a[i] and b[i] share seed i."""
-    first, second = _vector("a", a), _vector("b", b)
-    if first.shape != second.shape:
-        raise ValueError(f"a and b must be paired by seed; got {first.size} and {second.size} values")
-    return t_interval(first - second, level)
-
-
-def crossed(values: ArrayLike, replicates: ArrayLike, level: float = 0.95) -> Interval:
+def crossed(values: Values, replicates: Values, level: float = 0.95) -> Interval:
     """Return the interval of the mean of a statistic over seeds *and* test images.
 
     The variance is that between seeds over their number, plus that of the seeds' mean when images are drawn anew; the t quantile has
@@ -118,9 +108,9 @@ def crossed(values: ArrayLike, replicates: ArrayLike, level: float = 0.95) -> In
     Raises:
         ValueError: when the shapes do not fit.
     """
-    v, drawn = _vector("values", values), np.asarray(replicates, dtype=np.float64)
-    if drawn.ndim != 2 or len(drawn) != v.size:
-        raise ValueError(f"replicates must be ({v.size}, draws), one row per value; got {drawn.shape}")
+    v, drawn = as_numbers(values, "values"), as_numbers(replicates, "replicates", 2)
+    if len(drawn) != v.size:
+        raise ValueError(f"replicates must be ({v.size}, draws), one row per value, not {drawn.shape}")
     over_seeds = t_interval(v, level)
     if not over_seeds.defined:
         return over_seeds
@@ -135,7 +125,7 @@ def crossed(values: ArrayLike, replicates: ArrayLike, level: float = 0.95) -> In
     return replace(over_seeds, error=math.sqrt(total), df=df, seed_error=over_seeds.error).at(level)
 
 
-def over_images(value: float, replicates: ArrayLike, level: float = 0.95) -> Interval:
+def over_images(value: float, replicates: Values, level: float = 0.95) -> Interval:
     """Return the interval of a statistic of one network over test images alone: what holds for that network, whatever its seed.
 
     Args:
@@ -143,14 +133,14 @@ def over_images(value: float, replicates: ArrayLike, level: float = 0.95) -> Int
         replicates: (R,) under R bootstrap draws of the images.
         level: of the interval.
     """
-    drawn = _vector("replicates", replicates)
+    drawn = as_numbers(replicates, "replicates")
     drawn = drawn[np.isfinite(drawn)]
     if drawn.size < 2 or not math.isfinite(value):
         return Interval(value, math.nan, math.nan, 1)
     return Interval(value, value, value, 1, float(drawn.std(ddof=1)), drawn.size - 1).at(level)
 
 
-def jackknife(statistic: Callable[[list[int]], ArrayLike], n: int, level: float = 0.95) -> Interval:
+def jackknife(statistic: Callable[[list[int]], Values], n: int, level: float = 0.95) -> Interval:
     """Return the interval of a statistic of n independent units that does not split into one value for each of them.
 
     What two units have in common, such as the agreement of two teachers, gives n (n - 1) / 2 values that share units: taken for
@@ -166,16 +156,16 @@ def jackknife(statistic: Callable[[list[int]], ArrayLike], n: int, level: float 
     Returns:
         The bias-corrected estimate (for a mean over pairs, that mean) with its interval; nan bounds when leaving one out leaves nothing.
     """
-    _checked_level(level)
+    as_level(level)
     if n == 0:
         return Interval(math.nan, math.nan, math.nan, 0)
     everyone = list(range(n))
-    whole = np.atleast_1d(np.asarray(statistic(everyone), dtype=np.float64))
+    whole = np.atleast_1d(as_array(statistic(everyone))).astype(np.float64)
     undefined = Interval(float(whole[0]), math.nan, math.nan, n)
     if n < 2 or not math.isfinite(whole[0]):
         return undefined
-    rest = [np.atleast_1d(np.asarray(statistic([unit for unit in everyone if unit != gone]), dtype=np.float64)) for gone in everyone]
-    pseudo = n * whole - (n - 1) * np.stack(rest)
+    rest = [np.atleast_1d(as_array(statistic([unit for unit in everyone if unit != gone]))) for gone in everyone]
+    pseudo = n * whole - (n - 1) * np.stack(rest).astype(np.float64)
     found = crossed(pseudo[:, 0], pseudo[:, 1:], level) if pseudo.shape[1] > 1 else t_interval(pseudo[:, 0], level)
     return found if found.defined else undefined
 
@@ -186,17 +176,17 @@ def equivalence(interval: Interval, margin: float, level: float = 0.95) -> bool 
     Args:
         interval: over seeds or over seeds and images.
         margin: > 0, fixed before looking.
-        level: of each one-sided test, above .5.
+        level: of each one-sided test, above 0.5.
 
     Returns:
         True when the (2 level - 1) interval, 90 % by default, lies inside +-margin; False when the interval at `level` lies outside on
         one side; None when neither is shown.
     """
     if not (margin > 0 and math.isfinite(margin)):
-        raise ValueError(f"margin must be positive and finite; got {margin}")
-    _checked_level(level)
+        raise ValueError(f"margin must be positive and finite, not {margin}")
+    as_level(level)
     if level <= 0.5:
-        raise ValueError(f"level must be above .5; got {level}")
+        raise ValueError(f"level must be above 0.5, not {level}")
     if not interval.defined:
         return None
     inner, outer = interval.at(2 * level - 1), interval.at(level)
@@ -205,71 +195,33 @@ def equivalence(interval: Interval, margin: float, level: float = 0.95) -> bool 
     return False if outer.low >= margin or outer.high <= -margin else None
 
 
-def bootstrap_images(
-    values: ArrayLike,
-    combine: Callable[[Array], Array] | None = None,
-    groups: ArrayLike | None = None,
-    draws: int = 2000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> Interval:
-    """Percentile bootstrap over images of a function of mean per-image values, with the same images drawn for every
-    arm.
-
-    Args:
-        values: (N,) or (A, N): a quantity per image (hit, NLL, disagreement, ...) for each of A arms.
-        combine: (..., A) arm means -> (...) numbers; default: the mean of the one arm, or first minus second of two.
-            For a log ratio: ``lambda m: np.log10(m[..., 0] / m[..., 1])``.
-        groups: (N,) labels; images of one group (views of one image) are drawn together.
-
-    Means and smooth functions of them only: a sum of absolute values, such as ECE, is biased upwards by resampling and
-    belongs to `calibration.bootstrap`. `n` of the result counts images, or groups. One image, or a value that is not
-    finite: nan bounds."""
-    v = np.atleast_2d(np.asarray(values, dtype=np.float64))
-    if v.ndim != 2 or v.shape[1] == 0:
-        raise ValueError(f"values must be (N,) or (arms, N), N >= 1; got {np.shape(values)}")
-    _checked_level(level)
-    if draws < 1:
-        raise ValueError(f"draws must be at least 1; got {draws}")
-    if combine is None:
-        if v.shape[0] > 2:
-            raise ValueError(f"combine is needed for more than two arms; got {v.shape[0]}")
-        combine = _only_or_difference
-    group = np.arange(v.shape[1]) if groups is None else np.asarray(groups)
-    if group.shape != (v.shape[1],):
-        raise ValueError(f"groups must be ({v.shape[1]},), one per image; got {group.shape}")
-    at = np.unique(group, return_inverse=True)[1]
-    n = int(at.max()) + 1
-    with np.errstate(divide="ignore", invalid="ignore"):  # a resample without errors may have no ratio
-        estimate = float(combine(v.mean(1)))
-        if n < 2 or not np.isfinite(v).all():
-            return Interval(estimate, math.nan, math.nan, n)
-        sums = np.stack([np.bincount(at, row, n) for row in [*v, np.ones(v.shape[1])]], axis=1)
-        rng, at_once, drawn = np.random.default_rng(seed), max(1, (1 << 22) // n), []
-        for done in range(0, draws, at_once):
-            d = min(at_once, draws - done)
-            pick = rng.integers(n, size=(d, n)) + n * np.arange(d)[:, None]
-            drawn.append(np.bincount(pick.ravel(), minlength=d * n).reshape(d, n) @ sums)
-        total = np.concatenate(drawn)
-        replicates = np.asarray(combine(total[:, :-1] / total[:, -1:]))
-    low, high = np.quantile(replicates, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(estimate, float(low), float(high), n)
-
-
 @dataclass(frozen=True, eq=False)
 class Holm:
-    """Holm's step-down procedure: adjusted p values (m,) in the given order, and which are rejected at `level`."""
+    """Result of Holm's step-down procedure.
+
+    Attributes:
+        adjusted: (m,) p values in the given order.
+        rejected: (m,) bool, at `level`.
+        level: 1 less the chance of one false rejection or more.
+    """
 
     adjusted: Array
     rejected: Array
     level: float
 
 
-def holm(p: ArrayLike, level: float = 0.95) -> Holm:
-    """Adjusts p values (m,) in [0, 1] for m tests, any dependence (Holm 1979). A nan p (undefined test) counts as a
-    test and is not rejected."""
-    values = _vector("p", p)
-    _checked_level(level)
+def holm(p: Values, level: float = 0.95) -> Holm:
+    """Adjust p values for m tests of any dependence (Holm 1979).
+
+    Args:
+        p: (m,) in [0, 1]; a nan (undefined test) counts as a test and is not rejected.
+        level: 1 less the chance of one false rejection or more.
+
+    Raises:
+        ValueError: for a p outside [0, 1].
+    """
+    values = as_numbers(p, "p")
+    as_level(level)
     if not ((values >= 0) & (values <= 1) | np.isnan(values)).all():
         raise ValueError("p must lie in [0, 1]")
     order = np.argsort(values)  # nan last
@@ -277,19 +229,3 @@ def holm(p: ArrayLike, level: float = 0.95) -> Holm:
     adjusted = np.empty_like(values)
     adjusted[order] = np.minimum(stepped, 1)
     return Holm(adjusted, adjusted <= 1 - level + 1e-12, level)
-
-
-def _only_or_difference(means: Array) -> Array:
-    return means[..., 0] if means.shape[-1] == 1 else means[..., 0] - means[..., 1]
-
-
-def _vector(name: str, values: ArrayLike) -> Array:
-    v = np.asarray(values, dtype=np.float64)
-    if v.ndim != 1:
-        raise ValueError(f"{name} must be one-dimensional; got shape {v.shape}")
-    return v
-
-
-def _checked_level(level: float) -> None:
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie between 0 and 1; got {level}")

@@ -131,11 +131,9 @@ def test_selective_gathers_the_measures_of_a_classifier():
 def test_bad_input_is_named():
     with pytest.raises(TypeError, match="boolean"):
         selective.aurc(np.ones(3), np.ones(3))
-    with pytest.raises(ValueError, match="one entry for each of the 3"):
+    with pytest.raises(ValueError, match=r"shape \(3,\)"):
         selective.aurc(np.ones(3), np.ones(4, bool))
     with pytest.raises(ValueError, match="1 of 3"):
         selective.aurc(np.array([1, np.nan, 0]), np.ones(3, bool))
-    with pytest.raises(ValueError, match="not empty"):
+    with pytest.raises(ValueError, match="one score or more"):
         selective.detection(np.ones(3), np.ones(0))
-    with pytest.raises(TypeError, match="real scores"):
-        selective.aurc(np.ones(3, bool), np.ones(3, bool))

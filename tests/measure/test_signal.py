@@ -1,6 +1,5 @@
-"""The exact splits hold to rounding; pair structure is found where it is and nowhere else."""
+"""The exact splits hold to rounding; what teachers share is told from what is each one's own."""
 
-import dataclasses
 import math
 
 import numpy as np
@@ -9,7 +8,6 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
-from scipy.spatial.distance import jensenshannon
 from scipy.special import rel_entr, softmax
 from scipy.stats import entropy as scipy_entropy
 from torch.testing import assert_close
@@ -47,20 +45,12 @@ def near(actual, expected):
 @example(seed=0, k=2, scale=1e4)
 def test_the_splits_are_exact(seed, k, scale):
     s = signal.decompose(*draw(seed, k, scale))
-    near(s.divergence, s.js + s.l_nl)
-    for parts in (s.forward, s.reverse):
-        near(parts.total, parts.leak + parts.ratio + parts.structure)
     near(s.entropy.total, s.entropy.leak + s.entropy.ambiguity + s.entropy.tail)
-    near(s.forward.total, s.l_nl)
-    share = s.f_nl[~s.f_nl.isnan()]
-    assert ((share >= 0) & (share <= 1)).all()
-    for parts in (s.forward, s.reverse):
-        for field in dataclasses.fields(parts):
-            values = getattr(parts, field.name)
-            assert values.isfinite().all()
-            assert (values >= 0).all()
-        assert (parts.ratio[:, s.same_class] < 1e-12).all()
-        assert k > 3 or (parts.structure[:, ~s.same_class] < 1e-12).all()
+    for part in vars(s.entropy).values():
+        assert part.isfinite().all()
+        assert (part > -1e-12).all()
+    assert (s.entropy.ambiguity[:, s.same_class] < 1e-12).all()
+    assert k > 3 or (s.entropy.tail[:, ~s.same_class] < 1e-12).all()
 
 
 @given(seed=st.integers(0, 2**32 - 1), k=classes)
@@ -69,50 +59,24 @@ def test_against_scipy(seed, k):
     logits, lam, labels = draw(seed, k, 3.0)
     s = signal.decompose(logits, lam, labels)
     p = probabilities(logits)
-    m = lam[:, None, None] * p[-1] + (1 - lam)[:, None, None] * p[0]
-    near(s.l_nl, rel_entr(m, p).sum(-1))
-    near(s.reverse.total, rel_entr(p, m).sum(-1))
-    near(s.js[2], jensenshannon(p[-1], p[0], axis=-1) ** 2)
     near(s.entropy.total, scipy_entropy(p, axis=-1))
-    near(s.l_nl, vicinal.nonlinearity(*map(torch.from_numpy, (p[-1], p[0], p)), torch.from_numpy(lam).unsqueeze(1)))
     inside = np.zeros((len(labels), k), bool)
     np.put_along_axis(inside, labels, True, 1)
     near(s.kept, (p * inside).sum(-1))
-    near(s.honest, (m * inside).sum(-1))
 
 
 def test_three_classes_by_hand():
-    p = np.array([[0.2, 0.7, 0.1], [0.4, 0.3, 0.3], [0.8, 0.1, 0.1]])  # second image, the mix, first image; m = .5 .4 .1
+    p = np.array([[0.2, 0.7, 0.1], [0.4, 0.3, 0.3], [0.8, 0.1, 0.1]])  # second image, the mix, first image
     s = signal.decompose(np.log(p)[:, None], [0, 0.5, 1], np.array([[0, 1]]))
     log = math.log
-    near(s.l_nl[1, 0], 0.5 * log(5 / 4) + 0.4 * log(4 / 3) + 0.1 * log(1 / 3))
-    near(s.forward.leak[1, 0], 0.9 * log(9 / 7) + 0.1 * log(1 / 3))
-    near(s.forward.ratio[1, 0], 0.5 * log((5 / 9) / (4 / 7)) + 0.4 * log((4 / 9) / (3 / 7)))
-    near(s.forward.structure[1, 0], 0)
-    near(s.reverse.leak[1, 0], 0.7 * log(7 / 9) + 0.3 * log(3))
     near(s.entropy.leak[1, 0], -0.7 * log(0.7) - 0.3 * log(0.3))
     near(s.entropy.ambiguity[1, 0], 0.7 * (log(7) - 4 / 7 * log(4) - 3 / 7 * log(3)))
     near(s.entropy.tail[1, 0], 0)
 
 
-def test_the_ends_of_the_grid_are_the_clean_answers():
-    s = signal.decompose(*draw(1, 10, 5.0))
-    for values in (s.divergence, s.js, s.l_nl, s.forward.leak, s.forward.structure, s.reverse.ratio, s.reverse.total):
-        assert values[[0, -1]].abs().max() < 1e-12
-        assert values[1:-1].max() > 1e-3
-    assert s.f_nl[[0, -1]].isnan().all()
-
-
-def test_a_constant_predictor_is_linear_and_has_no_share():
-    logits = np.broadcast_to(np.random.default_rng(0).normal(size=10) * 4, (5, 6, 10))
-    s = signal.decompose(logits, np.linspace(0, 1, 5), draw(0, 10, 1)[2])
-    assert s.l_nl.max() < 1e-12
-    assert s.f_nl.isnan().all()
-
-
 def test_tau_is_a_temperature_of_the_logits():
     logits, lam, labels = draw(3, 10, 4.0, dtype=np.float64)
-    assert_close(signal.decompose(logits, lam, labels, 4.0).l_nl, signal.decompose(logits / 4, lam, labels).l_nl)
+    assert_close(signal.decompose(logits, lam, labels, 4.0).kept, signal.decompose(logits / 4, lam, labels).kept)
 
 
 # Other teachers
@@ -183,9 +147,9 @@ def test_one_class_pairs_by_hand():
         ({"lam": [0.1, 0.3, 0.5, 0.7, 1]}, "from exactly 0 to exactly 1"),
         ({"lam": [0, 0.5, 0.4, 0.7, 1]}, "increase"),
         ({"lam": [0, 1]}, "one entry for each of the 5"),
-        ({"labels": np.full((6, 2), 10)}, r"\[0, 10\)"),
+        ({"labels": np.full((6, 2), 10)}, r"0\.\.9"),
         ({"labels": np.zeros((6, 3), int)}, r"\(6, 2\)"),
-        ({"logits": np.full((5, 6, 10), np.nan)}, "300 of 300"),
+        ({"logits": np.full((5, 6, 10), np.nan)}, "finite"),
         ({"logits": np.zeros((5, 60))}, "3 dimensions"),
         ({"logits": np.zeros((5, 6, 1))}, "at least 2 classes"),
         ({"tau": 0.0}, "tau"),

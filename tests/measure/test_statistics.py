@@ -1,7 +1,6 @@
 """Intervals and tests against scipy, closed forms and simulation; undefined results say so instead of failing."""
 
 import math
-import warnings
 
 import numpy as np
 import pytest
@@ -55,15 +54,6 @@ def test_too_little_to_say():
 def test_excludes():
     interval = Interval(1.0, 0.5, 1.5, 3)
     assert [interval.excludes(v) for v in (0.4, 0.5, 1.0, 1.5, 1.6)] == [True, False, False, False, True]
-
-
-@given(st.lists(st.tuples(floats, floats), min_size=2, max_size=9), floats)
-def test_paired_difference_removes_what_pairs_share(pairs, shift):
-    a, b = np.array(pairs).T
-    interval = statistics.paired_difference(a, b)
-    assert interval.low <= interval.estimate <= interval.high
-    common = np.linspace(0, shift, len(a))
-    assert statistics.paired_difference(a + common, b + common).low == pytest.approx(interval.low, abs=1e-8)
 
 
 @given(st.lists(floats, min_size=2, max_size=9), st.floats(0.5, 0.99))
@@ -289,70 +279,6 @@ def test_equivalence_without_evidence():
     assert statistics.equivalence(statistics.t_interval([1.0, -1.0, 2.0, -2.0]), 0.5) is None
 
 
-# -------------------------------------------------------------------------------------------------------------- images
-
-
-def test_bootstrap_of_a_mean_has_the_width_of_its_standard_error():
-    hit = np.random.default_rng(0).random(2000) < 0.8
-    interval = statistics.bootstrap_images(hit, draws=4000)
-    assert interval.estimate == pytest.approx(hit.mean())
-    assert interval.high - interval.low == pytest.approx(2 * 1.96 * hit.std() / np.sqrt(2000), rel=0.05)
-    assert interval.n == 2000
-    assert interval == statistics.bootstrap_images(hit, draws=4000)
-    assert interval != statistics.bootstrap_images(hit, draws=4000, seed=1)
-
-
-def test_arms_share_their_images():
-    rng = np.random.default_rng(0)
-    difficulty = rng.normal(size=1000)
-    arms = np.stack([difficulty + 0.1 + 0.01 * rng.normal(size=1000), difficulty])
-    paired = statistics.bootstrap_images(arms)
-    assert paired.estimate == pytest.approx(0.1, abs=0.01)
-    assert paired.high - paired.low < 0.01 < 0.1 < np.diff([*vars(statistics.bootstrap_images(arms[0])).values()][1:3])
-    three = statistics.bootstrap_images(np.vstack([arms, arms[1]]), lambda m: m[..., 1] - m[..., 2])
-    assert (three.low, three.high) == (0, 0)
-
-
-def test_groups_are_drawn_whole():
-    rng = np.random.default_rng(0)
-    per_image = rng.normal(size=300)
-    copies, group = np.repeat(per_image, 20), np.repeat(np.arange(300), 20)
-    single = statistics.bootstrap_images(per_image, draws=3000)
-    grouped = statistics.bootstrap_images(copies, groups=group, draws=3000)
-    assert grouped.n == 300
-    assert (grouped.low, grouped.high) == pytest.approx((single.low, single.high), abs=1e-9)
-    # a group of another size weighs by its size
-    uneven = statistics.bootstrap_images([1.0, 1.0, 1.0, 5.0], groups=["a", "a", "a", "b"])
-    assert uneven.estimate == 2
-    assert (uneven.low, uneven.high, uneven.n) == (1, 5, 2)
-
-
-@pytest.mark.parametrize("draws", [1, 5])
-def test_the_bootstrap_over_images_covers_as_often_as_it_says(draws):
-    """Differences of two arms on 300 images, each seen under so many views, which go together."""
-    rng = np.random.default_rng(40 + draws)
-    groups = np.tile(np.arange(300), draws)
-    covered = []
-    for _ in range(400):
-        hard = rng.normal(0, 1, 300)[groups]
-        hits = [(hard + rng.normal(0, 1, groups.size) < easy).astype(float) for easy in (1.2, 0.8)]
-        truth = stats.norm.cdf(1.2 / math.sqrt(2)) - stats.norm.cdf(0.8 / math.sqrt(2))
-        covered.append(not statistics.bootstrap_images(hits, groups=groups, draws=400).excludes(truth))
-    assert np.mean(covered) == pytest.approx(0.95, abs=0.033)  # 3 standard errors
-
-
-def test_bootstrap_of_too_little():
-    assert same(statistics.bootstrap_images([0.5]), 0.5, NAN, NAN, 1)
-    assert same(statistics.bootstrap_images([0.5, NAN, 0.1]), NAN, NAN, NAN, 3)
-    rare = np.zeros((2, 50))
-    rare[:, 0] = 1  # a third of the resamples hold no event: the ratio has no bounds
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        ratio = statistics.bootstrap_images(rare, lambda m: m[..., 0] / m[..., 1])
-    assert ratio.estimate == 1
-    assert not ratio.defined
-
-
 # ------------------------------------------------------------------------------------------------------------ families
 
 
@@ -385,15 +311,10 @@ def test_holm_counts_undefined_tests_and_never_rejects_them():
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: statistics.t_interval([[1.0, 2.0]]), "one-dimensional"),
+        (lambda: statistics.t_interval([[1.0, 2.0]]), "1 dimension"),
         (lambda: statistics.t_interval([1.0, 2.0], level=95), "level"),
-        (lambda: statistics.paired_difference([1.0], [1.0, 2.0]), "paired"),
         (lambda: statistics.equivalence(Interval(0, 0, 0, 2), 0.0), "margin"),
         (lambda: statistics.equivalence(Interval(0, 0, 0, 2), 0.1, level=0.4), "above"),
-        (lambda: statistics.bootstrap_images(np.zeros((3, 4))), "combine"),
-        (lambda: statistics.bootstrap_images(np.zeros(4), groups=[1, 2]), "groups"),
-        (lambda: statistics.bootstrap_images(np.zeros(4), draws=0), "draws"),
-        (lambda: statistics.bootstrap_images([]), "N >= 1"),
         (lambda: statistics.holm([1.5]), r"\[0, 1\]"),
     ],
 )
