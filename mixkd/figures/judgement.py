@@ -225,6 +225,39 @@ def premises(given: Iterable[Any]) -> str:
     )
 
 
+def premises_of(verdicts: Iterable[Judged]) -> Html:
+    """Return the premises that several verdicts rest on, each once: what it is, what was measured, what is needed, who asks for it.
+
+    Where claims ask for one premise of several teachers, the one that several share is shown, unless another is not met.
+
+    Args:
+        verdicts: of one profile.
+    """
+    asked: dict[str, list[tuple[str, Any]]] = {}
+    for judged in verdicts:
+        for p in judged.premises:
+            if re.fullmatch(r"P\d", p.name):
+                asked.setdefault(p.name, []).append((judged.claim, p))
+    body, text = "", []
+    for name, rows in sorted(asked.items()):
+        found = [p for _, p in rows]
+        worst = [p for p in found if p.met is False] or [p for p in found if p.met is None] or found
+        p = max(worst, key=found.count)
+        letters = ", ".join(dict.fromkeys(f"({letter})" for letter, _ in rows))
+        what = in_words(_bare(p.what))
+        body += (
+            f'<tr><th scope="row">{name}: {html.escape(what)}</th><td>{html.escape(_premise(p))}</td><td>{html.escape(_bound(p))}</td>'
+            f'<td><span class="mixkd-badge mixkd-{_BADGES[p.met]}">{_MET[p.met]}</span></td><td>{letters}</td></tr>'
+        )
+        text.append(f"{name}: {what}: {_premise(p)}, needed {_bound(p)}, {_MET[p.met]}; claims {letters}")
+    head = "".join(f'<th scope="col">{word}</th>' for word in ("premise", "measured", "needed", "", "claims"))
+    markup = (
+        '<div class="mixkd-table mixkd-premises" tabindex="0" role="region" aria-label="premises"><table>'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+    return Html(markup, "\n".join(text))
+
+
 def _bare(what: str) -> str:
     """Without the bound that a premise's words end in: it has a column of its own."""
     return re.sub(r",? \((?:at least|at most|above|equivalent within)[^)]*\)$|, nats \(above 0\)$", "", what)
