@@ -118,6 +118,7 @@ def mix(x: Tensor, lam: Tensor | float, partner: Tensor) -> Tensor:
     Returns:
         (N, ...) of x's dtype. Where lam is exactly 1 the sample comes back bit for bit.
     """
+    check_dense(x)
     if not x.is_floating_point():
         raise TypeError(f"mix needs floating point values, not {x.dtype}: mixing integers would round")
     weight = torch.as_tensor(lam, dtype=x.dtype, device=x.device)
@@ -140,12 +141,20 @@ def nonlinearity(p_i: Tensor, p_j: Tensor, p_mix: Tensor, lam: Tensor | float) -
     Returns:
         (...) float64 tensor, >= 0 up to rounding.
     """
+    for given in (p_i, p_j, p_mix):
+        check_dense(given)
     p_i, p_j, p_mix = (torch.as_tensor(p, dtype=torch.float64) for p in (p_i, p_j, p_mix))
     weight = torch.as_tensor(lam, dtype=torch.float64)
     if weight.ndim:
         weight = weight.unsqueeze(-1)
     reference = weight * p_i + (1 - weight) * p_j
     return (torch.xlogy(reference, reference) - torch.xlogy(reference, p_mix)).sum(-1)
+
+
+def check_dense(values: object) -> None:
+    """Raise ValueError for a sparse tensor, or one of another layout, which no measure here can read."""
+    if isinstance(values, Tensor) and values.layout != torch.strided:
+        raise ValueError(f"a tensor of layout {values.layout} was given where a dense one is needed; give .to_dense() of it")
 
 
 def probe_pairs(labels: Tensor, two_class: int, one_class: int, seed: int = 0) -> Tensor:

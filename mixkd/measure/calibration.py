@@ -26,6 +26,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.fft import dct
 from scipy.optimize import brentq
 
+from mixkd.vicinal import check_dense
+
 Array = NDArray[Any]
 Logits = torch.Tensor | Array
 Binning = Literal["width", "mass"]
@@ -413,6 +415,7 @@ def noise_floor(
 
     `predictions` are confidences (N,) or logits (N, K). Another `n` than N keeps the histogram: n evenly spaced
     quantiles are taken."""
+    check_dense(predictions)
     if np.ndim(predictions) == 2:
         conf = confidences(predictions)[0]
     else:
@@ -803,6 +806,7 @@ def _interpolation(beta: Array, k: int, left_out: float = 1e-7) -> tuple[Array, 
 
 
 def _checked_logits(logits: Logits) -> Logits:
+    check_dense(logits)
     z = logits if isinstance(logits, torch.Tensor) else np.asarray(logits)
     floating = z.is_floating_point() if isinstance(z, torch.Tensor) else np.issubdtype(z.dtype, np.floating)
     if not floating:
@@ -813,6 +817,7 @@ def _checked_logits(logits: Logits) -> Logits:
 
 
 def _checked_integers(name: str, values: Logits, n: int) -> Array:
+    check_dense(values)
     v = values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
     if not np.issubdtype(v.dtype, np.integer):
         raise TypeError(f"{name} must be integers; got {v.dtype}")

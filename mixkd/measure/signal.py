@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mixkd.vicinal import check_dense
+
 Array = Tensor | np.ndarray
 Grid = Array | Sequence[float]
 Direction = Literal["forward", "reverse"]
@@ -583,6 +585,7 @@ def entropy(log_p: Tensor) -> Tensor:
 
 def as_tensor(values: Grid) -> Tensor:
     """A detached tensor on the CPU; copies a NumPy array only where torch could not read it safely."""
+    check_dense(values)
     return torch.as_tensor(values if isinstance(values, Tensor) else np.require(values, requirements="W")).detach().cpu()
 
 
