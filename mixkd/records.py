@@ -585,6 +585,8 @@ def _nonsense(record: Record) -> str:
             return f"{name}.labels are not those of its pairs"
     if record._tensor("features.test").ndim != 2 or record._tensor("features.probe").ndim != 3:
         return "features are no vectors"
+    if not bool(((record.probe.lam >= 0) & (record.probe.lam <= 1)).all()) or not all(isinstance(name, str) for name in record.classes):
+        return "lam or classes are not what they are called"
     record.curve, record.provenance  # noqa: B018
     return ""
 
