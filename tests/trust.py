@@ -190,7 +190,7 @@ def sealed_nonsense(folder: Path, draw: random.Random) -> Outcomes:
 
 
 def faulty(where: Path, number: int, kind: str) -> Callable[[], int]:
-    """Make one file operation below a folder fail in this process: raise, kill, or cut the newest file short and kill. Returns a counter."""
+    """Make one file operation below a folder raise or kill this process, or cut the newest file and kill it. Returns a counter."""
     count = 0
 
     def operation() -> None:
@@ -359,7 +359,7 @@ def picture(shade: int, format: str = "PNG") -> bytes:
 def zips(folder: Path, draw: random.Random) -> Outcomes:
     """Zips of images with changed bytes, cuts, wild headers, names that point elsewhere: read, or named in a line."""
     members = [f"{part}/{label}/{i}.png" for part in ("train", "test") for label in "ab" for i in range(3)]
-    names = ["../out.png", "/etc/x.png", "train/a/../../../x.png", "train\\..\\..\\x.png", "train/a/\0.png", "train/a/" + "x" * 300 + ".png",
+    names = ["../out.png", "/etc/x.png", "train/a/../../../x.png", "train\\..\\..\\x.png", "train/a/\0.png", "train/a/" + "x" * 300,
              "train/a/0.PNG", "train/c/0.png", "train", "train/a", "train/\u202e/0.png", "CON/a.png"]  # fmt: skip
     for number in range(10**9):
         path = folder / f"z{number}.zip"
@@ -495,7 +495,8 @@ def main() -> int:
     print(f"{'':<42}{'tried':>8} {'failed':>7} {'seconds':>8}")
     for tally in tallies:
         print(
-            f"{tally.name:<42}{tally.tried:>8} {len(tally.failed):>7} {tally.seconds:>8.1f}{'' if tally.whole else '  stopped by the clock'}"
+            f"{tally.name:<42}{tally.tried:>8} {len(tally.failed):>7} {tally.seconds:>8.1f}"
+            + ("" if tally.whole else "  stopped by the clock")
         )
     print(f"{'all':<42}{sum(tally.tried for tally in tallies):>8} {sum(len(tally.failed) for tally in tallies):>7}")
     for tally in tallies:
