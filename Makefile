@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: reproduce test site serve lint slow pairs readme bench
+.PHONY: reproduce test site serve lint slow trust pairs readme bench
 .DEFAULT_GOAL := reproduce
 
 $(READY): requirements.txt pyproject.toml
@@ -32,6 +32,9 @@ lint: $(READY)       ## style, types, the direction of imports
 
 slow: $(READY)       ## the long tests: kill and resume at random moments, both ways to the same pages
 	$(BIN)/python -m pytest -m slow
+
+trust: $(READY)      ## ten minutes of faults at most: kills, failed file operations, changed bytes, hostile zips; prints tried and failed
+	OMP_NUM_THREADS=1 $(BIN)/python tests/trust.py --minutes 10
 
 bench: $(READY)      ## speed beside the peers; fills the tables of benchmarks/README.md
 	$(BIN)/python -m pip install --quiet --editable ".[bench]"

@@ -20,12 +20,19 @@ Values = torch.Tensor | ArrayLike
 _NUMPY_FLOATS = (torch.float16, torch.float32, torch.float64)
 
 
+def check_dense(values: object) -> None:
+    """Raise ValueError for a sparse tensor, or one of another layout, which no measure here can read."""
+    if isinstance(values, torch.Tensor) and values.layout != torch.strided:
+        raise ValueError(f"a tensor of layout {values.layout} was given where a dense one is needed; give .to_dense() of it")
+
+
 def as_array(values: Values) -> Array:
     """Return values as a NumPy array in native byte order, with strides that torch can borrow.
 
     It shares memory where it can. A copy is made of what lies on a GPU, of bfloat16 (as float32), of long doubles (as float64), of foreign
     byte order and of negative strides.
     """
+    check_dense(values)
     if isinstance(values, torch.Tensor):
         tensor = values.detach().cpu()
         odd = tensor.is_floating_point() and tensor.dtype not in _NUMPY_FLOATS

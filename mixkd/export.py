@@ -65,6 +65,7 @@ def classifier(
 
     Raises:
         FileNotFoundError: the weights were not kept.
+        DamagedRecord: they are not those that were written with the record.
     """
     weights = store.weights(record.id)
     if weights is None:
@@ -83,7 +84,7 @@ def classifier(
         "temperature": record.temperature,
         "scaled": scaled,
     }
-    return _assemble(description, load_file(weights)), description
+    return _assemble(description, record.state(weights)), description
 
 
 def _assemble(description: Mapping[str, Any], state: Mapping[str, Tensor]) -> Classifier:

@@ -12,7 +12,9 @@ import math
 import os
 import re
 import shutil
+import stat
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
@@ -36,6 +38,7 @@ WEIGHTS_CAP = 2**15
 """Weights above this many bytes stay beside the records instead of in them: records are small."""
 _FILES = ("record.json", "tensors.safetensors", "model.safetensors")
 _SUMS = "SHA256SUMS"
+_ID = re.compile("[0-9a-f]{16}")
 _HEAVY = "weights.tmp"  # what will lie beside the record, while it is written or sent
 
 
@@ -66,25 +69,35 @@ class Probe:
 
 
 class Record:
-    """One finished run, as it lies on disk. Tensors are read when asked for; that they are all there is seen at once.
+    """One finished run, as it lies on disk. Tensors are read when asked for; that they are as they were written is seen at once.
 
     Raises:
-        DamagedRecord: when a file is missing or cannot be read. Whether it was changed, ``RecordStore.verify`` says.
+        DamagedRecord: when a file is missing, differs from its checksum or cannot be read, or the folder is not named by the id of the
+            spec in it.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         file = path / "record.json"
         try:
-            self._json: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+            content = _bytes(file)
+            self._json: dict[str, Any] = json.loads(content.decode())
             if not isinstance(self._json, dict):
                 raise ValueError("holds no JSON object")
             if (known := self._json.get("format")) != FORMAT:
                 raise ValueError(f"format {known}; this version reads format {FORMAT}")
+            file = path / _SUMS
+            self._sums = _sums(path)
+            file = path / "record.json"
+            _match(hashlib.sha256(content).hexdigest(), self._sums[file.name])
             self.spec = RunSpec(**self._json["spec"])
+            if self.spec.id != path.name:
+                file = path
+                raise ValueError(f"its spec has id {self.spec.id}")
             file = path / "tensors.safetensors"
+            _match(_checksum(file, link=False), self._sums[file.name])
             safe_open(file, framework="pt")  # compares the size of the file with its header
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError) as error:
             raise DamagedRecord(f"{file}: {_reason(error)}") from error
 
     @property
@@ -114,10 +127,25 @@ class Record:
 
     @cached_property
     def _tensors(self) -> dict[str, Tensor]:
+        return self._load(self.path / "tensors.safetensors", self._sums["tensors.safetensors"])
+
+    def state(self, weights: Path) -> dict[str, Tensor]:
+        """Return the state dict of its network from where :meth:`RecordStore.weights` found it.
+
+        Raises:
+            DamagedRecord: when the file is not the one that was written with this record.
+        """
         try:
-            return load_file(self.path / "tensors.safetensors")
-        except (OSError, SafetensorError) as error:
-            raise DamagedRecord(f"{self.path / 'tensors.safetensors'}: {_reason(error)}") from error
+            return self._load(weights, self._sums.get("model.safetensors") or self._sums.get(_beside(self.id)))
+        except DamagedRecord as error:
+            raise DamagedRecord(f"{error}; remove it to have it trained again") from error
+
+    def _load(self, file: Path, expected: str | None) -> dict[str, Tensor]:
+        try:
+            _match(_checksum(file), expected)
+            return load_file(file)
+        except (OSError, ValueError, SafetensorError) as error:
+            raise DamagedRecord(f"{file}: {_reason(error)}") from error
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -289,6 +317,8 @@ def _row(record: Record) -> dict[str, Any]:
 class RecordStore:
     """A folder of records, one folder each, named by id.
 
+    A folder counts as a record only under the id of the spec in it.
+
     Args:
         path: made when the first record is written. "committed" is the repository's own ``book/records``.
 
@@ -296,26 +326,34 @@ class RecordStore:
         path: the folder.
 
     Raises:
-        ValueError: for a URL.
+        ValueError: for a URL, or a path that is not UTF-8: safetensors would write to none.
     """
 
     def __init__(self, path: str | Path = "runs") -> None:
         if "://" in str(path):
             raise ValueError(f"store = {str(path)!r}: must be a folder; mount what lies behind a URL, or train there by --scheduler")
         self.path = committed_path() if str(path) == "committed" else Path(path)
+        try:
+            os.path.abspath(self.path).encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"store = {os.path.abspath(self.path)!a}: must be a path in UTF-8; rename the folder") from None
 
     def ids(self) -> list[str]:
         """The ids of all records, sorted. A record that is being written has no id yet."""
         if not self.path.is_dir():
             return []
-        folders = (entry for entry in self.path.iterdir() if not entry.name.startswith("."))
-        return sorted(entry.name for entry in folders if (entry / "record.json").is_file())
+        return sorted(name for name in os.listdir(self.path) if _ID.fullmatch(name) and os.path.isfile(self.path / name / "record.json"))
 
     def verify(self, ids: Sequence[str] | None = None) -> Sequence[str]:
-        """Check every file of every record, or of some, against its checksum; a line for each that is not as it was written."""
+        """Check every file of every record, or of some, against its checksum, and whether its answers can be meant.
+
+        Returns:
+            A line for each file that is not as it was written, for a record whose answers make no sense, and for a folder that holds
+            a record under another name than its id.
+        """
         if ids is None:
-            folders = self.path.iterdir() if self.path.is_dir() else ()
-            ids = sorted(folder.name for folder in folders if re.fullmatch("[0-9a-f]{16}", folder.name))
+            names = sorted(os.listdir(self.path)) if self.path.is_dir() else []
+            ids = [name for name in names if _ID.fullmatch(name) or (name[0] != "." and os.path.isfile(self.path / name / "record.json"))]
         return [problem for id in ids for problem in _problems(self.path / id)]
 
     def list(self) -> Records:
@@ -396,8 +434,8 @@ class RecordStore:
             kept = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
             size = sum(tensor.numel() * tensor.element_size() for tensor in kept.values())
             heavy = size > WEIGHTS_CAP
-            save_file(kept, folder / (_HEAVY if heavy else "model.safetensors"))
-            save_file(_pack(tensors), folder / "tensors.safetensors")
+            _save(kept, folder / (_HEAVY if heavy else "model.safetensors"))
+            _save(_pack(tensors), folder / "tensors.safetensors")
             record = {
                 "format": FORMAT,
                 "id": spec.id,
@@ -481,43 +519,85 @@ def _beside(id: str) -> str:
 
 
 def _sums(folder: Path) -> dict[str, str]:
-    """The checksums of a record by file; OSError or ValueError where they cannot be read."""
-    listed = (folder / _SUMS).read_text(encoding="utf-8")
-    return {line[66:]: line[:64] for line in listed.splitlines()}
+    """The checksums of a record by file; OSError or ValueError where they cannot be read, or are of other files than a record's."""
+    *lines, rest = _bytes(folder / _SUMS).decode().split("\n")
+    sums = {line[66:]: line[:64] for line in lines if re.fullmatch("[0-9a-f]{64}  .+", line)}
+    strange = sums.keys() - {*_FILES, _beside(folder.name)}
+    if rest or len(sums) < len(lines) or strange:
+        raise ValueError(f"is no list of checksums of {folder.name}")
+    if unlisted := sorted({"record.json", "tensors.safetensors"} - sums.keys()):
+        raise ValueError(f"does not list {', '.join(unlisted)}")
+    return sums
 
 
 def _problems(folder: Path) -> list[str]:
-    """What is wrong with the files of one record, each file named once."""
-    problems: dict[Path, str] = {}
-    sums: dict[str, str] = {}
+    """What is wrong with one record: a line for each of its files, or for what it says."""
+    problems: list[str] = []
+    file = folder / _SUMS
     try:
         sums = _sums(folder)
-        unlisted = {"record.json", "tensors.safetensors", *(path.name for path in folder.iterdir())} - {_SUMS, *sums}
-        if unlisted:
-            problems[folder / _SUMS] = f"does not list {', '.join(sorted(unlisted))}"
-    except (OSError, ValueError) as error:
-        problems[folder / _SUMS] = _reason(error)
-    for name, expected in sums.items():
-        path = folder.parent / ".weights" / f"{folder.name}.safetensors" if name == _beside(folder.name) else folder / name
-        if not path.is_file():
-            if name != _beside(folder.name):  # a record is whole without its heavy weights
-                problems[path] = "missing"
-        elif _sha256(path) != expected:
-            problems[path] = "differs from its checksum"
-    try:
-        record = Record(folder)
-        if record.spec.id != folder.name:
-            problems[folder] = f"its spec has id {record.spec.id}"
+        if unlisted := sorted({path.name for path in folder.iterdir()} - {_SUMS, *sums}):
+            problems.append(f"{file}: does not list {', '.join(unlisted)[:200]}")
+        for name, expected in sums.items():
+            heavy = name == _beside(folder.name)
+            file = folder.parent / ".weights" / f"{folder.name}.safetensors" if heavy else folder / name
+            try:
+                _match(_checksum(file, anew=True, link=heavy), expected)
+            except (OSError, ValueError) as error:
+                if not (heavy and isinstance(error, FileNotFoundError)):  # a record is whole without its heavy weights
+                    problems.append(f"{file}: {_reason(error)}")
+        if problems:
+            return problems
+        file = folder / "tensors.safetensors"
+        nonsense = _nonsense(Record(folder))
+        return [f"{file}: {nonsense}"] if nonsense else []
     except DamagedRecord as error:
-        file, _, reason = str(error).partition(": ")
-        problems.setdefault(Path(file), reason)
-    return [f"{path}: {problem}" for path, problem in problems.items()]
+        return [str(error)]
+    except (OSError, ValueError, KeyError, TypeError, IndexError, RuntimeError) as error:
+        return [f"{file}: {_reason(error)}"]
+
+
+def _nonsense(record: Record) -> str:
+    """What the answers of a record cannot mean, though its files are as they were written; empty where there is nothing."""
+    tensors, classes, lam = record._tensors, len(record.classes), len(record._json["lam"])
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            return f"{name} is not finite"
+    for split in dict.fromkeys(["test", "val", "train", *record.splits]):
+        logits, labels = record._tensor(f"logits.{split}"), record._tensor(f"labels.{split}")
+        if logits.ndim != 2 or logits.shape[1] != classes or not logits.is_floating_point():
+            return f"logits.{split} of shape {tuple(logits.shape)} are no answers of {classes} classes"
+        if labels.ndim != 1 or not len(labels) or len(logits) % len(labels):
+            return f"{len(logits)} answers of split {split} do not fit its {len(labels)} labels"
+        if labels.is_floating_point() or int(labels.min()) < (-1 if split == "ood" else 0) or int(labels.max()) >= classes:
+            return f"labels.{split} are not from 0 to {classes - 1}"
+    for name, split, rows in (("probe", "test", lam), ("train_probe", "train", len(FEATURE_LAMS))):
+        logits, labels, pairs = (record._tensor(f"{name}.{part}") for part in ("logits", "labels", "pairs"))
+        if logits.shape != (rows, len(pairs), classes):
+            return f"{name}.logits of shape {tuple(logits.shape)} are no answers of {classes} classes at {rows} lam to {len(pairs)} pairs"
+        shown = tensors[f"labels.{split}"]
+        if (
+            pairs.is_floating_point()
+            or int(pairs.min()) < 0
+            or int(pairs.max()) >= len(shown)
+            or not torch.equal(shown[pairs.long()], labels)
+        ):
+            return f"{name}.labels are not those of its pairs"
+    if record._tensor("features.test").ndim != 2 or record._tensor("features.probe").ndim != 3:
+        return "features are no vectors"
+    if not bool(((record.probe.lam >= 0) & (record.probe.lam <= 1)).all()) or not all(isinstance(name, str) for name in record.classes):
+        return "lam or classes are not what they are called"
+    record.curve, record.provenance  # noqa: B018
+    return ""
 
 
 def _reason(error: Exception) -> str:
+    """An error in one line."""
     if isinstance(error, FileNotFoundError):
         return "missing"
-    return f"no field {error}" if isinstance(error, KeyError) else str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return f"no field {error}" if isinstance(error, KeyError) else "; ".join(str(error).splitlines())
 
 
 def committed_path() -> Path:
@@ -552,9 +632,60 @@ def _pack(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.contiguous() for name, tensor in sorted(packed.items())}
 
 
+def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write a safetensors file; a full disk is an OSError like any other."""
+    try:
+        save_file(dict(tensors), path)
+    except SafetensorError as error:
+        raise OSError(f"{path}: {error}") from error
+
+
+def _match(found: str, expected: str | None) -> None:
+    if found != expected:
+        raise ValueError("differs from its checksum")
+
+
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+_hashed: dict[tuple[int, ...], str] = {}
+
+
+def _checksum(path: Path, *, anew: bool = False, link: bool = True) -> str:
+    """The SHA-256 of a regular file, computed once while the file keeps its inode, size and times.
+
+    A file that was changed in the last two seconds may change again without another time, so its checksum is not kept.
+
+    Args:
+        path: of the file.
+        anew: compute it whatever is known.
+        link: follow a link.
+
+    Raises:
+        OSError: for anything but a regular file: a pipe would never end.
+    """
+    found = path.stat() if link else path.lstat()
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError("is a link" if stat.S_ISLNK(found.st_mode) else "is not a regular file")
+    key = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    if anew or key not in _hashed:
+        checksum = _sha256(path)
+        if time.time_ns() - found.st_ctime_ns < 2 * 10**9:
+            return checksum
+        _hashed[key] = checksum
+    return _hashed[key]
+
+
+def _bytes(path: Path) -> bytes:
+    """What a file of a record holds; OSError for anything but a regular file in the folder of the record itself."""
+    for place in (path, path.parent):
+        if place.is_symlink():
+            raise OSError(f"{'is' if place == path else 'its folder is'} a link; a record holds its files itself")
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError("is not a regular file")
+    return path.read_bytes()
 
 
 def _fsync(path: Path) -> None:

@@ -23,7 +23,6 @@ from typing import Any
 
 import torch
 from loky import ProcessPoolExecutor, cpu_count
-from safetensors import SafetensorError
 from tqdm.auto import tqdm
 
 import mixkd
@@ -39,6 +38,7 @@ from mixkd.spec import RunSpec
 from mixkd.teachers import UnreachableControl, freeze, matched_sigma, projected, projection, temper
 from mixkd.train import Precision, network, resolve_precision, train_cohort
 from mixkd.vicinal import LAM_GRID, probe_pairs
+from mixkd.workers import start_worker
 
 COHORT_BYTES = 2**30
 """Weights, gradients and moments of the students trained in one pass, at most; activations are those of one student at a time."""
@@ -156,7 +156,7 @@ def collect(
         own = None
         if executor is None and workers > 0 and len(jobs) > 1:
             size = min(workers, len(jobs))
-            own = executor = ProcessPoolExecutor(size, initializer=_start_worker, initargs=(os.getpid(),))
+            own = executor = ProcessPoolExecutor(size, initializer=start_worker, initargs=(os.getpid(),))
         try:
             failed = _work(jobs, store, machine, located, executor, progress, shared=own is not None)
         except BaseException:
@@ -394,8 +394,8 @@ def _teacher(spec: RunSpec, store: RecordStore, data: Dataset, device: torch.dev
         raise DamagedRecord(f"teacher {run.id}: its record is in {store.path}, its weights are not")
     try:
         return freeze(record, weights, data, device=device, precision=machine.precision), record
-    except (OSError, SafetensorError) as error:
-        raise DamagedRecord(f"teacher {run.id}: {weights}: {error}") from error
+    except DamagedRecord as error:
+        raise DamagedRecord(f"teacher {run.id}: {error}") from error
 
 
 def _resolve(spec: RunSpec, machine: Machine) -> RunSpec:
@@ -493,15 +493,3 @@ class _one_thread:
     def __exit__(self, *_: object) -> None:
         if self.threads is not None:
             torch.set_num_threads(self.threads)
-
-
-def _start_worker(parent: int) -> None:
-    """One thread for each worker, which ends within about a second of its parent, even one that was killed or died meanwhile."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    torch.set_num_threads(1)
-    threading.Thread(target=watch, daemon=True).start()

@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -73,6 +74,7 @@ def build(
         raise FileExistsError(f"out {site}: holds something other than a site; name an empty or a new folder")
     work.mkdir(exist_ok=True)
     with FileLock(work / "site.lock"):
+        _put_back(site)
         executed = _execute(root, profile, folder, work / "executed", workers)
         stamp, library = work / "staged.library", fingerprint(LIBRARY)
         gone = _stage(root, work / "stage", executed)
@@ -238,13 +240,34 @@ def _jupyter_book(stage: Path, output: Path, root: Path) -> Path:
     return output / "_build" / "html"
 
 
+def _former(site: Path) -> Path:
+    """Where a site lies from the moment it makes room until the next one is in its place."""
+    return site.with_name(f"{site.name}.old")
+
+
+def _put_back(site: Path) -> None:
+    """Put the former site back where a killed build had moved it away and got no further."""
+    former = _former(site)
+    if former.is_dir():
+        with suppress(OSError):
+            site.rmdir()  # where it is an empty folder, made since
+        if not site.exists():
+            former.rename(site)
+
+
 def _replace(made: Path, site: Path) -> None:
-    """Put a copy of the pages in place of a site, by two renames."""
-    fresh, former = site.with_name(f"{site.name}.new"), site.with_name(f"{site.name}.old")
+    """Put a copy of the pages in place of a site, by two renames. A site that is there stays until the copy is whole."""
+    _put_back(site)
+    fresh, former = site.with_name(f"{site.name}.new"), _former(site)
     for leftover in (fresh, former):
         shutil.rmtree(leftover, ignore_errors=True)
-    shutil.copytree(made, fresh)
-    if site.exists():
-        site.rename(former)
-    fresh.rename(site)
+    try:
+        shutil.copytree(made, fresh)
+        if site.exists():
+            site.rename(former)
+        fresh.rename(site)
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)
+        _put_back(site)
+        raise
     shutil.rmtree(former, ignore_errors=True)

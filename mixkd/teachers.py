@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from mixkd.data import Dataset, Images, normalise
@@ -32,17 +31,20 @@ def freeze(record: Record, weights: Path, data: Dataset, *, device: torch.device
 
     Args:
         record: of the teacher's own training.
-        weights: its state dict, as safetensors.
+        weights: where its state dict lies; it must be the one that was written with the record.
         data: on which the students train.
         device, precision: as in :func:`mixkd.train.train_cohort`.
 
     Returns:
         A :class:`Teacher` without tempering; see :func:`temper`.
+
+    Raises:
+        DamagedRecord: when the weights differ from their checksum, or cannot be read.
     """
     device = torch.device(device)
     resolved = resolve_precision(precision, device, record.spec.data)
     model = network(record.spec, data, pretrained=False)
-    model.load_state_dict(load_file(weights))
+    model.load_state_dict(record.state(weights))
     frozen = model.eval().requires_grad_(False).to(device)
     if data.splits["train"].images.ndim == 4:
         frozen = frozen.to(memory_format=torch.channels_last)

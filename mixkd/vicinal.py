@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mixkd.arrays import Values, as_array
+from mixkd.arrays import Values, as_array, check_dense
 
 LAM_GRID: tuple[float, ...] = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
 """The lambda grid of the probe, from the second image alone to the first alone. The five points between are the midpoints of five equal
@@ -121,6 +121,7 @@ def mix(x: Tensor, lam: Tensor | float, partner: Tensor) -> Tensor:
     Returns:
         (N, ...) of x's dtype. Where lam is exactly 1 the sample comes back bit for bit.
     """
+    check_dense(x)
     if not x.is_floating_point():
         raise TypeError(f"mix needs floating point values, not {x.dtype}: mixing integers would round")
     weight = torch.as_tensor(lam, dtype=x.dtype, device=x.device)
@@ -143,6 +144,8 @@ def nonlinearity(p_i: Values, p_j: Values, p_mix: Values, lam: Values) -> Tensor
     Returns:
         (...) float64 tensor, >= 0 up to rounding.
     """
+    for given in (p_i, p_j, p_mix):
+        check_dense(given)
     values = (value if isinstance(value, Tensor) else torch.from_numpy(np.array(as_array(value))) for value in (p_i, p_j, p_mix, lam))
     first, second, mixed, weight = (value.double() for value in values)
     if weight.ndim:

@@ -198,6 +198,72 @@ def test_a_build_that_fails_leaves_the_former_site(built):
         assert {path: path.read_bytes() for path in html.rglob("*.html")} == former
 
 
+def _kill_between(made: Path, place: Path) -> None:
+    """Put a site in place, in a process that is killed between the two renames."""
+    code = (
+        "import os, sys\nfrom pathlib import Path\nfrom mixkd import site\n"
+        "def rename(self, target):\n    os.rename(self, target)\n    os.kill(os.getpid(), 9)\n"
+        "Path.rename = rename\nsite._replace(Path(sys.argv[1]), Path(sys.argv[2]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(made), str(place)])
+    assert done.returncode == -9
+    assert not place.exists()
+
+
+@pytest.mark.parametrize("empty", [False, True])
+def test_a_kill_between_two_renames_and_then_a_full_disk_lose_no_site(built, tmp_path, monkeypatch, empty):
+    made, place = tmp_path / "made", tmp_path / "html"
+    for folder, text in ((made, "new"), (place, "former")):
+        folder.mkdir()
+        (folder / "index.html").write_text(text)
+        (folder / "searchindex.js").touch()
+    _kill_between(made, place)
+    if empty:
+        place.mkdir()
+
+    def full(*_, **__):
+        (tmp_path / "html.new").mkdir()
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(site.shutil, "copytree", full)
+        with pytest.raises(OSError, match="No space left"):
+            site._replace(made, place)
+    assert (place / "index.html").read_text() == "former"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["html", "made"]
+    site._replace(made, place)
+    assert (place / "index.html").read_text() == "new"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["html", "made"]
+
+
+def test_the_former_site_is_back_before_anything_of_a_build_can_fail(built, tmp_path, monkeypatch):
+    place = tmp_path / "html"
+    (tmp_path / "html.old").mkdir()
+    (tmp_path / "html.old" / "index.html").write_text("former")
+    monkeypatch.setattr(site, "_execute", lambda *_: (_ for _ in ()).throw(chapters.ChapterError("chapter lab, cell 1: stopped")))
+    with pytest.raises(chapters.ChapterError):
+        site.build(root=built, out=place)
+    assert (place / "index.html").read_text() == "former"
+
+
+def test_a_rename_that_fails_puts_the_former_site_back(tmp_path, monkeypatch):
+    made, place = tmp_path / "made", tmp_path / "html"
+    for folder, text in ((made, "new"), (place, "former")):
+        folder.mkdir()
+        (folder / "index.html").write_text(text)
+    real = Path.rename
+
+    def rename(path, target):
+        if path.name == "html.new":
+            raise OSError(28, "No space left on device")
+        return real(path, target)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    with pytest.raises(OSError, match="No space left"):
+        site._replace(made, place)
+    assert (place / "index.html").read_text() == "former"
+
+
 def test_bad_arguments_stop_before_any_work(built, tmp_path):
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "dear.txt").write_text("keep me")

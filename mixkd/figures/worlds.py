@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from safetensors.torch import load_file
 
 from mixkd.data import gaussian_classes, gaussian_log_posterior, load_data
 from mixkd.figures.explorer.boundary import BoundaryWorld, Net, Plane, WorldModel, boundary_world
 from mixkd.figures.explorer.vicinal import Pairs, PathModel, VicinalLab, vicinal_lab
 from mixkd.measure.linearity import probability_linearity
 from mixkd.measure.signal import kl
-from mixkd.records import Record, RecordStore
+from mixkd.records import DamagedRecord, Record, RecordStore
 from mixkd.spec import ARMS, RunSpec
 
 PLANE = "gaussians"
@@ -75,11 +74,14 @@ def world_of(records: Iterable[Record], *, name: str = "world", first: str | Non
 
 
 def net_of(spec: RunSpec, store: RecordStore) -> Net | None:
-    """The trained network of a run, taking raw points; None where its weights are not there, or are no plain layers."""
+    """The trained network of a run, taking raw points; None where its weights are not there or damaged, or are no plain layers."""
     path = store.weights(spec.id)
     if path is None or not spec.student.startswith("mlp"):
         return None
-    state = {name: tensor.double().numpy() for name, tensor in load_file(path).items()}
+    try:
+        state = {name: tensor.double().numpy() for name, tensor in Record(store.path / spec.id).state(path).items()}
+    except DamagedRecord:
+        return None
     layers = [(weight, state[f"{name.removesuffix('.weight')}.bias"]) for name, weight in _in_order(state) if name.endswith(".weight")]
     data = load_data(spec.data)
     (first, bias), *rest = layers

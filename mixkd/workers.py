@@ -1,0 +1,23 @@
+"""The start of a worker process. Nothing heavy is imported here, so that a worker knows its parent before it loads anything."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+
+def start_worker(parent: int) -> None:
+    """Give this process one thread, and end it within a second of its parent, even one that was killed, or died before this was called.
+
+    Args:
+        parent: process id.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is loaded
+    threading.Thread(target=watch, daemon=True).start()
