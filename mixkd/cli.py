@@ -193,7 +193,7 @@ def _spec(options: argparse.Namespace) -> RunSpec:
         part, _, field = name.partition(".")
         if not field or value is None:
             continue
-        if field == "milestones":
+        if field in ("milestones", "mean", "std"):
             value = tuple(value.split(","))
         (given if part == "run" else teacher)[field] = value
     given.setdefault("arm", "kd_mixup")
