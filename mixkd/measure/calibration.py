@@ -353,6 +353,26 @@ def fit_temperature(logits: Logits, labels: Logits) -> float:
     return 1 / beta
 
 
+REACH = (0.05, 20.0)
+"""Temperatures beyond these make answers of ordinary logits one-hot, or all alike."""
+
+
+def unfit(logits: Logits, labels: Logits, temperature: float) -> str:
+    """Return why a temperature that was fitted on these rows says nothing about others; an empty string where it may.
+
+    With no error among them NLL falls for ever as the temperature falls to 0, and with one it is that row that decides.
+    """
+    z, y = _checked(logits, labels)
+    errors = sum(int((x.argmax(1) != y[rows]).sum()) for rows, x, _ in _shifted(z, torch.float64))
+    if errors < 2:
+        return f"{errors or 'no'} error{'s' * (errors == 0)} among {len(y)} rows cannot tell a temperature"
+    if not REACH[0] <= temperature <= REACH[1]:
+        return (
+            f"the temperature {temperature:.3g} fitted on {len(y)} rows with {errors} errors is out of reach ({REACH[0]:g} to {REACH[1]:g})"
+        )
+    return ""
+
+
 @dataclass(frozen=True)
 class Split:
     """NLL (nats) = calibration + refinement; see `split`."""
