@@ -123,12 +123,12 @@ def export(
         raise ValueError(f"format = {format!r}: must be one of {', '.join(get_args(Format))}{nearest(format, get_args(Format))}")
     if format == "onnx":
         _need_onnx()
-    network, description = classifier(record, store, scaled=scaled, root=root)
     path = Path(path)
     if path.is_dir():
         path = path / f"{record.id}{SUFFIX[format]}"
     if path.suffix.lower() != SUFFIX[format]:
         raise ValueError(f"{path}: a file of format {format} must end in {SUFFIX[format]}, or it could not be read back; give it that name")
+    network, description = classifier(record, store, scaled=scaled, root=root)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial, text = path.with_name(f".{path.name}.part{path.suffix}"), json.dumps(description)
     try:

@@ -203,10 +203,7 @@ def _torchvision(name: str, n_classes: int, image_size: int, pretrained: str | N
     state = _downloaded(weights, f"{type(weights).__name__}.{weights.name}")
     if name.startswith("densenet"):  # their keys are older than its code
         state = {re.sub(r"(denselayer\d+\.(?:norm|relu|conv))\.([12])\.", r"\1\2.", key): value for key, value in state.items()}
-    try:
-        network.load_state_dict(state)
-    except RuntimeError as error:
-        raise ValueError(f"the weights {pretrained} do not fit torchvision:{name} at {image_size} px ({error})") from error
+    load_into(network, state, f"the weights {pretrained} do not fit torchvision:{name} at {image_size} px")
     preset = weights.transforms()
     return network, preset.mean, preset.std, own_classes
 
