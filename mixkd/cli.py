@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,7 @@ EPILOG = """examples:
   mixkd reproduce --profile cifar10 --plan        what that would train, and how long it takes here
   mixkd run --arm kd_mixup --tau 4 --seed 1       one run on the embedded digits
   mixkd run --data folder:images.zip --image-size 32 --student resnet8 --teacher resnet20 --arm kd_mixup
+  mixkd run --data folder:images.zip --image-size 32 --student resnet8 --teacher resnet56 --teacher-pretrained file:resnet56.safetensors
   torchrun --nproc_per_node=2 -m mixkd run --data cifar10 ...     one run on two GPUs
   mixkd batch grids/temperature.toml              a notebook for each point of a grid, and a page about them all
   mixkd site --serve                              the book from the committed records
@@ -41,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(arguments if arguments is not None else sys.argv[1:])
     parser = _parser(given)
     options, unknown = parser.parse_known_args(given)
+    shown = warnings.formatwarning
+    warnings.formatwarning = lambda message, *_, **__: f"mixkd: warning: {message}\n"
     try:
         if unknown:
             raise ValueError(_unknown(options.parser, unknown))
@@ -54,6 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("mixkd: stopped; finished runs are kept, the same command continues", file=sys.stderr)
         return 130
+    finally:
+        warnings.formatwarning = shown
 
 
 def parser() -> argparse.ArgumentParser:
@@ -100,11 +106,11 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     batch.add_argument("--force", action="store_true", help="do finished notebooks again")
     _scheduler(batch)
 
-    run = command("run", _run, "train one spec and its teacher, or find its record")
+    run = command("run", _run, "train one student, and its teacher first, or find its record")
     run.add_argument("--profile", metavar="P", help="recipe of what is not given (default: the profile that fits the data)")
     run.add_argument("--store", default="runs", help="folder of records (default: runs)")
     _machine(run)
-    run.usage = "mixkd run [--data D] [--arm A] [--student S] [--teacher T] [--seed N] [--OTHER-FIELD X ...]"
+    run.usage = "mixkd run [--data D] [--arm A] [--student S] [--teacher T] [--seed N] [--OTHER-FLAG X ...]"
     if arguments[:1] == ["run"]:  # the fields come from the spec, which is imported only for this command
         _spec_flags(run)
 
@@ -165,17 +171,82 @@ def _spec_flags(parser: argparse.ArgumentParser) -> None:
     for name, field in RunSpec.model_fields.items():
         if name == "teacher":
             continue
+        arms = f"what the student is trained with: {', '.join(ARMS)} (default: kd_mixup)"
+        text = arms if name == "arm" else _explained(_RUN_HELP[name], field)
         if field.annotation is bool:
-            fields.add_argument(_flag(name), dest=f"run.{name}", action=argparse.BooleanOptionalAction)
+            fields.add_argument(_flag(name), dest=f"run.{name}", action=argparse.BooleanOptionalAction, help=text)
         else:
-            known = ", ".join(ARMS) if name == "arm" else None if field.is_required() else f"default {field.default}"
-            fields.add_argument(_flag(name), dest=f"run.{name}", metavar="X", help=known)
-    teacher = parser.add_argument_group("its teacher")
-    teacher.add_argument("--teacher", dest="teacher.model", metavar="MODEL")
+            fields.add_argument(_flag(name), dest=f"run.{name}", metavar="X", help=text)
+    teacher = parser.add_argument_group("its teacher", "frozen while the student learns; trained first unless it is given")
+    teacher.add_argument("--teacher", dest="teacher.model", metavar="MODEL", help=_TEACHER_HELP["model"])
     for name, field in TeacherSpec.model_fields.items():
         if name != "model":
-            known = f"default {field.default}"
-            teacher.add_argument(_flag(f"teacher_{name}"), dest=f"teacher.{name}", metavar="X", help=known)
+            teacher.add_argument(_flag(f"teacher_{name}"), dest=f"teacher.{name}", metavar="X", help=_explained(_TEACHER_HELP[name], field))
+
+
+def _explained(text: str, field: Any) -> str:
+    """The meaning of a flag with its default: that of a spec, where no profile says otherwise."""
+    if field.is_required() or field.default is None or "default" in text:
+        return text
+    shown = {True: "on", False: "off"}.get(field.default, field.default) if isinstance(field.default, bool) else field.default
+    return f"{text} (default: {'none' if shown == () else shown})"
+
+
+_MODELS = "such as resnet20, wrn16-2, cnn8, mlp64, torchvision:NAME, timm:NAME or python:PACKAGE.MODULE:FUNCTION (a function of yours)"
+_WEIGHTS = (
+    "weights to start from: file:PATH (safetensors or a state dict of torch), or their name in torchvision or timm, such as IMAGENET1K_V1"
+)
+_CHANNELS = "of each channel, which the inputs of a network of yours are normalised with, on the scale 0 to 1: 0.49,0.48,0.45"
+_RUN_HELP = {
+    "data": "data set: digits, gaussians, gaussians16, cifar10, cifar100, imagenet, folder:PATH (a folder or zip of images) or stream:PATH "
+    "(a folder too big for memory) (default: digits)",
+    "student": f"the network that is trained, {_MODELS} (default: the profile's)",
+    "pretrained": _WEIGHTS + " (default: a random start)",
+    "mean": f"means {_CHANNELS} (default: what its file says)",
+    "std": f"standard deviations {_CHANNELS} (default: what its file says)",
+    "tau": "distillation temperature: teacher's and student's logits are divided by it inside the loss; above 0, or std",
+    "alpha": "how strongly images are mixed: lam is drawn from Beta(alpha, alpha); 0 mixes none, 1 draws evenly",
+    "lam_per": "one lam for each sample, or one for each batch",
+    "partial": "share of each batch that is mixed, 0 to 1",
+    "smoothing": "probability that label smoothing takes from the label, 0 to 1",
+    "kd_weight": "weight of the distillation term of the loss, 0 or more",
+    "ce_weight": "weight of the cross-entropy term of the loss, 0 or more",
+    "train_size": "number of training images (default: all, or the profile's)",
+    "train_skip": "number of training images passed over before those, which a teacher may have learnt from",
+    "image_size": "side of the images in pixels; they are resized and cropped to a square (default: their own)",
+    "augment": "random changes of the training images: none, flip, crop_flip, resize_crop_flip or resized_crop_flip",
+    "epochs": "passes through the training images; 0 takes a pretrained network as it is",
+    "batch_size": "images in a step",
+    "optimizer": "sgd, adamw or adam",
+    "lr": "learning rate at its highest",
+    "momentum": "of sgd, 0 to 1",
+    "nesterov": "Nesterov's form of that momentum",
+    "weight_decay": "pull of the weights towards 0",
+    "schedule": "of the learning rate: cosine (to zero), step or constant",
+    "warmup": "epochs in which the learning rate rises first",
+    "milestones": "epochs after which schedule step lowers the rate: 150,180,210",
+    "decay": "factor by which schedule step lowers it",
+    "seed": "of initialisation, order of the images, augmentation and mixing: 0, 1, 2, ... (default: the profile's first)",
+}
+_TEACHER_HELP = {
+    "model": f"the teacher's network, {_MODELS} (default: the profile's)",
+    "pretrained": _WEIGHTS + "; without --teacher-epochs it is taken as it is (default: it is trained here)",
+    "mean": _RUN_HELP["mean"],
+    "std": _RUN_HELP["std"],
+    "arm": "what the teacher was trained with: ce, label_smoothing or mixup",
+    "seed": "of the teacher's training: 0, 1, 2, ... (default: the profile's)",
+    "alpha": "as --alpha, for teachers of arm mixup",
+    "smoothing": "as --smoothing, for teachers of arm label_smoothing",
+    "epochs": "epochs of its training, or of its fine-tuning (default: as the student)",
+    "lr": "its learning rate at its highest (default: as the student)",
+    "milestones": "as --milestones (default: as the student)",
+    "train_size": "number of its training images, or all (default: as the student)",
+    "train_skip": "number of training images passed over first, so that it does not know its students' by heart (default: as the student)",
+    "temperature": "its logits are divided by this before any student sees them, above 0; fitted, which the book recommends, calibrates "
+    "it on validation data first",
+    "temperature_factor": "multiplies a fitted temperature: 0.5 makes an overconfident teacher, 2 an underconfident one",
+    "temperature_spread": "makes its temperature depend on the image: standard deviation of its logarithm",
+}
 
 
 def _flag(name: str) -> str:
@@ -193,7 +264,7 @@ def _spec(options: argparse.Namespace) -> RunSpec:
         part, _, field = name.partition(".")
         if not field or value is None:
             continue
-        if field == "milestones":
+        if field in ("milestones", "mean", "std"):
             value = tuple(value.split(","))
         (given if part == "run" else teacher)[field] = value
     given.setdefault("arm", "kd_mixup")
@@ -232,7 +303,19 @@ def _run(options: argparse.Namespace) -> int:
         record = run(_spec(options), options.store, _make_machine(options), progress=ranks.first)
         if ranks.first:
             _show(record)
+            _show_teacher(record, options.store)
     return 0
+
+
+def _show_teacher(record: Record, store: str) -> None:
+    """The teacher before and after the temperature its students saw it at was fitted."""
+    from mixkd.records import RecordStore
+
+    taught = record.spec.teacher_run()
+    if taught is None or record.spec.teacher is None or record.spec.teacher.temperature != "fitted" or taught.id not in RecordStore(store):
+        return
+    print("its teacher, before and after its temperature was fitted:")
+    _show(RecordStore(store).load(taught.id))
 
 
 def _show(record: Record) -> None:

@@ -20,6 +20,7 @@ from mixkd.data import load_data
 from mixkd.models import Model, build
 from mixkd.records import Record, RecordStore
 from mixkd.spec import nearest
+from mixkd.weights import FUNCTION, Weights
 
 Format = Literal["safetensors", "torch", "onnx"]
 SUFFIX: Mapping[str, str] = {"safetensors": ".safetensors", "torch": ".pt2", "onnx": ".onnx"}
@@ -90,7 +91,8 @@ def classifier(
 def _assemble(description: Mapping[str, Any], state: Mapping[str, Tensor]) -> Classifier:
     inputs, classes = description["input"], description["classes"]
     mean, std = tuple(inputs["mean"]), tuple(inputs["std"])
-    model = build(description["model"], len(classes), inputs["channels"], inputs["image_size"], statistics=(mean, std))
+    adapted = Weights() if "body.0.scale" in state else None
+    model = build(description["model"], len(classes), inputs["channels"], inputs["image_size"], statistics=(mean, std), weights=adapted)
     model.load_state_dict(state)
     return Classifier(model, mean, std, description["temperature"] if description["scaled"] else 1.0).eval()
 
@@ -115,22 +117,24 @@ def export(
         Where it lies.
 
     Raises:
-        ValueError: unknown format.
+        ValueError: unknown format, or a file name that does not end as files of it do.
         ModuleNotFoundError: "onnx" without its packages; with the command.
     """
     if format not in get_args(Format):
         raise ValueError(f"format = {format!r}: must be one of {', '.join(get_args(Format))}{nearest(format, get_args(Format))}")
     if format == "onnx":
         _need_onnx()
-    network, description = classifier(record, store, scaled=scaled, root=root)
     path = Path(path)
     if path.is_dir():
         path = path / f"{record.id}{SUFFIX[format]}"
+    if path.suffix.lower() != SUFFIX[format]:
+        raise ValueError(f"{path}: a file of format {format} must end in {SUFFIX[format]}, or it could not be read back; give it that name")
+    network, description = classifier(record, store, scaled=scaled, root=root)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial, text = path.with_name(f".{path.name}.part{path.suffix}"), json.dumps(description)
     try:
         if format == "safetensors":
-            kept = {name: value.contiguous() for name, value in network.model.state_dict().items()}
+            kept = {name: value.contiguous().clone() for name, value in network.model.state_dict().items()}
             save_file(kept, partial, metadata={_KEY: text})
         else:
             inputs = description["input"]
@@ -172,6 +176,8 @@ def load(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             description = json.loads(file.metadata()[_KEY])
+        if str(description["model"]).startswith(FUNCTION):
+            raise ValueError(f"{path}: its network comes from {description['model']}, which is code, and is not called here")
         return _assemble(description, load_file(path)), description
     except (SafetensorError, AttributeError, KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path}: not a network that `mixkd export` wrote ({error})") from error

@@ -1,5 +1,7 @@
 """Directories and zips of images, train/CLASS/* beside test/CLASS/* or val/CLASS/*: found, checked, known by their content, decoded.
 
+A link is followed where it leads out of the data set, and refused where it leads back into it: nothing is read twice or under two classes.
+
 Nothing is unpacked to disk. Pixels are decoded once, into a cache from which every process maps them.
 """
 
@@ -9,14 +11,16 @@ import hashlib
 import io
 import os
 import re
+import stat
+import warnings
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
@@ -25,11 +29,14 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from mixkd.streaming import explain_unreadable, image_formats
+from mixkd.streaming import explain_unreadable, image_formats, looks_like_an_image, suffixes, upright
 
-_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp"})
+_SPLITS = {"train": "train", "test": "test", **dict.fromkeys(("val", "valid", "validation", "dev"), "val")}
+_LARGEST = 2**28
+"""Bytes of one image file, unpacked, at most."""
+_QUIET = frozenset({"thumbs.db", "desktop.ini"})
 _LAYOUT = "expected train/CLASS/*.jpg and test/CLASS/*.jpg (or val/CLASS/*.jpg), at the top or inside one folder"
-_DECODER = 1  # part of a cache file's name; raise it when decoding or row order change
+_DECODER = 2  # part of a cache file's name; raise it when decoding or row order change
 _IMAGENET_CLASSES = 1000
 
 
@@ -91,6 +98,8 @@ def find(name: str, root: str | Path | None, cache: Path) -> Folder:
 def _open(path: Path, cache: Path) -> Folder:
     if path.is_dir():
         return _parse(path, _walk(path), cache)
+    if not path.is_file():
+        raise ValueError(f"{path}: neither a directory nor a regular file")
     status = path.stat()
     return _open_zip(path, cache, (status.st_size, status.st_mtime_ns))
 
@@ -129,17 +138,58 @@ def _imagenet(root: Path) -> Folder:
 def _walk(path: Path) -> dict[str, str]:
     """Path -> stamp of every file (an image changed, a stamp changed); folders end in "/", hidden ones are left out."""
     entries: dict[str, str] = {}
+    root = os.path.realpath(path)
+    seen: dict[tuple[int, int], str] = {}  # folders by device and inode
     for folder, folders, files in os.walk(path, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
         base = "" if folder == str(path) else Path(folder).relative_to(path).as_posix() + "/"
-        entries.update((f"{base}{name}/", "") for name in folders)
+        status = os.stat(folder)
+        before = seen.setdefault((status.st_dev, status.st_ino), base)
+        if before != base:
+            raise ValueError(f"{path}: {base} and {before or 'the data set itself'} are one folder, by a link; remove the link")
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in folders:
+            _check_link(path, root, base + name)
+            entries[f"{base}{name}/"] = ""
         for name in files:
-            if _is_image(name):
-                status = os.stat(os.path.join(folder, name))
-                entries[base + name] = f"{status.st_size} {status.st_mtime_ns}"
-            elif not name.startswith("."):
+            if name.startswith("."):
+                continue
+            full = os.path.join(folder, name)
+            suffix = os.path.splitext(name)[1].lower()
+            if suffix in suffixes() or (not suffix and os.path.isfile(full) and looks_like_an_image(_head(full))):
+                _check_link(path, root, base + name)
+                status = os.stat(full)
+                if not stat.S_ISREG(status.st_mode):
+                    raise ValueError(f"{path}: {base}{name} is no regular file")
+                _check_size(path, base + name, status.st_size)
+                # a copy keeps size and time of change, and an editor may; the inode and its own time tell
+                entries[base + name] = f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"
+            else:
                 entries[base + name] = ""
     return entries
+
+
+def _head(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(16)
+
+
+def _check_link(path: Path, root: str, name: str) -> None:
+    full = os.path.join(path, name)
+    if not os.path.islink(full):
+        return
+    target = os.path.realpath(full)
+    if not os.path.exists(target):
+        raise ValueError(f"{path}: {name} is a link to {target}, which does not exist or comes round again; remove it")
+    if os.path.commonpath([root, target]) in (root, target):
+        raise ValueError(
+            f"{path}: {name} is a link to {target}, so its images would be read twice, perhaps under another class; remove it, "
+            "or copy the files"
+        )
+
+
+def _check_size(path: Path, name: str, size: int) -> None:
+    if size > _LARGEST:
+        raise ValueError(f"{path}: {name} is of {size / 2**20:,.0f} MiB; an image file may have {_LARGEST / 2**20:.0f} at most")
 
 
 def _list(path: Path) -> dict[str, str]:
@@ -147,37 +197,60 @@ def _list(path: Path) -> dict[str, str]:
     try:
         with zipfile.ZipFile(path) as archive:
             infos = archive.infolist()
-    except (zipfile.BadZipFile, OSError) as error:
-        raise ValueError(f"{path}: neither a directory nor a whole zip file ({error})") from error
+    except Exception as error:  # on damaged or hostile zips zipfile raises almost anything
+        raise ValueError(f"{path}: neither a directory nor a whole zip file ({_line(error)})") from error
     entries: dict[str, str] = {}
     for info in infos:
         name = info.filename.replace("\\", "/")
         if name.startswith("/") or ".." in name.split("/"):
             raise ValueError(f"{path}: entry {info.filename!r} points out of the zip")
-        if not name.startswith((".", "__MACOSX/")) and "/." not in name:
-            entries[info.filename] = f"{info.file_size} {info.CRC}"
+        if name.startswith((".", "__MACOSX/")) or "/." in name:
+            continue
+        suffix = os.path.splitext(name)[1].lower()
+        if suffix in suffixes() or (not suffix and not name.endswith("/") and _zipped_image(path, info)):
+            _check_size(path, name, info.file_size)
+            entries[name] = f"{info.file_size} {info.CRC}"
+        else:
+            entries[name] = ""
     return entries
 
 
-def _is_image(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in _SUFFIXES and not name.startswith(".")
+def _zipped_image(path: Path, info: zipfile.ZipInfo) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open(info) as file:
+            return looks_like_an_image(file.read(16))
+    except Exception:  # it is reported with what is left out
+        return False
 
 
 def _parse(path: Path, entries: Mapping[str, str], cache: Path | None) -> Folder:
     """Without a cache the digest is that of the entries: their paths and what stands beside them."""
     prefix = _prefix(path, entries)
     groups: dict[str, dict[str, list[str]]] = {"train": {}, "val": {}, "test": {}}
-    for entry in entries:
-        steps = entry[len(prefix) :].split("/", 2) if entry.startswith(prefix) else []
-        if len(steps) == 3 and steps[0] in groups:
-            images = groups[steps[0]].setdefault(steps[1], [])
-            if _is_image(steps[2].rpartition("/")[2]):
-                images.append(entry[len(prefix) :])
+    folders: dict[str, str] = {}  # what each split is called here
+    left_out: list[str] = []
+    for entry, stamp in entries.items():
+        below = entry[len(prefix) :] if entry.startswith(prefix) else ""
+        top, *steps = below.split("/", 2)
+        part = _SPLITS.get(top.lower())
+        if len(steps) == 2 and part is not None:
+            if folders.setdefault(part, top) != top:
+                raise ValueError(f"{path}: {folders[part]} and {top} are both {part}; remove one, or rename it")
+            images = groups[part].setdefault(steps[0], [])
+            if stamp:
+                images.append(below)
+        if not stamp and not entry.endswith("/") and entry.rpartition("/")[2].lower() not in _QUIET and "/" in below:
+            left_out.append(below)
+        elif stamp and (len(steps) < 2 or part is None):
+            left_out.append(below or entry)
     held_out = "test" if groups["test"] else "val"
     used = {"train": groups["train"], "test": groups[held_out]}
     if held_out == "test" and groups["val"]:
         used["val"] = groups["val"]
-    _check(path, used, held_out)
+    _check(path, used, {"train": folders.get("train", "train"), "test": folders.get(held_out, held_out), "val": folders.get("val", "val")})
+    if left_out:
+        more = f" and {len(left_out) - 3} more" if len(left_out) > 3 else ""
+        warnings.warn(f"{path}: left out, as no image or not in a class folder: {', '.join(sorted(left_out)[:3])}{more}", stacklevel=2)
     members = {part: tuple(sorted(chain.from_iterable(group.values()))) for part, group in used.items()}
     files = sorted(chain.from_iterable(members.values()))
     stamps = {file: entries[prefix + file] for file in files}
@@ -192,9 +265,9 @@ def _parse(path: Path, entries: Mapping[str, str], cache: Path | None) -> Folder
 def _prefix(path: Path, entries: Mapping[str, str]) -> str:
     """What stands before train/: nothing, or one folder."""
     heads = {tuple(steps[:2]) for entry in entries if len(steps := entry.split("/", 2)) > 1}
-    if any(head[0] == "train" for head in heads):
+    if any(head[0].lower() == "train" for head in heads):
         return ""
-    tops = sorted(top for top, below in heads if below == "train" and f"{top}/train" not in entries)
+    tops = sorted({top for top, below in heads if below.lower() == "train" and f"{top}/{below}" not in entries})
     if len(tops) != 1:
         problem = f"more than one train folder (in {', '.join(tops)})" if tops else "no train folder"
         found = ", ".join(sorted({entry.partition("/")[0] for entry in entries})[:8]) or "nothing"
@@ -202,7 +275,7 @@ def _prefix(path: Path, entries: Mapping[str, str]) -> str:
     return f"{tops[0]}/"
 
 
-def _check(path: Path, used: Mapping[str, Mapping[str, list[str]]], held_out: str) -> None:
+def _check(path: Path, used: Mapping[str, Mapping[str, list[str]]], folders: Mapping[str, str]) -> None:
     train = used["train"]
     if not used["test"]:
         raise ValueError(f"{path}: no test or val folder with classes in it; {_LAYOUT}")
@@ -210,18 +283,27 @@ def _check(path: Path, used: Mapping[str, Mapping[str, list[str]]], held_out: st
         found = f"train holds {len(train)} class ({', '.join(train) or 'none'})"
         raise ValueError(f"{path}: {found}, two or more are needed; {_LAYOUT}")
     for part, group in used.items():
-        folder = held_out if part == "test" else part
+        folder = folders[part]
         for label, images in sorted(group.items()):
             if not images:
-                kinds = ", ".join(sorted(_SUFFIXES))
+                kinds = ", ".join(sorted(suffixes()))
                 raise ValueError(f"{path}: class folder {folder}/{label} has no images ({kinds})")
         if group.keys() != train.keys():
             only = {"train": sorted(train.keys() - group.keys()), folder: sorted(group.keys() - train.keys())}
-            listed = "; ".join(f"only in {side}: {', '.join(labels[:5])}" for side, labels in only.items() if labels)
+            listed = "; ".join(f"only in {side}: {', '.join(map(_visible, labels[:5]))}" for side, labels in only.items() if labels)
             raise ValueError(f"{path}: train and {folder} hold different classes ({listed})")
     for label, images in sorted(train.items()):
         if "val" not in used and len(images) < 2:
             raise ValueError(f"{path}: class folder train/{label} has one image; two are needed to set some aside as val")
+
+
+def _visible(name: str) -> str:
+    """A name for a message, written in ASCII where a reader could take it for another: accents in two forms, spaces at an end."""
+    return name if name.isascii() and name.isprintable() and name == name.strip() else ascii(name)
+
+
+def _line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _digest(path: Path, prefix: str, stamps: Mapping[str, str], cache: Path) -> str:
@@ -309,17 +391,31 @@ def _decode(folder: Folder, files: list[str], image_size: int | None, target: Pa
 @contextmanager
 def _reader(path: Path, prefix: str) -> Iterator[Callable[[str], bytes]]:
     if path.is_dir():
-        yield lambda file: (path / prefix / file).read_bytes()
+
+        def opened(file: str) -> IO[bytes]:
+            return (path / prefix / file).open("rb")
+
+        yield lambda file: _capped(opened(file))
     else:
         with zipfile.ZipFile(path) as archive:
-            yield lambda file: archive.read(prefix + file)
+            infos = {info.filename.replace("\\", "/"): info for info in archive.infolist()}
+            yield lambda file: _capped(archive.open(infos[prefix + file]))
+
+
+def _capped(file: IO[bytes]) -> bytes:
+    """The content of an image file. More than was announced is not read: it may be more than the memory holds."""
+    with file:
+        content = file.read(_LARGEST + 1)
+    if len(content) > _LARGEST:
+        raise OSError(f"more than {_LARGEST / 2**20:.0f} MiB")
+    return content
 
 
 def _read(read: Callable[[str], bytes], path: Path, file: str) -> bytes:
     try:
         return read(file)
-    except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:  # RuntimeError: encrypted
-        raise ValueError(f"{path}: cannot read {file} ({error})") from error
+    except Exception as error:  # encrypted, damaged, of a method that Python does not know
+        raise ValueError(f"{path}: cannot read {file} ({_line(error)})") from error
 
 
 def _pixels(content: bytes, where: str, image_size: int | None) -> np.ndarray:
@@ -330,9 +426,9 @@ def _pixels(content: bytes, where: str, image_size: int | None) -> np.ndarray:
                 raise ValueError(f"{image.mode} pixels of more than 8 bits are not supported")
             if image_size is not None:
                 image.draft(None, (2 * image_size, 2 * image_size))  # a large JPEG is decoded at a fraction of its size
-            upright = ImageOps.exif_transpose(image).convert("RGB")
-            if image_size is not None and upright.size != (image_size, image_size):
-                upright = ImageOps.fit(upright, (image_size, image_size), Image.Resampling.BILINEAR)
-            return np.asarray(upright).transpose(2, 0, 1)
+            standing = upright(image)
+            if image_size is not None and standing.size != (image_size, image_size):
+                standing = ImageOps.fit(standing, (image_size, image_size), Image.Resampling.BILINEAR)
+            return np.asarray(standing).transpose(2, 0, 1)
     except Exception as error:  # on damaged files Pillow raises almost anything
         raise ValueError(f"{where} cannot be read as an image ({explain_unreadable(error)})") from error

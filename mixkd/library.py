@@ -1,4 +1,4 @@
-"""Networks of torchvision and timm by name, taken apart into a body that yields penultimate features and its linear head.
+"""Networks of torchvision, timm or the user by name, taken apart into a body that yields penultimate features and its linear head.
 
 Downloads weights only where a pretrained name asks for them. Refuses networks without one linear head, and says which file is missing.
 """
@@ -16,10 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from mixkd.spec import nearest
+from mixkd.weights import FUNCTION, Weights, call, load_into
 
-PREFIXES = ("torchvision:", "timm:")
+PREFIXES = ("torchvision:", "timm:", FUNCTION)
 _SIZED = {"vit_": "image_size", "maxvit": "input_size"}  # torchvision's networks that must know the size of their images
 _REFUSED = ("googlenet", "inception", "mnasnet")  # several heads while they train; weights that need more than their values
+
+
+Statistics = tuple[tuple[float, ...], tuple[float, ...]]  # mean and std
 
 
 class UnknownWeights(ValueError):
@@ -33,68 +37,113 @@ class Parts:
     Attributes:
         body: normalised images (N, 3, H, W) -> (N, d); its own normalisation, not the data's.
         head: (N, d) -> (N, K).
-        mean, std: per channel, of pixels on the scale 0 to 1, what the network expects to be normalised with.
+        statistics: mean and std per channel, of pixels on the scale 0 to 1, that the network expects; None where nobody says.
         whole: whether the head is pretrained too.
     """
 
     body: nn.Module
     head: nn.Linear
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    statistics: Statistics | None
     whole: bool
 
 
 class Renormalise(nn.Module):
     """From images normalised with the statistics of the data to those a network expects: one multiply-add per value.
 
-    Affine, so it commutes with mixing. The two numbers of each channel are buffers: they travel with the weights.
+    Affine, so it commutes with mixing, and with such a layer after it (``then``, its scale and shift). The two numbers of each channel are
+    buffers: they travel with the weights.
     """
 
-    def __init__(self, given: tuple[tuple[float, ...], tuple[float, ...]], own: tuple[tuple[float, ...], tuple[float, ...]]) -> None:
+    def __init__(self, given: Statistics, own: Statistics, then: tuple[Tensor, Tensor] | None = None, vectors: bool = False) -> None:
         super().__init__()
+        if len(given[0]) != len(own[0]):
+            raise ValueError(f"a network normalised by {len(own[0])} means cannot take inputs of {len(given[0])} channels")
         (mean, std), (own_mean, own_std) = (torch.tensor(pair, dtype=torch.float64) for pair in (given, own))
-        self.register_buffer("scale", (std / own_std).float().view(-1, 1, 1))
-        self.register_buffer("shift", ((mean - own_mean) / own_std).float().view(-1, 1, 1))
+        scale, shift = std / own_std, (mean - own_mean) / own_std
+        if then is not None:
+            after, plus = (value.double().flatten() for value in then)
+            scale, shift = scale * after, shift * after + plus
+        shape = (-1,) if vectors else (-1, 1, 1)
+        self.register_buffer("scale", scale.float().view(shape))
+        self.register_buffer("shift", shift.float().view(shape))
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.addcmul(self.shift, x, self.scale)  # type: ignore[arg-type]
 
 
-def load(name: str, n_classes: int, image_size: int, pretrained: str | None = None) -> Parts:
+def load(
+    name: str, n_classes: int, image_size: int, pretrained: str | None = None, weights: Weights | None = None, channels: int = 3
+) -> Parts:
     """The network of that name, initialised by its library from the global generator, or with pretrained weights.
 
     Args:
-        name: "torchvision:NAME" or "timm:NAME".
+        name: "torchvision:NAME", "timm:NAME" or "python:PACKAGE.MODULE:FUNCTION".
         n_classes: number of logits. A pretrained head is kept where it has as many, else replaced by a fresh one.
         image_size: side of the images in pixels.
         pretrained: name of a set of weights: torchvision's ("IMAGENET1K_V1") or timm's tag ("a1_in1k"); None for a random start.
+        weights: of the user's own, to start from instead.
+        channels: of an image, or coordinates of a vector (``image_size`` 0), for a function's network.
 
     Raises:
-        ValueError: unknown name or weights (with the nearest), a network that cannot take such images or has no linear head.
+        ValueError: unknown name or weights (with the nearest), a network that cannot take such images or has no linear head, weights that
+            do not fit it. A function's network needs no linear head: without one, its features are its logits.
         ModuleNotFoundError: timm is not installed; with the command.
         FileNotFoundError: the weights are not here and could not be downloaded; which file, where it belongs, the command.
     """
     prefix, _, plain = name.partition(":")
-    make = _torchvision if prefix == "torchvision" else _timm
-    network, mean, std, own_classes = make(plain, n_classes, image_size, pretrained)
-    x = torch.zeros(1, 3, image_size, image_size)
-    with torch.no_grad():
-        try:
+    x = torch.zeros(1, channels, *[image_size] * 2) if image_size else torch.zeros(1, channels)
+    if prefix == "python":
+        network, mean, std, own_classes = call(name), None, None, 0
+    else:
+        make = _torchvision if prefix == "torchvision" else _timm
+        network, mean, std, own_classes = make(plain, n_classes, image_size, pretrained)
+        if weights is not None and weights.state and (rows := _rows(network, weights, own_classes)) != own_classes:
+            network, mean, std, own_classes = make(plain, rows, image_size, None)
+    if weights is not None and weights.state and not weights.exported:
+        load_into(network, weights.state, f"{weights.name} does not fit {name}")
+    try:
+        with torch.no_grad():
             expected = network.eval()(x)
-        except (RuntimeError, AssertionError, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            raise ValueError(f"{name} cannot take images of {image_size} px ({reason}); try its own size, often 224") from error
-        head = _behead(network, name, own_classes)
-        features = network(x)
-        if features.shape != (1, head.in_features) or not torch.allclose(head(features), expected, rtol=1e-4, atol=1e-5):
-            raise ValueError(f"{name}: its logits are not a linear function of one feature vector; choose a network with one linear head")
+    except Exception as error:  # of a function's network, anything
+        shape = f"images of {image_size} px" if image_size else "vectors"
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{name} cannot take {shape} ({reason}); try its own size, often 224") from error
+    if not isinstance(expected, Tensor) or expected.ndim != 2 or len(expected) != 1:
+        kind = f"shape {tuple(expected.shape)}" if isinstance(expected, Tensor) else type(expected).__name__
+        raise ValueError(f"{name}: answers one image with {kind}, not with one row of logits; choose a network with one linear head")
+    own_classes = own_classes or expected.shape[1]
+    try:
+        head = _behead(network, name, own_classes, x, expected)
+    except ValueError:
+        if prefix != "python" or own_classes != n_classes:
+            raise
+        head = nn.Linear(n_classes, n_classes).requires_grad_(False)
+        with torch.no_grad():
+            head.weight.copy_(torch.eye(n_classes))
+            head.bias.zero_()
+    if weights is not None and weights.exported:
+        load_into(network, weights.body(), f"{weights.name} does not fit {name}")
+        load_into(head, weights.head(), f"{weights.name} does not fit {name}")
     if own_classes != n_classes:
         head = nn.Linear(head.in_features, n_classes)
-    return Parts(network.train(), head, tuple(mean), tuple(std), whole=pretrained is not None and own_classes == n_classes)
+    given = pretrained is not None or prefix == "python" or weights is not None
+    statistics = (tuple(mean), tuple(std)) if mean is not None and std is not None else None
+    return Parts(network.train(), head, statistics, whole=given and own_classes == n_classes)
 
 
-def _behead(network: nn.Module, name: str, n_classes: int) -> nn.Linear:
-    """Put an identity in the place of the last linear layer that has an output for each class, and return that layer."""
+def _rows(network: nn.Module, weights: Weights, own_classes: int) -> int:
+    """How many classes weights are for, by the shape of what they have for the last layer of a network."""
+    state = weights.state or {}
+    linear = [path for path, module in network.named_modules() if isinstance(module, nn.Linear) and module.out_features == own_classes]
+    found = state.get("head.weight" if weights.exported else f"{linear[-1]}.weight") if linear else None
+    return own_classes if found is None else len(found)
+
+
+def _behead(network: nn.Module, name: str, n_classes: int, x: Tensor, expected: Tensor) -> nn.Linear:
+    """Put an identity in the place of the last linear layer that has an output for each class, and return that layer.
+
+    A network whose logits are not that layer's answer is left as it was, with an error.
+    """
     linear = [
         (path, module) for path, module in network.named_modules() if isinstance(module, nn.Linear) and module.out_features == n_classes
     ]
@@ -102,7 +151,17 @@ def _behead(network: nn.Module, name: str, n_classes: int) -> nn.Linear:
         raise ValueError(f"{name} has no linear layer of {n_classes} outputs at its end; choose a network with one linear head")
     path, head = linear[-1]
     parent, _, child = path.rpartition(".")
-    setattr(network.get_submodule(parent), child, nn.Identity())
+    owner = network.get_submodule(parent)
+    setattr(owner, child, nn.Identity())
+    try:
+        with torch.no_grad():
+            features = network(x)
+            alike = features.shape == (1, head.in_features) and torch.allclose(head(features), expected, rtol=1e-4, atol=1e-5)
+    except Exception:  # two heads whose answers are added, or an attribute of the layer that is used
+        alike = False
+    if not alike:
+        setattr(owner, child, head)
+        raise ValueError(f"{name}: its logits are not a linear function of one feature vector; choose a network with one linear head")
     return head
 
 
@@ -144,10 +203,7 @@ def _torchvision(name: str, n_classes: int, image_size: int, pretrained: str | N
     state = _downloaded(weights, f"{type(weights).__name__}.{weights.name}")
     if name.startswith("densenet"):  # their keys are older than its code
         state = {re.sub(r"(denselayer\d+\.(?:norm|relu|conv))\.([12])\.", r"\1\2.", key): value for key, value in state.items()}
-    try:
-        network.load_state_dict(state)
-    except RuntimeError as error:
-        raise ValueError(f"the weights {pretrained} do not fit torchvision:{name} at {image_size} px ({error})") from error
+    load_into(network, state, f"the weights {pretrained} do not fit torchvision:{name} at {image_size} px")
     preset = weights.transforms()
     return network, preset.mean, preset.std, own_classes
 

@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mixkd import library
 from mixkd.spec import nearest
+from mixkd.weights import FILE, FUNCTION, Weights, load_into, published
 
 
 @dataclass(frozen=True)
@@ -101,12 +102,14 @@ def build(
     image_size: int = 32,
     seed: int = 0,
     pretrained: str | None = None,
-    statistics: tuple[tuple[float, ...], tuple[float, ...]] | None = None,
+    statistics: library.Statistics | None = None,
+    weights: Weights | None = None,
 ) -> Model:
     """The model of that name in float32 on the CPU, initialised from (seed, name); the global generator stays.
 
     Args:
-        name: one of :func:`names`, a wide ResNet such as "wrn40-2", "torchvision:NAME" or "timm:NAME".
+        name: one of :func:`names`, a wide ResNet such as "wrn40-2", "torchvision:NAME", "timm:NAME" or
+            "python:PACKAGE.MODULE:FUNCTION".
         n_classes: number of logits, at least 2.
         in_channels: channels of an image, or coordinates of a vector.
         image_size: side of a square image in pixels, or 0 for vectors.
@@ -114,24 +117,29 @@ def build(
         pretrained: weights to start from, by the library's name for them; see :func:`mixkd.library.load`.
         statistics: mean and deviation of each channel, on the scale 0 to 1, with which the inputs will have been normalised. A
             library's network brings its own and is given a layer that converts between the two; None takes inputs as they are.
+        weights: of the user's own, from :func:`mixkd.weights.read`. The network gets such a layer then, whatever its name. An empty one
+            makes the network of the same form.
 
     Raises:
-        ValueError: unknown name, or a model that cannot take such inputs.
+        ValueError: unknown name, a model that cannot take such inputs, or weights that do not fit it.
         ModuleNotFoundError, FileNotFoundError: a library or its weights are not here; with the command that gets them.
     """
     of_library = name.startswith(library.PREFIXES)
     maker = _maker(name)
     if maker is None and not of_library:
         raise ValueError(
-            f"unknown model {name!r}: must be one of {', '.join(_SPECS)}, torchvision:NAME or timm:NAME{nearest(name, _SPECS)}"
+            f"unknown model {name!r}: must be one of {', '.join(_SPECS)}, torchvision:NAME, timm:NAME or python:PACKAGE.MODULE:FUNCTION"
+            f"{nearest(name, _SPECS)}"
         )
-    if pretrained is not None and not of_library:
-        raise ValueError(f"pretrained = {pretrained!r}: {name} has no published weights here; torchvision:NAME and timm:NAME have")
+    if pretrained is not None and (not of_library or name.startswith(FUNCTION)):
+        raise ValueError(
+            f"pretrained = {pretrained!r}: {name} has no published weights here; torchvision:NAME and timm:NAME have, or give {FILE}PATH"
+        )
     least = {"n_classes": (n_classes, 2), "in_channels": (in_channels, 1), "image_size": (image_size, 0)}
     for what, (value, bound) in least.items():
         if value < bound:
             raise ValueError(f"{what} = {value}: must be at least {bound}")
-    if of_library and (in_channels != 3 or image_size == 0):
+    if of_library and not name.startswith(FUNCTION) and (in_channels != 3 or image_size == 0):
         shape = f"{in_channels} channel(s)" if image_size else "vectors"
         raise ValueError(f"{name} takes images of three channels, but the data are {shape}; models for them: {', '.join(_SPECS)}")
     make, images_only = maker or (None, True)
@@ -143,17 +151,37 @@ def build(
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         torch.default_generator.manual_seed(key)  # torch.manual_seed would also reseed the GPUs
         if make is None:
-            parts = library.load(name, n_classes, image_size, pretrained)
-            own = (parts.mean, parts.std)
-            adapted = nn.Sequential(library.Renormalise(statistics or own, own), parts.body)
-            return Model(name, adapted, parts.head, in_channels, image_size, whole=parts.whole)
+            parts = library.load(name, n_classes, image_size, pretrained, weights, in_channels)
+            body = _adapted(parts.body, statistics, parts.statistics, weights, in_channels, not image_size)
+            return Model(name, body, parts.head, in_channels, image_size, whole=parts.whole)
         body, width = make(in_channels, image_size)
         for module in body.modules():  # He et al. 2015; the head keeps PyTorch's own
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             elif isinstance(module, nn.Linear):
                 nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
-        return Model(name, body, nn.Linear(width, n_classes), in_channels, image_size)
+        head = nn.Linear(width, n_classes)
+        if weights is None:
+            return Model(name, body, head, in_channels, image_size)
+        own_classes = n_classes
+        if weights.state:
+            inner, outer = (weights.body(), weights.head()) if weights.exported else published(weights.state, body)
+            load_into(body, inner, f"{weights.name} does not fit {name}")
+            own_classes = len(outer["weight"]) if "weight" in outer else n_classes
+            if own_classes == n_classes:
+                load_into(head, outer, f"{weights.name} does not fit {name}")
+        adapted = _adapted(body, statistics, None, weights, in_channels, not image_size)
+        return Model(name, adapted, head, in_channels, image_size, whole=bool(weights.state) and own_classes == n_classes)
+
+
+def _adapted(
+    body: nn.Module, given: library.Statistics | None, own: library.Statistics | None, weights: Weights | None, channels: int, vectors: bool
+) -> nn.Module:
+    """A body behind a layer that converts from the normalisation of the data to its own: what its weights say, else its library's."""
+    if weights is not None and weights.mean is not None and weights.std is not None:
+        own = (weights.mean, weights.std)
+    given = given or own or ((0.0,) * channels, (1.0,) * channels)
+    return nn.Sequential(library.Renormalise(given, own or given, weights.affine() if weights else None, vectors), body)
 
 
 class ConvBN(nn.Module):

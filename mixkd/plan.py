@@ -76,7 +76,7 @@ def _step(spec: RunSpec, machine: Machine, shape: tuple[int, ...], classes: int)
     """Return the seconds of a step on random images, by the training loop itself."""
     device, channels, side = machine.torch_device(), *shape[:2]
     batch = spec.batch_size if device.type == "cuda" or side <= 64 else 4  # a part of a batch of large images tells enough
-    short = spec.replace(epochs=1, warmup=0.0, batch_size=batch, train_size=None, train_skip=0, pretrained=None)
+    short = spec.replace(epochs=1, warmup=0.0, batch_size=batch, train_size=None, train_skip=0, pretrained=None, mean=None, std=None)
     teacher = None
     if spec.teacher is not None:
         network = build(spec.teacher.model, classes, channels, side).eval().to(device)

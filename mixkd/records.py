@@ -15,6 +15,7 @@ import shutil
 import stat
 import tempfile
 import time
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
@@ -223,8 +224,12 @@ class Record:
 
     @cached_property
     def temperature(self) -> float:
-        """The post-hoc temperature that minimises NLL on validation data."""
-        return calibration.fit_temperature(self.logits("val"), self.labels("val"))
+        """The post-hoc temperature that minimises NLL on validation data; 1, with a warning, where those cannot tell it."""
+        fitted = calibration.fit_temperature(self.logits("val"), self.labels("val"))
+        if why := calibration.unfit(self.logits("val"), self.labels("val"), fitted):
+            warnings.warn(f"record {self.id}: {why}; it stays 1", RuntimeWarning, stacklevel=2)
+            return 1.0
+        return fitted
 
     def report(self, *, scaled: bool = False) -> calibration.Report:
         """All calibration figures on test data; ``scaled``: after post-hoc temperature scaling, fitted on validation data."""

@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 import threading
 import time
+import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
@@ -26,7 +27,7 @@ from loky import ProcessPoolExecutor, cpu_count
 from tqdm.auto import tqdm
 
 import mixkd
-from mixkd import checkpoint
+from mixkd import checkpoint, weights
 from mixkd.checkpoint import Settings
 from mixkd.data import Dataset, data_identity, load_data
 from mixkd.evaluate import ONE_CLASS_PAIRS, TRAIN_PAIRS, TWO_CLASS_PAIRS, evaluate
@@ -34,7 +35,7 @@ from mixkd.loader import batches
 from mixkd.objectives import Teacher
 from mixkd.ranks import here
 from mixkd.records import DamagedRecord, Record, Records, RecordStore
-from mixkd.spec import RunSpec
+from mixkd.spec import RunSpec, TeacherSpec
 from mixkd.teachers import UnreachableControl, freeze, matched_sigma, projected, projection, temper
 from mixkd.train import Precision, network, resolve_precision, train_cohort
 from mixkd.vicinal import LAM_GRID, probe_pairs
@@ -136,6 +137,10 @@ def collect(
     wanted = [_resolve(spec, machine) for spec in specs]
     machine = replace(machine, root=None if machine.root is None else os.path.abspath(Path(machine.root).expanduser()))
     located = {spec.data: _absolute(given.data, machine) for spec, given in zip(wanted, specs, strict=True)}
+    for spec, given in zip(wanted, specs, strict=True):
+        for name, known in zip(_pretrained(given), _pretrained(spec), strict=True):
+            if weights.own(known):
+                located[known] = weights.located(name, machine.root)
 
     missing = {spec.id: spec for spec in wanted if spec.id not in store}
     teachers = {
@@ -339,7 +344,7 @@ def _train_locked(
     try:
         students = train_cohort(
             todo, data, teacher, sigma=sigma, device=device, precision=machine.precision,
-            checkpoints=checkpoints, checkpoint_seconds=machine.checkpoint_seconds, progress=progress,
+            checkpoints=checkpoints, checkpoint_seconds=machine.checkpoint_seconds, progress=progress, located=located,
         )  # fmt: skip
     except torch.OutOfMemoryError as error:
         size = todo[0].batch_size
@@ -357,6 +362,13 @@ def _train_locked(
         if not all(bool(tensor.isfinite().all()) for name, tensor in tensors.items() if name.startswith("logits")):
             failed[spec.id] = f"run {spec.id}: the last step made the network answer with NaN; no record was written"
             continue
+        accuracy = float((tensors["logits.val"].argmax(-1) == tensors["labels.val"]).double().mean())
+        if spec.epochs == 0 and accuracy < 1.5 / data.n_classes:
+            warnings.warn(
+                f"run {spec.id}: {spec.student} {spec.pretrained or ''} is right on {accuracy:.1%} of the validation images, which is "
+                "chance; are its classes in the order of the data, and its mean and std right?",
+                stacklevel=2,
+            )
         if spec.teacher is not None and spec.teacher.temperature_spread > 0:
             tensors["projection.test"] = projected(projection(asked), asked, asked.splits["test"].images)
         store.put(
@@ -378,7 +390,8 @@ def _train_locked(
                 **({"sigma": sigma[spec.id]} if spec.id in sigma else {}),
                 **({"teacher": record.id} if record is not None and spec.teacher is not None else {}),
             },
-            weights=student.model.state_dict(),
+            # apart from each other, as tied tensors could not be written
+            weights={name: value.clone() for name, value in student.model.state_dict().items()},
             inputs={"channels": data.channels, "image_size": data.image_size, "mean": data.mean, "std": data.std},
         )
         (checkpoints / f"{spec.id}.pt").unlink(missing_ok=True)
@@ -389,20 +402,33 @@ def _teacher(spec: RunSpec, store: RecordStore, data: Dataset, device: torch.dev
     """The teacher of a spec, not tempered yet, and the record of its own training."""
     run = spec.teacher_run()
     assert run is not None
-    weights, record = store.weights(run.id), Record(store.path / run.id)
-    if weights is None:
+    kept, record = store.weights(run.id), Record(store.path / run.id)
+    if kept is None:
         raise DamagedRecord(f"teacher {run.id}: its record is in {store.path}, its weights are not")
     try:
-        return freeze(record, weights, data, device=device, precision=machine.precision), record
+        return freeze(record, kept, data, device=device, precision=machine.precision), record
     except DamagedRecord as error:
         raise DamagedRecord(f"teacher {run.id}: {error}") from error
 
 
 def _resolve(spec: RunSpec, machine: Machine) -> RunSpec:
-    """The spec as a record keeps it: a folder by name and content, never by path."""
-    if not spec.data.startswith(("folder:", "stream:")):
-        return spec
-    return spec.replace(data=data_identity(spec.data, machine.root))
+    """The spec as a record keeps it: a folder, a file of weights and a function by name and content, never by path."""
+    changes: dict[str, Any] = {}
+    if spec.data.startswith(("folder:", "stream:")):
+        changes["data"] = data_identity(spec.data, machine.root)
+    changes |= _known(spec, ("student", "pretrained"), machine)
+    if spec.teacher is not None and (changed := _known(spec.teacher, ("model", "pretrained"), machine)):
+        changes["teacher"] = spec.teacher.model_copy(update=changed)
+    return spec.replace(**changes) if changes else spec
+
+
+def _known(spec: RunSpec | TeacherSpec, names: Sequence[str], machine: Machine) -> dict[str, str]:
+    return {name: weights.identity(value, machine.root) for name in names if weights.own(value := getattr(spec, name))}
+
+
+def _pretrained(spec: RunSpec) -> tuple[str, str]:
+    """The weights that a student and its teacher start from; empty where there are none."""
+    return spec.pretrained or "", (spec.teacher.pretrained if spec.teacher else None) or ""
 
 
 def _absolute(name: str, machine: Machine) -> str:
@@ -422,12 +448,12 @@ def _load(spec: RunSpec, machine: Machine, located: dict[str, str]) -> Dataset:
 def _check(specs: Iterable[RunSpec], machine: Machine, located: dict[str, str]) -> dict[str, int]:
     """What only data and models can judge, before anything trains; returns the bytes a student of each name takes meanwhile."""
     sizes: dict[str, int] = {}
-    fields = ("data", "image_size", "train_size", "train_skip", "student", "pretrained", "batch_size", "augment", "epochs")
+    fields = ("data", "image_size", "train_size", "train_skip", "student", "pretrained", "mean", "std", "batch_size", "augment", "epochs")
     alike = {tuple(getattr(spec, name) for name in fields): spec for spec in specs}
     for spec in alike.values():
         data = _load(spec, machine, located)
         train, test = data.splits["train"], data.splits["test"]
-        student = network(spec, data)
+        student = network(spec, data, located=located)
         values = 4 * sum(parameter.numel() for parameter in student.parameters())  # the weights, their gradients, two moments
         sizes[spec.student] = max(sizes.get(spec.student, 0), 4 * values)
         n = len(train.labels)
@@ -438,7 +464,12 @@ def _check(specs: Iterable[RunSpec], machine: Machine, located: dict[str, str]) 
             )
         if spec.epochs and spec.batch_size > n:
             raise ValueError(f"batch_size = {spec.batch_size}: larger than the {n} training images of {data.name}")
-        next(batches(spec, data, 0, min(1, spec.epochs)), None)  # its augmentation can be done
+        first = next(batches(spec, data, 0, min(1, spec.epochs)), None)  # its augmentation can be done
+        if first is not None and spec.batch_size // here().size == 1:
+            try:
+                student.train()(first.images[:1])
+            except ValueError as error:  # of a batch norm
+                raise ValueError(f"batch_size = {spec.batch_size}: {spec.student} needs two images or more in a batch ({error})") from error
         if int(test.labels[: data.test_images].bincount().max()) < 2:
             raise ValueError(f"{data.name}: one test image in each class; some class needs two, so that it can be mixed")
         # where too few pairs can be found, now is the time to say so

@@ -151,8 +151,10 @@ class TeacherSpec(_Spec):
 
     Attributes:
         model: a name :func:`mixkd.models.build` knows.
-        pretrained: a library's name for weights it starts from: "IMAGENET1K_V1" of torchvision, "a1_in1k" of timm. Without ``epochs``
-            it is taken as it is and evaluated once; with them it is fine-tuned on the data first.
+        pretrained: weights it starts from, by its library's name for them ("IMAGENET1K_V1" of torchvision, "a1_in1k" of timm), or
+            "file:PATH". A record never keeps the path: it is replaced by "file:NAME@DIGEST". Without ``epochs`` the teacher is taken as it
+            is and evaluated once; with them it is fine-tuned on the data first. The same holds for a "python:" model without any.
+        mean, std: of each channel, on the scale 0 to 1, that such a network's inputs are normalised with; as its file says if not given.
         arm: what it was trained with: "ce", "label_smoothing" or "mixup".
         seed: of its own training, >= 0.
         alpha, smoothing: of its own arm.
@@ -181,11 +183,13 @@ class TeacherSpec(_Spec):
     temperature_factor: Annotated[float, Field(gt=0)] = 1.0
     temperature_spread: Annotated[float, Field(ge=0)] = 0.0
     pretrained: Annotated[str, Field(min_length=1)] | None = None
+    mean: Annotated[tuple[Annotated[float, Field(ge=0, le=1)], ...], Field(min_length=1)] | None = None
+    std: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] | None = None
 
     @property
     def as_it_is(self) -> bool:
-        """Whether it is used as its library ships it, without any training here."""
-        return self.pretrained is not None and self.epochs is None
+        """Whether it is used as it was given, without any training here."""
+        return (self.pretrained is not None or self.model.startswith("python:")) and self.epochs is None
 
     @model_validator(mode="after")
     def _only_what_the_arm_uses(self) -> Self:
@@ -195,6 +199,7 @@ class TeacherSpec(_Spec):
                 f"temperature_factor = {self.temperature_factor:g}: multiplies a fitted temperature; "
                 f"say temperature = {self.temperature * self.temperature_factor:g} instead"
             )
+        _check_own(self.model, self.pretrained, self.mean, self.std)
         untrained = {"arm": "ce", "lr": None, "train_size": None, "train_skip": None, "milestones": None}
         for name, default in untrained.items() if self.as_it_is else ():
             if (value := getattr(self, name)) != default:
@@ -215,7 +220,7 @@ class RunSpec(_Spec):
             big for memory. A record never keeps the path: it is replaced by "folder:NAME@DIGEST" when the run is prepared.
         arm: what the student is trained with, see :data:`ARMS`.
         student: a name :func:`mixkd.models.build` knows.
-        pretrained: a library's name for weights the student starts from, as in a TeacherSpec; None for a random start.
+        pretrained, mean, std: weights the student starts from, as in a TeacherSpec; None for a random start.
         teacher: for arms that distil.
         tau: distillation temperature > 0, or "std": each row of logits divided by its own standard deviation, without the factor
             tau^2 (Choi et al. 2023).
@@ -268,6 +273,8 @@ class RunSpec(_Spec):
     milestones: tuple[Annotated[int, Field(ge=1, le=_LARGEST)], ...] = ()
     decay: Annotated[float, Field(gt=0, lt=1)] = 0.1
     pretrained: Annotated[str, Field(min_length=1)] | None = None
+    mean: Annotated[tuple[Annotated[float, Field(ge=0, le=1)], ...], Field(min_length=1)] | None = None
+    std: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] | None = None
     seed: Annotated[int, Field(ge=0, le=_LARGEST)] = 0
 
     @model_validator(mode="after")
@@ -289,7 +296,10 @@ class RunSpec(_Spec):
             raise ValueError("milestones: schedule 'step' needs at least one epoch, for instance (150, 180, 210)")
         if list(self.milestones) != sorted(set(self.milestones)):
             raise ValueError(f"milestones = {shown(self.milestones)}: must grow")
-        if self.epochs == 0 and self.pretrained is None:
+        _check_own(self.student, self.pretrained, self.mean, self.std)
+        if arm.mixes and self.batch_size == 1:
+            raise ValueError(f"batch_size = 1: arm {self.arm!r} mixes each image with another of its batch; give 2 or more")
+        if self.epochs == 0 and self.pretrained is None and not self.student.startswith("python:"):
             raise ValueError("epochs = 0: must be at least 1; only a pretrained network is taken as it is")
         if self.epochs and self.warmup >= self.epochs:
             raise ValueError(f"warmup = {self.warmup}: must be shorter than epochs = {self.epochs}")
@@ -323,8 +333,9 @@ class RunSpec(_Spec):
             return None
         teacher = self.teacher
         if teacher.as_it_is:  # one record, whatever its students' recipe is
-            given = {name: getattr(self, name) for name in ("data", "image_size") if name in self.model_fields_set}
-            return RunSpec(arm="ce", student=teacher.model, pretrained=teacher.pretrained, epochs=0, **given)
+            given: dict[str, Any] = {name: getattr(self, name) for name in ("data", "image_size") if name in self.model_fields_set}
+            given |= {name: value for name in ("pretrained", "mean", "std") if (value := getattr(teacher, name)) is not None}
+            return RunSpec(arm="ce", student=teacher.model, epochs=0, **given)
         recipe = (
             "data",
             "image_size",
@@ -346,7 +357,10 @@ class RunSpec(_Spec):
         fields = {name: getattr(self, name) for name in recipe if name in self.model_fields_set}
         own = {
             name: getattr(teacher, name)
-            for name in ("arm", "seed", "alpha", "smoothing", "epochs", "lr", "milestones", "train_size", "train_skip", "pretrained")
+            for name in (
+                *("arm", "seed", "alpha", "smoothing", "epochs", "lr", "milestones", "train_size", "train_skip"),
+                *("pretrained", "mean", "std"),
+            )
         }
         fields |= {name: value for name, value in own.items() if value is not None} | {"student": teacher.model}
         if fields.get("train_size") == "all":
@@ -357,6 +371,20 @@ class RunSpec(_Spec):
         """Two specs with the same answer may be trained in one pass: same data, order and length. (Teachers are compared apart.)"""
         shared = self.model_dump(include={"data", "train_size", "train_skip", "image_size", "augment", "epochs", "batch_size", "seed"})
         return json.dumps(shared, sort_keys=True)
+
+
+def _check_own(model: str, pretrained: str | None, mean: tuple[float, ...] | None, std: tuple[float, ...] | None) -> None:
+    if model.startswith("file:"):
+        raise ValueError(f"model = {shown(model)}: name the architecture here, such as resnet56, and the file as pretrained = file:PATH")
+    if (pretrained or "").startswith("python:"):
+        raise ValueError(f"pretrained = {shown(pretrained)}: a function returns a model; name it there, and leave pretrained out")
+    if mean is None and std is None:
+        return
+    name = "mean" if mean is not None else "std"
+    if not model.startswith("python:") and not (pretrained or "").startswith("file:"):
+        raise ValueError(f"{name}: only a network of your own (pretrained = file:PATH, or a model python:...) has a normalisation to name")
+    if mean is None or std is None or len(mean) != len(std):
+        raise ValueError(f"{name}: give mean and std together, as many numbers of each as the images have channels")
 
 
 def build_spec(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> RunSpec:

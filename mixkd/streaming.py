@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 AHEAD = 3
@@ -40,6 +40,46 @@ def image_formats() -> tuple[str, ...]:
     """
     Image.init()
     return tuple(name for name in _FORMATS if name in Image.OPEN)
+
+
+@cache
+def suffixes() -> frozenset[str]:
+    """Return the endings of file names, in lower case, of those formats."""
+    return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in image_formats())
+
+
+def looks_like_an_image(head: bytes) -> bool:
+    """Whether the first 16 bytes of a file are those of an image of those formats."""
+    return any(accept is not None and bool(accept(head)) for name in image_formats() for accept in [Image.OPEN[name][1]])
+
+
+def oriented(image: Image.Image) -> int:
+    """Return the orientation that the EXIF block of an image gives, 1 to 8; 1 where it has none or a broken one."""
+    try:
+        return int(image.getexif().get(0x0112, 1))
+    except Exception:  # a broken block stops nobody from reading the pixels
+        return 1
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Return an image in RGB, turned as its EXIF block says; what is transparent shows white."""
+    turn = _TURNS.get(oriented(image))
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+    image = image.convert("RGB")
+    return image if turn is None else image.transpose(turn)
+
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def explain_unreadable(error: Exception) -> str:
@@ -169,15 +209,15 @@ def _pixels(path: Path, size: int, choose: Callable[[int, int], Box]) -> np.ndar
         with Image.open(path, formats=image_formats()) as image:
             if image.mode.startswith(("I", "F")):
                 raise ValueError(f"{image.mode} pixels of more than 8 bits are not supported")
-            turned = image.getexif().get(0x0112, 1) >= 5
+            turned = oriented(image) >= 5
             width, height = image.size[::-1] if turned else image.size
             left, top, w, h = choose(width, height)
             fine = 2 * size / min(w, h)
             if fine < 1:  # a large JPEG is decoded at a half, a quarter, ... of its size: never below twice what is kept
                 image.draft("RGB", (int(fine * image.width), int(fine * image.height)))
-            upright = ImageOps.exif_transpose(image).convert("RGB")
-            x, y = upright.width / width, upright.height / height
-            crop = upright.resize((size, size), Image.Resampling.BILINEAR, box=(left * x, top * y, (left + w) * x, (top + h) * y))
+            standing = upright(image)
+            x, y = standing.width / width, standing.height / height
+            crop = standing.resize((size, size), Image.Resampling.BILINEAR, box=(left * x, top * y, (left + w) * x, (top + h) * y))
             return np.asarray(crop).transpose(2, 0, 1)
     except Exception as error:  # on damaged files Pillow raises almost anything
         raise ValueError(f"{path} cannot be read as an image ({explain_unreadable(error)})") from error

@@ -193,6 +193,9 @@ def one(profile: str, *, arm: str, seed: int | str | None = None, teacher: str |
     given = {name: value for name, value in fields.items() if value is not None}
     asked = {name: given.pop(name) for name in list(given) if name.startswith("teacher_")}
     changed = {name.removeprefix("teacher_"): value for name, value in asked.items()}
+    if shown(teacher).startswith("'python:") or shown(changed.get("pretrained")).startswith("'file:"):  # as it is, unless it gets epochs
+        recipe_of_its_own = {k: v for k, v in loaded.teacher_recipe.items() if k != "pretrained"} if "epochs" in changed else {}
+        loaded = replace(loaded, teacher_recipe=recipe_of_its_own)
     if given.get("data", loaded.data) == loaded.data:
         given.pop("data", None)
     else:

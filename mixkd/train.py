@@ -11,9 +11,9 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from mixkd import checkpoint
+from mixkd import checkpoint, library
 from mixkd.data import Dataset, Images, normalise
 from mixkd.draws import ambient, send, stream
 from mixkd.loader import batches
@@ -30,6 +30,7 @@ from mixkd.objectives import Teacher, Views, loss
 from mixkd.ranks import here
 from mixkd.spec import RunSpec
 from mixkd.vicinal import Mixing, draw_mixing
+from mixkd.weights import FILE, FUNCTION, Weights, class_order, identity, own, read
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 CURVE_POINTS = 20
@@ -126,12 +127,12 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any
     return torch.autocast(device.type, dtype={"bf16": torch.bfloat16, "fp16": torch.float16}[precision])
 
 
-def start(spec: RunSpec, data: Dataset, device: torch.device, precision: str) -> Student:
+def start(spec: RunSpec, data: Dataset, device: torch.device, precision: str, located: Mapping[str, str] | None = None) -> Student:
     """A freshly initialised student, or :class:`ValueError` when the spec does not fit the data."""
     n = len(data.splits["train"].labels)
     if spec.epochs and spec.batch_size > n:
         raise ValueError(f"batch_size = {spec.batch_size}: larger than the {n} training images of {data.name}")
-    model = network(spec, data).to(device)
+    model = network(spec, data, located=located).to(device)
     if data.splits["train"].images.ndim == 4:
         model = model.to(memory_format=torch.channels_last)
     steps = n // spec.batch_size * spec.epochs
@@ -139,16 +140,42 @@ def start(spec: RunSpec, data: Dataset, device: torch.device, precision: str) ->
     return Student(spec, model, _optimizer(spec, model), torch.zeros(steps, device=device), scaler, stochastic=model.stochastic)
 
 
-def network(spec: RunSpec, data: Dataset, pretrained: bool = True) -> Model:
+def network(spec: RunSpec, data: Dataset, pretrained: bool = True, located: Mapping[str, str] | None = None) -> Model:
     """The student of a spec before its first step, for inputs normalised as the data are.
 
     Args:
-        pretrained: False leaves out pretrained weights, for who brings others of the same shape.
+        pretrained: False leaves out pretrained weights, for a caller that loads others of the same shape.
+        located: where the files lie that the spec knows by name and digest.
     """
-    return build(
+    foreign = own(spec.student) or own(spec.pretrained)
+    weights = None
+    if foreign:
+        weights = Weights(spec.student)
+        if pretrained and spec.student.startswith(FUNCTION):
+            identity(spec.student)  # it still returns what it returned when the run was prepared
+        if pretrained and spec.pretrained is not None and spec.pretrained.startswith(FILE):
+            weights = read((located or {}).get(spec.pretrained, spec.pretrained))
+        weights = replace(weights, mean=spec.mean or weights.mean, std=spec.std or weights.std)
+    made = build(
         spec.student, data.n_classes, in_channels=data.channels, image_size=data.image_size, seed=spec.seed,
-        pretrained=spec.pretrained if pretrained else None, statistics=(data.mean, data.std),
+        pretrained=spec.pretrained if pretrained and not own(spec.pretrained) else None, statistics=(data.mean, data.std), weights=weights,
     )  # fmt: skip
+    if weights is not None and pretrained:
+        if weights.mean is None and not spec.student.startswith(library.PREFIXES[:2]):
+            warnings.warn(
+                f"{weights.name} does not say how its inputs are normalised, and gets those of {data.name} as they are; give its mean "
+                "and std (--teacher-mean and --teacher-std for a teacher)",
+                stacklevel=2,
+            )
+        if made.whole:
+            order = class_order(weights, data.classes, data.name, quiet=spec.epochs > 0)
+            if order is None:
+                made.whole = False
+            else:
+                with torch.no_grad():
+                    made.head.weight.copy_(made.head.weight[order])
+                    made.head.bias.copy_(made.head.bias[order])
+    return made
 
 
 def _optimizer(spec: RunSpec, model: Model) -> torch.optim.Optimizer:
@@ -170,6 +197,7 @@ def train_cohort(
     checkpoints: Path | None = None,
     checkpoint_seconds: float = 60.0,
     progress: bool = False,
+    located: Mapping[str, str] | None = None,
 ) -> list[Student]:
     """Train all students of a cohort and return them in the order of ``specs``.
 
@@ -183,6 +211,7 @@ def train_cohort(
         checkpoints: folder for ``ID.pt``; where one lies it is continued from, bit for bit. None: no checkpoints.
         checkpoint_seconds: how often they are written.
         progress: show a bar over steps with an ETA.
+        located: where files of weights lie, by the name the specs have for them.
 
     Returns:
         Students with ``model`` in eval mode. One whose loss left the finite numbers has ``error`` set; the others are not affected.
@@ -200,11 +229,11 @@ def train_cohort(
     ranks = here()
     settings = {spec.id: checkpoint.Settings(spec.id, precision, ranks.size, device.type) for spec in specs}
     if checkpoints is None:
-        students = [start(spec, data, device, precision) for spec in specs]
+        students = [start(spec, data, device, precision, located) for spec in specs]
     else:
         for spec in specs:
             checkpoint.check(checkpoints / f"{spec.id}.pt", settings[spec.id])
-        students = [_resume(spec, data, device, settings[spec.id], checkpoints) for spec in specs]
+        students = [_resume(spec, data, device, settings[spec.id], checkpoints, located) for spec in specs]
     mine = ranks.part(lead.batch_size)
     ranks.agree([student.step for student in students], "steps done, by the checkpoints")
     for student in students:
@@ -334,13 +363,20 @@ def _save(student: Student, folder: Path, settings: checkpoint.Settings) -> None
     checkpoint.write(folder / f"{student.spec.id}.pt", settings, student.step, state)
 
 
-def _resume(spec: RunSpec, data: Dataset, device: torch.device, settings: checkpoint.Settings, folder: Path) -> Student:
+def _resume(
+    spec: RunSpec,
+    data: Dataset,
+    device: torch.device,
+    settings: checkpoint.Settings,
+    folder: Path,
+    located: Mapping[str, str] | None,
+) -> Student:
     """Return the student of a spec as its checkpoint has it, or a fresh one.
 
     A checkpoint that is damaged is put aside with a warning, and the run begins anew.
     """
     path = folder / f"{spec.id}.pt"
-    student = start(spec, data, device, settings.precision)
+    student = start(spec, data, device, settings.precision, located)
     try:
         found = checkpoint.read(path, settings)
         if found is not None:
@@ -351,7 +387,7 @@ def _resume(spec: RunSpec, data: Dataset, device: torch.device, settings: checkp
         with suppress(FileNotFoundError):  # another rank was faster
             path.replace(damaged)
         warnings.warn(f"checkpoint {path} {error}; it is {damaged.name} now, and run {spec.id} begins anew", stacklevel=3)
-        return start(spec, data, device, settings.precision)  # the other may be half restored
+        return start(spec, data, device, settings.precision, located)  # the other may be half restored
 
 
 def _restore(student: Student, step: int, state: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ import json
 import random
 import subprocess
 import sys
+import warnings
 import zipfile
 from dataclasses import replace
 
@@ -483,3 +484,29 @@ def test_help_imports_nothing_heavy():
     code = "import sys; from mixkd.cli import main\ntry: main(['--help'])\nexcept SystemExit: print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.endswith("False\n")
+
+
+def test_every_flag_of_a_run_says_what_it_means():
+    parser = next(action for action in cli.parser()._actions if action.dest == "==SUPPRESS==").choices["run"]
+    for action in parser._actions:
+        flag = action.option_strings[-1]
+        assert action.help, flag
+        if "." in action.dest:
+            assert len(action.help.split()) > 3, flag
+            assert "None" not in action.help, flag
+            assert "default" in action.help, flag
+
+
+def test_a_fitted_teacher_is_shown_before_and_after(capsys, tmp_path):
+    command = ["run", "--arm", "kd", "--epochs", "1", "--teacher-epochs", "1", "--device", "cpu", "--store", str(tmp_path)]
+    assert main([*command, "--teacher-temperature", "fitted"]) == 0
+    out = capsys.readouterr().out
+    assert "its teacher, before and after its temperature was fitted:" in out
+    assert out.count("as trained") == out.count("  temperature ") == 2
+
+
+def test_a_warning_is_one_line(capsys, monkeypatch):
+    monkeypatch.setattr(cli, "_records", lambda options: print(warnings.formatwarning("look here", UserWarning, "file.py", 3), end=""))
+    assert main(["records", "list"]) == 0
+    assert capsys.readouterr().out == "mixkd: warning: look here\n"
+    assert "file.py" in warnings.formatwarning("look here", UserWarning, "file.py", 3)

@@ -451,7 +451,8 @@ def test_cifar_offline_says_how_to_get_it(tmp_path, monkeypatch):
 def test_a_folder_becomes_splits(tree, cache):
     (tree / "classes.tsv").write_text("not an image")
     (tree / "train" / "cat" / "notes.txt").write_text("nor this")
-    data = load_data(f"folder:{tree}", cache=cache)
+    with pytest.warns(UserWarning, match=r"left out, .*: train/cat/notes\.txt$"):
+        data = load_data(f"folder:{tree}", cache=cache)
     assert data.name == "pets"
     assert data.classes == ("cat", "dog", "owl")
     assert {part: len(split.labels) for part, split in data.splits.items()} == {

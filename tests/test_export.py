@@ -13,7 +13,7 @@ from safetensors.torch import save
 
 from mixkd.cli import main
 from mixkd.data import load_data
-from mixkd.export import classifier, export, load
+from mixkd.export import SUFFIX, classifier, export, load
 from mixkd.records import RecordStore
 from mixkd.runs import run
 from mixkd.spec import RunSpec
@@ -196,3 +196,22 @@ def test_reading_a_network_runs_no_code(store, tmp_path, name):
     with pytest.raises(ValueError, match=r"archive of torch can run code.*--format safetensors"):
         load(path)
     assert not flag.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "format"), [("net.pt", "safetensors"), ("net", "safetensors"), ("net.safetensors", "torch"), ("a/", "onnx")]
+)
+def test_a_file_that_could_not_be_read_back_is_refused_before_it_is_written(store, tmp_path, capsys, name, format):
+    pytest.importorskip("onnxscript") if format == "onnx" else None
+    command = ["export", of(store, "digits").id, "--store", str(store.path), "--out", str(tmp_path / name), "--format", format]
+    assert main(command) == 2
+    assert f"must end in {SUFFIX[format]}" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_network_of_a_function_is_not_called_by_reading(tmp_path):
+    text = json.dumps({"model": "python:antigravity:fly", "classes": ["a", "b"], "input": {}, "scaled": False})
+    (tmp_path / "x.safetensors").write_bytes(save({"w": torch.ones(2)}, metadata={"mixkd": text}))
+    with pytest.raises(ValueError, match="which is code, and is not called here"):
+        load(tmp_path / "x.safetensors")
+    assert "antigravity" not in sys.modules

@@ -339,3 +339,19 @@ def test_parts_say_whether_the_head_is_pretrained(hub):
     place(hub)
     assert library.load("torchvision:resnet18", 1000, 32, "IMAGENET1K_V1").whole
     assert not library.load("torchvision:resnet18", 1000, 32).whole
+
+
+@pytest.mark.parametrize("name", ["timm:deit_tiny_distilled_patch16_224", "timm:efficientformer_l1"])
+def test_a_network_with_two_heads_is_one_line(name):
+    with pytest.raises(ValueError, match=rf"{name}.*one linear head") as error:
+        made(name, size=224)
+    assert "\n" not in str(error.value)
+
+
+def test_weights_that_do_not_fit_are_one_line(hub):
+    place(hub, name="resnet34")
+    with pytest.raises(
+        ValueError, match=r"the weights IMAGENET1K_V1 do not fit torchvision:resnet18 at 32 px: the network has no"
+    ) as error:
+        build("torchvision:resnet18", 5, pretrained="IMAGENET1K_V1")
+    assert "\n" not in str(error.value)

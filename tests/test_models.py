@@ -168,7 +168,7 @@ def test_the_marginal_network_sees_the_last_coordinate_alone(coordinates):
     [
         (
             {"name": "rresnet20"},
-            "unknown model 'rresnet20': must be one of .*mlp64-marginal, torchvision:NAME or timm:NAME; did you mean 'resnet20'",
+            "unknown model 'rresnet20': must be one of .*mlp64-marginal, .*python:PACKAGE.MODULE:FUNCTION; did you mean 'resnet20'",
         ),
         ({"name": "wrn17-2"}, "'wrn17-2': a wide ResNet wrnD-K has D = 10, 16, 22"),
         ({"name": "wrn16-0"}, "K at least 1"),

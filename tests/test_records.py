@@ -347,7 +347,7 @@ def test_frame_measures_every_row_once(store):
     assert frame.nll[many.id] == many.report().nll
     assert frame.temperature[many.id] == many.temperature
     assert frame.ts_ece[many.id] == many.report(scaled=True).ece
-    assert frame.ts_nll[many.id] < frame.nll[many.id]  # made-up answers are overconfident
+    assert frame.ts_nll[many.id] == many.report(scaled=True).nll
 
 
 def test_frame_columns_say_what_the_run_was(store):
@@ -405,3 +405,23 @@ def test_the_committed_store_is_the_repositorys_or_an_error_that_helps(monkeypat
         RecordStore("committed")
     (tmp_path / "book" / "records").mkdir(parents=True)
     assert RecordStore("committed").path == tmp_path / "book" / "records"
+
+
+@pytest.mark.parametrize(
+    ("errors", "told"),
+    [(0, "no errors among 60 rows"), (1, "1 error among 60 rows"), (2, ""), (60, r"temperature 1e.03 fitted .* out of reach")],
+)
+def test_a_temperature_that_validation_data_cannot_tell_stays_one(tmp_path, errors, told):
+    labels = torch.arange(60) % 10
+    logits = 6 * torch.nn.functional.one_hot(labels, 10).float()
+    logits[:errors] = logits[:errors].roll(1, dims=1)
+    spec = short("ce")
+    record, tensors = written(RecordStore(tmp_path / "made"), spec)
+    tensors |= {"logits.val": logits, "labels.val": labels}
+    record = RecordStore(tmp_path / "store").put(spec, tensors, lam=LAM_GRID, classes="abcdefghij", curve=[], provenance={}, weights={})
+    if not told:
+        assert record.temperature == calibration.fit_temperature(logits, labels)
+        return
+    with pytest.warns(RuntimeWarning, match=rf"record {record.id}: .*{told}.*; it stays 1"):
+        assert record.temperature == 1
+    assert record.report(scaled=True) == record.report()

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from PIL import Image
 import mixkd.records
 import mixkd.runs as runs
 from mixkd.data import load_data
+from mixkd.export import export
 from mixkd.models import build
 from mixkd.records import RecordStore
 from mixkd.runs import Machine, collect, run
@@ -518,3 +520,49 @@ def test_kills_at_random_moments_never_leave_a_bad_record(tmp_path, reference):
         assert process.wait(300) == 0
         assert bits(store) == bits(reference)
         assert store.verify() == []
+
+
+class Tied(torch.nn.Module):
+    """Two layers that share their weight."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.last = (torch.nn.Linear(64, n) for n in (64, 64, 10))
+        self.second.weight = self.first.weight
+
+    def forward(self, x):
+        return self.last(self.second(self.first(x.flatten(1)).relu()).relu())
+
+
+class Normed(torch.nn.Sequential):
+    """A batch norm over one value of each image."""
+
+    def __init__(self):
+        super().__init__(torch.nn.Flatten(), torch.nn.Linear(64, 8), torch.nn.BatchNorm1d(8), torch.nn.Linear(8, 10))
+
+
+@pytest.fixture
+def of_functions(monkeypatch):
+    module = types.ModuleType("functions_of_a_test")
+    module.tied, module.normed = Tied, Normed
+    monkeypatch.setitem(sys.modules, "functions_of_a_test", module)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_network_with_tied_tensors_is_written_and_read_back(tmp_path, of_functions):
+    spec = short("kd", teacher=taught(model="python:functions_of_a_test:tied", epochs=1)).replace(student="python:functions_of_a_test:tied")
+    record = run(spec, tmp_path, CPU, progress=False)
+    store = RecordStore(tmp_path)
+    assert store.verify() == []
+    assert len(store.ids()) == 2
+    assert export(record, store, tmp_path / "x.safetensors").is_file()
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_batch_of_one_is_refused_where_it_means_nothing(tmp_path, of_functions):
+    with pytest.raises(ValueError, match=r"batch_size = 1: arm 'mixup' mixes each image with another of its batch; give 2 or more"):
+        short("mixup", batch_size=1)
+    with pytest.raises(ValueError, match=r"batch_size = 1: .*normed@.* needs two images or more in a batch"):
+        run(short("ce", batch_size=1).replace(student="python:functions_of_a_test:normed"), tmp_path, CPU, progress=False)
+    assert RecordStore(tmp_path).ids() == []
+    assert run(short("ce", batch_size=1, epochs=1, train_size=20), tmp_path, CPU, progress=False).id

@@ -20,11 +20,12 @@ from scipy.optimize import brentq
 from mixkd.arrays import Array, Values, as_array, as_count, as_floats, as_labels, as_level, as_numbers, as_temperature
 from mixkd.measure.bins import Reliability, bin_of, binned_errors, fill, near_edge
 from mixkd.measure.rows import dot, exact_confidence, exponentials, top_confidence
-from mixkd.measure.temperature import TEMPERATURE_BOUNDS, TemperatureSweep, fit_temperature, temperature_sweep
+from mixkd.measure.temperature import TEMPERATURE_BOUNDS, TemperatureSweep, fit_temperature, temperature_sweep, unfit
 
 __all__ = [
     "TEMPERATURE_BOUNDS", "NoiseFloor", "Reliability", "Report", "TemperatureSweep",
     "confidences", "fit_temperature", "noise_floor", "reliability", "report", "temperature_sweep",
+    "unfit",
 ]  # fmt: skip
 
 _DOUBLE = 1 << 19  # logits up to which `report` takes double-precision exponentials

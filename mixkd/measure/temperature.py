@@ -125,6 +125,34 @@ def fit_temperature(logits: Values, labels: Values) -> float:
     return 1 / beta
 
 
+REACH = (0.05, 20.0)
+"""Temperatures beyond these make answers of ordinary logits one-hot, or all alike."""
+
+
+def unfit(logits: Values, labels: Values, temperature: float) -> str:
+    """Return why a temperature that was fitted on these rows says nothing about others; an empty string where it may.
+
+    With no error among them NLL falls for ever as the temperature falls to 0, and with one it is that row that decides.
+
+    Args:
+        logits: (N, K) float.
+        labels: (N,) integers in 0 .. K - 1.
+        temperature: as :func:`fit_temperature` returned it.
+
+    Raises:
+        ValueError, TypeError: see :mod:`mixkd.arrays`.
+    """
+    z = as_floats(logits, "logits", 2, classes=2)
+    y = as_labels(labels, (len(z),), z.shape[1])
+    errors = int((z.argmax(1) != y).sum())
+    if errors < 2:
+        return f"{errors or 'no'} error{'s' * (errors == 0)} among {len(y)} rows cannot tell a temperature"
+    if not REACH[0] <= temperature <= REACH[1]:
+        reach = f"{REACH[0]:g} to {REACH[1]:g}"
+        return f"the temperature {temperature:.3g} fitted on {len(y)} rows with {errors} errors is out of reach ({reach})"
+    return ""
+
+
 def _derivatives(z: Array, y: Array, beta: float) -> tuple[float, float]:
     """Return the first and second derivatives of the NLL of beta z in beta, times beta and beta squared."""
     first = second = 0.0
