@@ -16,7 +16,7 @@ from mixkd.data import load_data
 from mixkd.ranks import Ranks
 from mixkd.train import train_cohort
 
-SPEC = short("ce", epochs=1, train_size=600)
+SPEC = short("ce", epochs=1, train_size=600, batch_size=100)
 OWN = Settings(SPEC.id, "fp32", 1, "cpu")
 
 

@@ -83,13 +83,9 @@ class TestPublished:
         sizes = np.array(next(trace for trace in published(self.tables()).figure.data if trace.mode == "markers").marker.size)
         assert ((sizes - 6) ** 2 / ((sizes - 6) ** 2).sum()).tolist() == pytest.approx([0.25, 0.75])
 
-    def test_points_are_named_and_the_identity_covers_them(self):
+    def test_points_are_named(self):
         frame = pd.DataFrame({"x": [0.0, 1.0], "y": [0.5, -1.0]}, index=["a", "b <i>"])
-        figure = labelled_points(frame, "x", "y", identity=True).figure
-        line, points = figure.data
-        assert list(line.x) == list(line.y)
-        assert min(line.x) <= -1
-        assert max(line.x) >= 1
+        [points] = labelled_points(frame, "x", "y").figure.data
         assert list(points.text) == ["a", "b &lt;i&gt;"]
         assert [place.split()[1] for place in points.textposition] == ["right", "left"]  # away from the edge
         with pytest.raises(ValueError, match="empty"):
