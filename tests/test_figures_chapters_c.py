@@ -83,15 +83,12 @@ class TestPublished:
         sizes = np.array(next(trace for trace in published(self.tables()).figure.data if trace.mode == "markers").marker.size)
         assert ((sizes - 6) ** 2 / ((sizes - 6) ** 2).sum()).tolist() == pytest.approx([0.25, 0.75])
 
-    def test_points_are_named_and_the_identity_covers_them(self):
-        frame = pd.DataFrame({"x": [0.0, 1.0], "y": [0.5, -1.0]}, index=["a", "b <i>"])
-        figure = labelled_points(frame, "x", "y", identity=True).figure
-        line, points = figure.data
-        assert list(line.x) == list(line.y)
-        assert min(line.x) <= -1
-        assert max(line.x) >= 1
-        assert list(points.text) == ["a", "b &lt;i&gt;"]
-        assert [place.split()[1] for place in points.textposition] == ["right", "left"]  # away from the edge
+    def test_points_are_named_and_grouped(self):
+        frame = pd.DataFrame({"x": [0.0, 1.0], "y": [0.5, -1.0], "whose": ["one", "other"]}, index=["a", "b <i>"])
+        figure = labelled_points(frame, "x", "y", by="whose").figure
+        points = [trace for trace in figure.data if trace.text is not None]
+        assert [name for trace in points for name in trace.text] == ["a", "b &lt;i&gt;"]
+        assert len({(trace.marker.color, trace.marker.symbol) for trace in points}) == 2
         with pytest.raises(ValueError, match="empty"):
             labelled_points(frame.iloc[:0], "x", "y")
 
