@@ -141,7 +141,7 @@ def on_the_map(survey: Any, x: str, y: str, tau: float = 2.0) -> pd.DataFrame:
 
 
 _SHORT = 12
-"""Letters of a cell that stay on one line, to the right; longer ones wrap, from the left."""
+"""A column with a cell of more letters is one of words: they wrap, and begin at the left."""
 
 
 def rows(frame: pd.DataFrame, caption: str, *, digits: int = 4) -> Html:
@@ -152,12 +152,15 @@ def rows(frame: pd.DataFrame, caption: str, *, digits: int = 4) -> Html:
             return "unbounded" if value == float("inf") else number(value, digits)
         return html.escape(str(value))
 
-    def words(value: object) -> str:
-        return ' class="mixkd-words"' if isinstance(value, str) and len(value) > _SHORT else ""
-
-    head = "".join(f'<th scope="col">{html.escape(str(column))}</th>' for column in frame.columns)
+    kinds = [
+        ' class="mixkd-words"' if any(isinstance(value, str) and len(value) > _SHORT for value in frame.iloc[:, at]) else ""
+        for at in range(frame.shape[1])
+    ]
+    head = "".join(f'<th scope="col"{kind}>{html.escape(str(column))}</th>' for column, kind in zip(frame.columns, kinds, strict=True))
     body = "".join(
-        f'<tr><th scope="row">{html.escape(str(name))}</th>{"".join(f"<td{words(value)}>{cell(value)}</td>" for value in row)}</tr>'
+        f'<tr><th scope="row">{html.escape(str(name))}</th>'
+        + "".join(f"<td{kind}>{cell(value)}</td>" for value, kind in zip(row, kinds, strict=True))
+        + "</tr>"
         for name, row in zip(frame.index, frame.itertuples(index=False), strict=True)
     )
     corner = html.escape(str(frame.index.name or ""))
