@@ -250,7 +250,8 @@ def _parse(path: Path, entries: Mapping[str, str], cache: Path | None) -> Folder
     _check(path, used, {"train": folders.get("train", "train"), "test": folders.get(held_out, held_out), "val": folders.get("val", "val")})
     if left_out:
         more = f" and {len(left_out) - 3} more" if len(left_out) > 3 else ""
-        warnings.warn(f"{path}: left out, as no image or not in a class folder: {', '.join(sorted(left_out)[:3])}{more}", stacklevel=2)
+        named = ", ".join(_visible(name)[:100] for name in sorted(left_out)[:3])
+        warnings.warn(f"{path}: left out, as no image or not in a class folder: {named}{more}", stacklevel=2)
     members = {part: tuple(sorted(chain.from_iterable(group.values()))) for part, group in used.items()}
     files = sorted(chain.from_iterable(members.values()))
     stamps = {file: entries[prefix + file] for file in files}
@@ -303,7 +304,7 @@ def _visible(name: str) -> str:
 
 
 def _line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def _digest(path: Path, prefix: str, stamps: Mapping[str, str], cache: Path) -> str:

@@ -377,8 +377,8 @@ def test_a_path_that_is_not_utf8_is_named_before_training(tmp_path, monkeypatch)
 @pytest.mark.filterwarnings("ignore:Sparse CSR")
 def test_a_sparse_tensor_is_one_clear_error(kind):
     import mixkd
+    from mixkd.arrays import as_array
     from mixkd.measure import selective
-    from mixkd.measure.signal import as_tensor
 
     x, labels = torch.randn(20, 5), torch.randint(5, (20,))
     sparse = getattr(x, kind)()
@@ -390,7 +390,7 @@ def test_a_sparse_tensor_is_one_clear_error(kind):
         lambda: mixkd.vicinal.nonlinearity(x, sparse, x, 0.5),
         lambda: mixkd.vicinal.mix(sparse, 0.5, torch.randperm(20)),
         lambda: selective.selective(sparse, labels),
-        lambda: as_tensor(sparse),
+        lambda: as_array(sparse),
     ):
         with pytest.raises(ValueError, match=r"where a dense one is needed; give .to_dense\(\) of it"):
             measure()

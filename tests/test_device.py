@@ -92,7 +92,7 @@ def epoch(monkeypatch, spec, precision="bf16"):
         with train.autocast(precision, CUDA):
             return frozen(images).float()
 
-    def start(spec, data, device, precision):
+    def start(spec, data, device, precision, located):
         assert device == CUDA
         scaler = torch.amp.GradScaler("cuda", enabled=False)
         optimizer = train._optimizer(spec, model)
