@@ -79,7 +79,8 @@ def where(rows: Iterable[Any]) -> Html:
     drawn = [row for row in given if row.profile in run]
     key = " ".join(f'<span class="mixkd-key mixkd-{word.replace(" ", "-")}">{SIGNS[word]} {word}</span>' for word in _words(drawn))
     markup = (
-        f'<style>{STYLE}</style><div class="mixkd-where"><p>{html.escape(sentence)}</p>{tables}'
+        f'<style>{STYLE}</style><div class="mixkd-where" tabindex="0" role="region" aria-label="where the claim holds">'
+        f"<p>{html.escape(sentence)}</p>{tables}"
         + (f'<p class="mixkd-source">{key}{html.escape(unit)}</p>' if tables else "")
         + f"{waiting}</div>"
     )

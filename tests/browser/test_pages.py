@@ -103,8 +103,8 @@ def test_the_lab_says_what_python_says(site, visit):
     from mixkd.measure import calibration
 
     page = visit(_page_with(site, TEMPERATURE))
-    page.wait_for_selector(".mixkd-value:not(:empty)")
-    meta = json.loads(page.evaluate("document.querySelector('.mixkd-meta').textContent"))
+    page.wait_for_selector("[data-lab=temperature] .mixkd-value:not(:empty)")
+    meta = json.loads(page.evaluate("document.querySelector('[data-lab=temperature] .mixkd-meta').textContent"))
     model = meta["models"][0]
     data = {key: page.evaluate(f"document.querySelector('[data-key=\"{model[key]}\"]').textContent") for key in ("logits", "labels")}
     logits = np.frombuffer(base64.b64decode(data["logits"]), "<f2").reshape(model["n"], model["k"]).astype(np.float32)
@@ -112,11 +112,12 @@ def test_the_lab_says_what_python_says(site, visit):
     names = {"acc": "accuracy", "conf": "confidence", "gap": "gap", "ece": "ece", "oe": "oe", "ue": "ue", "nll": "nll"}
     for position in ("-2", "-0.5", "0", "0.83", "2"):
         page.evaluate(
-            "(v) => { const s = document.querySelector('.mixkd-knob input'); s.value = v; s.dispatchEvent(new Event('input')); }",
+            "(v) => { const s = document.querySelector('[data-lab=temperature] .mixkd-knob input'); s.value = v;"
+            " s.dispatchEvent(new Event('input')); }",
             position,
         )
         temperature = 2 ** float(position)
-        page.wait_for_function(f"document.querySelector('.mixkd-T').textContent === 'T = {temperature:.2f}'")
+        page.wait_for_function(f"document.querySelector('[data-lab=temperature] .mixkd-T').textContent === 'T = {temperature:.2f}'")
         expected = calibration.report(logits, labels, n_bins=meta["bins"], temperature=temperature)
         for key, name in names.items():
             shown = page.text_content(f"[data-measure={key}]").replace("−", "-")
@@ -128,31 +129,31 @@ def test_the_lab_says_what_python_says(site, visit):
 
 def test_the_lab_by_keyboard(site, visit):
     page = visit(_page_with(site, TEMPERATURE))
-    page.wait_for_selector(".mixkd-value:not(:empty)")
-    slider = page.locator(".mixkd-knob input").first
+    page.wait_for_selector("[data-lab=temperature] .mixkd-value:not(:empty)")
+    slider = page.locator("[data-lab=temperature] .mixkd-knob input").first
     slider.focus()
     for _ in range(5):
         page.keyboard.press("ArrowRight")
     page.wait_for_function("document.querySelector('[data-lab=temperature]').mixkd.state().T > 1")
     page.keyboard.press("Home")
-    page.wait_for_function("document.querySelector('.mixkd-T').textContent === 'T = 0.25'")
+    page.wait_for_function("document.querySelector('[data-lab=temperature] .mixkd-T').textContent === 'T = 0.25'")
     assert slider.get_attribute("aria-valuetext") == "temperature 0.25"
-    page.wait_for_function("document.querySelector('.mixkd-live').textContent.includes('Temperature 0.25')")
+    page.wait_for_function("document.querySelector('[data-lab=temperature] .mixkd-live').textContent.includes('Temperature 0.25')")
     page.get_by_role("button", name="reset to temperature 1").first.click()
     page.wait_for_function("document.querySelector('[data-lab=temperature]').mixkd.state().T === 1")
-    fitted = page.evaluate("JSON.parse(document.querySelector('.mixkd-meta').textContent).models[0].temperature")
-    page.locator(".mixkd-goA").first.click()
+    fitted = page.evaluate("JSON.parse(document.querySelector('[data-lab=temperature] .mixkd-meta').textContent).models[0].temperature")
+    page.locator("[data-lab=temperature] .mixkd-goA").first.click()
     page.wait_for_function(f"document.querySelector('[data-lab=temperature]').mixkd.state().T === {fitted}")
 
 
 def test_a_view_of_the_lab_has_an_address(site, visit):
     path = _page_with(site, TEMPERATURE)
     page = visit(path)
-    page.wait_for_selector(".mixkd-value:not(:empty)")
-    meta = json.loads(page.evaluate("document.querySelector('.mixkd-meta').textContent"))
+    page.wait_for_selector("[data-lab=temperature] .mixkd-value:not(:empty)")
+    meta = json.loads(page.evaluate("document.querySelector('[data-lab=temperature] .mixkd-meta').textContent"))
     if len(meta["models"]) < 2:
         pytest.skip("this lab has one model")
-    page.locator(".mixkd-tick input").first.check()
+    page.locator("[data-lab=temperature] .mixkd-tick input").first.check()
     page.evaluate("document.querySelector('[data-lab=temperature]').mixkd.set(1.7)")
     page.wait_for_function("location.hash.includes('.t=1.7')")
     there = visit(path, fragment=page.evaluate("location.hash"))
@@ -166,8 +167,8 @@ def test_a_view_of_the_lab_has_an_address(site, visit):
 
 def test_models_that_wait_in_files_come_when_chosen(site, visit):
     page = visit(_page_with(site, TEMPERATURE))
-    page.wait_for_selector(".mixkd-value:not(:empty)")
-    meta = json.loads(page.evaluate("document.querySelector('.mixkd-meta').textContent"))
+    page.wait_for_selector("[data-lab=temperature] .mixkd-value:not(:empty)")
+    meta = json.loads(page.evaluate("document.querySelector('[data-lab=temperature] .mixkd-meta').textContent"))
     last = meta["models"][-1]
     if len(meta["models"]) == 1:
         pytest.skip("this lab has one model")
@@ -178,27 +179,22 @@ def test_models_that_wait_in_files_come_when_chosen(site, visit):
             select.select_option(last["label"][field])
     chosen = "(label) => JSON.stringify(document.querySelector('[data-lab=temperature]').mixkd.state().a) === JSON.stringify(label)"
     page.wait_for_function(chosen, arg=last["label"])
-    assert page.text_content(".mixkd-goA").endswith(f"{last['temperature']:.2f}")
+    assert page.text_content("[data-lab=temperature] .mixkd-goA").endswith(f"{last['temperature']:.2f}")
     assert not page.outside
 
 
-def test_from_the_index_to_overconfidence_at_the_greatest_tau_in_two_clicks(site, visit):
-    path = site / "book" / "index.html"
-    link = ".bd-article a[href*='tau.arm=kd_mixup']"
-    page = visit(path)
-    if not page.locator(link).count():
-        pytest.skip("this site's index asks no such question")
-    page.locator(link).first.click()
-    lab = "document.querySelector('[data-lab=temperature]')"
-    page.wait_for_function(f"{lab}?.mixkd?.compared()")
-    state = page.evaluate(f"{lab}.mixkd.state()")
-    assert state["a"]["arm"] == state["b"]["arm"] == "kd_mixup"
-    assert state["a"]["tau"] == max(_taus(page, lab), key=float)
-    assert state["T"] == 1, "as trained"
-    assert state["bTemperature"] != 1, "the control: after its own post-hoc temperature"
-    seen = page.evaluate("document.querySelector('[data-lab=temperature]').getBoundingClientRect().top")
-    assert -50 < seen < 500, "the lab is in view"
-    assert not page.errors
+def test_from_the_index_to_each_question_in_one_click(site, visit):
+    for chapter, view in (
+        ("07-overconfidence", "overconfidence"),
+        ("08-calibration-propagates", "propagation"),
+        ("09-temperature", "trade-off"),
+    ):
+        page = visit(site / "book" / "index.html")
+        page.locator(f".bd-article a[href='{chapter}.html']").first.click()
+        page.wait_for_function("document.querySelector('[data-lab=map]')?.mixkd")
+        assert page.evaluate("document.querySelector('[data-lab=map]').mixkd.state().view") == view
+        assert not page.errors
+        page.leave()
 
 
 def test_a_cell_of_the_ledger_opens_its_evidence_by_keyboard(site, visit):
@@ -226,11 +222,6 @@ def _pages(site):
     page."""
     pages = [path for path in sorted(site.rglob("*.html")) if "_static" not in path.parts]
     return [path for path in pages if 'http-equiv="Refresh"' not in path.read_text(encoding="utf-8")]
-
-
-def _taus(page, lab):
-    models = json.loads(page.evaluate(f"{lab}.querySelector('.mixkd-meta').textContent"))["models"]
-    return {model["label"]["tau"] for model in models} - {"–"}
 
 
 def _page_with(site, mark):
