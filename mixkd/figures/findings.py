@@ -152,8 +152,8 @@ def standing(rows: Iterable[Row], claims: Mapping[str, Any], *, up: str = "") ->
     head = "".join(f'<th scope="col">{name}</th>' for name in ("claim", "holds", "does not", "open", "not tried"))
     markup = (
         '<div class="mixkd-table mixkd-standing" tabindex="0" role="region" aria-label="where each claim holds"><table>'
-        "<caption>Cells of the map in which the claim holds as stated, does not (or only in part), is open (undecided, or this data set cannot "
-        f"test it), or was not run.</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        "<caption>Cells of the map in which the claim holds as stated, does not (or only in part), is open (undecided, or this data set "
+        f"cannot test it), or was not run.</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
     return Html(markup, "\n".join(text))
 
