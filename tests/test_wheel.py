@@ -112,7 +112,7 @@ for cell in cells:
             continue  # the next test runs these two
         exec(source, names)
         if "parameters" in cell["metadata"].get("tags", []):
-            names |= dict(train=True, store={str(tmp_path / "runs")!r}, epochs=2, teacher_epochs=2)
+            names |= dict(train=True, store={str(tmp_path / "runs")!r}, epochs=20, teacher_epochs=4)
 print("accuracy", names["record"].report().accuracy)
 """
     said = call(colab, "-c", code, cwd=tmp_path)
