@@ -179,7 +179,7 @@ def one(profile: str, *, arm: str, seed: int | str | None = None, teacher: str |
     Args:
         profile: its name.
         arm, seed: of the student; the profile's first seed if not given. Text of digits is a number too, as in all fields.
-        teacher: model name; None for the profile's own. It is left out where the arm does not distil.
+        teacher: model name; None for the profile's own, and for arms that do not distil.
         fields: of the RunSpec, or of its teacher with ``teacher_`` in front; None means as in the profile. Data other than the profile's
             own keep the recipe, but not the numbers of training images.
 

@@ -15,7 +15,7 @@ import numpy as np
 from mixkd.figures import theme
 from mixkd.figures.absent import absent
 from mixkd.figures.explorer import block
-from mixkd.figures.markup import SIGNS, Html
+from mixkd.figures.markup import CALIBRATIONS, SIGNS, Html
 from mixkd.studies import Cell
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ QUESTIONS: Mapping[str, str] = {
     "propagation": "against its teacher",
     "trade-off": "along τ",
 }
-COLUMNS: Mapping[str, str] = {"half": "twice too sharp", "raw": "as trained", "fitted": "calibrated", "double": "twice too soft"}
+COLUMNS = CALIBRATIONS
 """The teacher's calibration, across, in words."""
 STUDENTS: Mapping[str, str] = {"kd_mixup": "distilled on mixup", "kd": "distilled without blends"}
 NAMES: Mapping[str, str] = {"cifar10-jpeg": "photographs", "gaussians": "Gaussian classes", "gaussians16": "Gaussian classes, 16-D"}

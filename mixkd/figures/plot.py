@@ -59,7 +59,7 @@ class Plot:
         return {MIME: {**data, "config": CONFIG}, "text/html": shown, "text/plain": f"<figure: {self.label}>"}
 
     def numbers(self) -> str:
-        """Return the table, or else the points of the figure, as HTML."""
+        """Return the table as HTML, or the points of the figure where there is none."""
         frame = self.table
         if frame is None:
             rows = [(t.name or "", x, y) for t in self.figure.data if t.y is not None for x, y in zip(_xs(t), t.y, strict=False)]
