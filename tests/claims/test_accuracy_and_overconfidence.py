@@ -137,9 +137,9 @@ class TestOverconfidence:
         """No overconfidence at all: the ratio is that to chance, finite."""
         world.train("overconfidence", of({"kd_mixup": (0.80, 0.98)}))
         first = world.judge("e").stated[0]
-        floor = overconfidence_floor(world.evidence.students(None, "kd_mixup").values())
-        assert floor.estimate < floor.high
-        assert 1 < first.estimate < math.log10(1 / floor.estimate)
+        floor, high = overconfidence_floor(world.evidence.students(None, "kd_mixup").values())
+        assert floor < high
+        assert 1 < first.estimate < math.log10(1 / floor)
 
     def test_short_of_data(self, world):
         def made(spec: RunSpec):

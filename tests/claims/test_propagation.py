@@ -7,7 +7,8 @@ import pytest
 import torch
 from made import DEFAULT, OTHER, SHARP, TINY, K, answers, noise, split, teacher
 
-from mixkd.claims.propagation import _log_odds, _passed, _slope, spread_temperature
+from mixkd.claims.propagation import _passed, _slope, spread_temperature
+from mixkd.measure.selective import score
 from mixkd.spec import RunSpec
 from mixkd.studies import CALIBRATIONS, Cell
 
@@ -19,7 +20,7 @@ EARLY = TINY.spec("kd", 0).epochs
 def own_change(spread: float) -> torch.Tensor:
     """What tempering by h does to the log-odds of a teacher of the default kind."""
     z = split(0.92, SHARP, N)[0].double()
-    return _log_odds(z / spread_temperature(z, H, spread)[:, None]) - _log_odds(z)
+    return score(z / spread_temperature(z, H, spread)[:, None]) - score(z)
 
 
 def fill(world, passed=1.0, followed=1.0, lost=0.0, small=1.0, weak=1.0, early_accuracy=0.7, jitter=0.01, seeds=9, by_heart=False):

@@ -10,7 +10,6 @@ import pytest
 import mixkd.records
 import mixkd.studies
 from mixkd import claims
-from mixkd.claims.ledger import CLAIMS, _judge
 from mixkd.cli import _parser
 from mixkd.measure import calibration
 from mixkd.records import RecordStore
@@ -49,7 +48,7 @@ def surveyed(world, trained):
 
 def test_a_cell_says_what_the_claim_says(world, surveyed):
     for cell in cells(world.profile):
-        reading, verdict = surveyed.readings["kd_mixup", cell], _judge(CLAIMS["e"], world.evidence, cell)
+        reading, verdict = surveyed.readings["kd_mixup", cell], claims.judge("e", world.evidence, cell)
         primary = verdict.stated[0]
         assert (reading.as_stated, reading.attributed) == (verdict.as_stated, verdict.attributed)
         assert (reading.ratio.estimate, reading.ratio.low, reading.ratio.high) == (primary.estimate, primary.low, primary.high)
