@@ -258,7 +258,7 @@ def mean_accuracy(records: Iterable[Record]) -> float:
 
 def accuracies(groups: Mapping[str, BySeed]) -> str:
     """Return the mean accuracy of each group that has records, in words."""
-    return ", ".join(f"{name} {mean_accuracy(group.values()):.3f}" for name, group in groups.items() if group)
+    return ", ".join(f"{name} {100 * mean_accuracy(group.values()):.1f} %" for name, group in groups.items() if group)
 
 
 def tempering(teacher: Record, calibration: str) -> float:

@@ -7,7 +7,7 @@ import math
 from mixkd.arrays import Array
 from mixkd.claims import blends, premises
 from mixkd.claims.evidence import BySeed, Claim, Evidence, accuracies
-from mixkd.claims.verdicts import Case, Premise, compare
+from mixkd.claims.verdicts import Case, Premise, compare, in_unit
 from mixkd.measure import statistics
 from mixkd.records import Record
 from mixkd.studies import Cell
@@ -52,7 +52,7 @@ def _equally_accurate(evidence: Evidence, ours: BySeed, candidates: dict[str, By
         name, _ = blends.nearest_in_accuracy(ours, alike or candidates)
     met = True if alike else False if name and all(same is False for same in equal.values()) else None
     gap = gaps[name] if name else statistics.t_interval([])
-    what = f"accuracy, kd_mixup - {name} (equivalent within {margin:g})" if name else "accuracy, kd_mixup - kd"
+    what = f"accuracy, kd_mixup - {name} (equivalent within {in_unit(margin, 'points')})" if name else "accuracy, kd_mixup - kd"
     premise = Premise("Equal accuracy", what, gap.estimate, gap.low, gap.high, margin, met, "equivalent", "points")
     return name, candidates.get(name, {}), premise
 

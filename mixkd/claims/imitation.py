@@ -33,8 +33,8 @@ def _judge_imitation(evidence: Evidence, at: Cell) -> Case:
         note = f"Each student has {max(len(pool) - 1, 0)} teachers of the same kind that it never met; {STRANGERS} are needed."
     elif math.isfinite(own.estimate):
         note = (
-            f"Seen from teachers that neither met, the student's answers lie {100 * own.estimate:.0f} % of the way from its "
-            f"teacher's to linear, and those of {rival} {100 * others.estimate:.0f} %. A student that repeats its teacher lies at 0 %, "
+            f"Seen from teachers that neither met, the student's answers lie {100 * own.estimate:z.0f} % of the way from its "
+            f"teacher's to linear, and those of {rival} {100 * others.estimate:z.0f} %. A student that repeats its teacher lies at 0 %, "
             "and so does an unrelated network that is as far from linear as the teacher. "
             f"Accuracies: {accuracies({'kd_mixup': ours, rival: plain})}."
         )

@@ -13,7 +13,7 @@ import pandas as pd
 
 from mixkd.claims import accuracy, geometry, imitation, linearity, overconfidence, propagation, teacher_signal, trade_off
 from mixkd.claims.evidence import Claim, Evidence
-from mixkd.claims.verdicts import Comparison, Outcome, Verdict, conclude, explain
+from mixkd.claims.verdicts import Comparison, Outcome, Verdict, conclude, explain, in_unit
 from mixkd.records import RecordStore
 from mixkd.spec import SpecError, nearest
 from mixkd.studies import Cell, cells, profiles, study
@@ -223,9 +223,9 @@ def to_text(verdicts: Sequence[Verdict]) -> str:
     frame = to_frame(verdicts)
     table: str = frame.to_string(index=False, na_rep="", float_format=lambda value: f"{value:.4g}")
     words = {True: "met", False: "not met", None: "not resolved"}
-    premises = [
-        f"({verdict.claim}) {p.name} {words[p.met]}: {p.what} = {p.estimate:.4g} [{p.low:.4g}, {p.high:.4g}]"
-        for verdict in verdicts
-        for p in verdict.premises
-    ]
+    premises = []
+    for verdict in verdicts:
+        for p in verdict.premises:
+            estimate, low, high = (in_unit(value, p.unit) for value in (p.estimate, p.low, p.high))
+            premises.append(f"({verdict.claim}) {p.name} {words[p.met]}: {p.what} = {estimate} [{low}, {high}]")
     return "\n".join([table, *([""] if premises else []), *premises])

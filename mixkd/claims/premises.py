@@ -14,7 +14,7 @@ import numpy as np
 
 from mixkd.arrays import Array
 from mixkd.claims.evidence import BySeed, Evidence, measures, overconfidence_floor
-from mixkd.claims.verdicts import Premise, premise
+from mixkd.claims.verdicts import Premise, in_unit, premise
 from mixkd.measure import resampling
 from mixkd.measure.statistics import t_interval
 from mixkd.records import Record
@@ -48,7 +48,7 @@ def strange_blends(evidence: Evidence, teachers: Iterable[Record]) -> Premise:
 def better_teacher(evidence: Evidence, students: BySeed, base: BySeed, name: str) -> Premise:
     """P2: the teacher of these students is at least 3 points more accurate than the plain student of their seed."""
     lead = evidence.difference("accuracy", evidence.teachers(students), base)
-    return premise("P2", f"accuracy, teacher {name} - ce (at least {BETTER:g})", lead, BETTER, unit="points")
+    return premise("P2", f"accuracy, teacher {name} - ce (at least {in_unit(BETTER, 'points')})", lead, BETTER, unit="points")
 
 
 def told_from_noise(evidence: Evidence, students: BySeed, base: BySeed) -> Premise:
@@ -64,7 +64,7 @@ def room_to_trade(evidence: Evidence, by_tau: Mapping[float, BySeed]) -> Premise
     found = []
     for tau, students in by_tau.items():
         room = evidence.difference("accuracy", evidence.teachers(students), students)
-        what = f"accuracy, teacher - student at tau {tau:g} (at least {BELOW_TEACHER:g})"
+        what = f"accuracy, teacher - student at tau {tau:g} (at least {in_unit(BELOW_TEACHER, 'points')})"
         found.append(premise("P4", what, room, BELOW_TEACHER, unit="points"))
     if not found:
         return premise("P4", "accuracy, teacher - student", t_interval([]), BELOW_TEACHER, unit="points")
@@ -76,7 +76,8 @@ def room_to_trade(evidence: Evidence, by_tau: Mapping[float, BySeed]) -> Premise
 def unequal_teachers(evidence: Evidence, best: BySeed, worst: BySeed, names: tuple[str, str]) -> Premise:
     """P5: two kinds of teacher, by student seed, differ by at least 5 points of accuracy."""
     apart = evidence.difference("accuracy", best, worst)
-    return premise("P5", f"accuracy, teacher {names[0]} - teacher {names[1]} (at least {UNEQUAL:g})", apart, UNEQUAL, unit="points")
+    what = f"accuracy, teacher {names[0]} - teacher {names[1]} (at least {in_unit(UNEQUAL, 'points')})"
+    return premise("P5", what, apart, UNEQUAL, unit="points")
 
 
 def not_by_heart(evidence: Evidence, students: BySeed) -> Premise:

@@ -221,7 +221,10 @@ def _word(premises: Sequence[Premise], stated: Sequence[Comparison]) -> Outcome:
 def explain(premises: Sequence[Premise], stated: Sequence[Comparison], as_stated: Outcome) -> str:
     """Return the sentence that a word owes its reader: which premise fails, which parts contradict each other, what would resolve it."""
     if as_stated == "premise not met":
-        return " ".join(f"{p.name} fails: {p.what} is {p.estimate:.3g}, the bound {p.bound:.3g}." for p in premises if p.met is False)
+        failing = (p for p in premises if p.met is False)
+        return " ".join(
+            f"{p.name} fails: {p.what} is {in_unit(p.estimate, p.unit)}, the bound {in_unit(p.bound, p.unit)}." for p in failing
+        )
     if as_stated == "depends":
         against = refuted(stated)
         lost = list(dict.fromkeys(part.half for part in against))
@@ -229,9 +232,8 @@ def explain(premises: Sequence[Premise], stated: Sequence[Comparison], as_stated
         return f"It holds for {', '.join(won)} and fails for {', '.join(lost)}."
     if as_stated != "unresolved":
         return ""
-    open_premises = [f"{p.name} is not resolved: {p.what} is {_interval(p)}, the bound {p.bound:.3g}." for p in premises if p.met is None]
-    if open_premises:
-        return " ".join(open_premises)
+    if unresolved := [p for p in premises if p.met is None]:
+        return " ".join(f"{p.name} is not resolved: {p.what} is {_interval(p)}, the bound {in_unit(p.bound, p.unit)}." for p in unresolved)
     absent = [part.what for part in stated if part.outcome == "not run"]
     reasons = [f"Not run: {', '.join(absent)}."] if absent else []
     reasons += [f"{part.what}: {part.resolving}." for part in stated if part.resolving]
@@ -240,10 +242,19 @@ def explain(premises: Sequence[Premise], stated: Sequence[Comparison], as_stated
     return " ".join(reasons)
 
 
-def _interval(found: Premise | Comparison) -> str:
+def in_unit(value: float, unit: str) -> str:
+    """Return a value in words: a fraction of accuracy as points, anything else as a bare number."""
+    if unit != "points":
+        return f"{value:.3g}"
+    number = f"{100 * value:.1f}".removesuffix(".0")
+    return f"{number} point" if number == "1" else f"{number} points"
+
+
+def _interval(found: Premise) -> str:
     if math.isnan(found.estimate):
         return "not known"
-    return f"{found.estimate:.3g}" + ("" if math.isnan(found.low) else f" ({found.low:.3g} to {found.high:.3g})")
+    low, high = (in_unit(bound, found.unit).split(" ")[0] for bound in (found.low, found.high))
+    return in_unit(found.estimate, found.unit) + ("" if math.isnan(found.low) else f" ({low} to {high})")
 
 
 def _resolving(interval: Interval, margin: float, kind: Kind) -> str:

@@ -69,7 +69,7 @@ class TestAccuracy:
         verdict = world.judge("d")
         assert verdict.as_stated == verdict.attributed == "premise not met"
         assert "P2 fails" in verdict.note
-        assert f"{verdict.premises[0].estimate:.3g}" in verdict.note  # with its number
+        assert f"is {100 * verdict.premises[0].estimate:.1f} points" in verdict.note  # with its number
 
     def test_another_teacher_that_fails_a_premise_is_left_out_by_name(self, world):
         world.train("accuracy", of(cnn16=(0.62, 1.1)), lambda spec: teacher(spec, 0.70 if spec.student == OTHER else 0.92))

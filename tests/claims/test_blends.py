@@ -425,7 +425,7 @@ class TestGeometry:
         verdict = world.judge("h")
         assert verdict.as_stated == "premise not met"
         assert "Equal accuracy fails" in verdict.note
-        assert "0.15" in verdict.note
+        assert "is 15 points" in verdict.note
 
     def test_a_kd_of_another_tau_is_as_accurate(self, world):
         self.fill(world, better=0.15, others={4.0: 0.95})
