@@ -72,13 +72,13 @@ class Evidence:
     Attributes:
         profile, store: whose records, and where.
         used: ids of the records that were looked at.
-        lacking: specs that were asked for and are not there (or are damaged), by id.
+        lacking: ids of those that were asked for and are not there (or are damaged).
     """
 
     def __init__(self, profile: Profile, store: RecordStore) -> None:
         self.profile, self.store = profile, store
         self.used: set[str] = set()
-        self.lacking: dict[str, RunSpec] = {}
+        self.lacking: set[str] = set()
         self._records: dict[str, Record | None] = {}
         self._frames: dict[str, pd.DataFrame] = {}
         self._planned: dict[str, frozenset[str]] = {}
@@ -99,33 +99,30 @@ class Evidence:
             self._records |= {record.id: record for record in self.store.find(new)}
         found = [record for spec in wanted if (record := self._records[spec.id]) is not None]
         self.used |= {record.id for record in found}
-        self.lacking |= {spec.id: spec for spec in wanted if self._records[spec.id] is None}
+        self.lacking |= {spec.id for spec in wanted if self._records[spec.id] is None}
         return Records(found)
 
     def by_seed(self, specs: Iterable[RunSpec]) -> dict[int, Record]:
         """Return the records of specs that differ in their seed, by seed."""
         return {record.spec.seed: record for record in self.find(specs)}
 
-    def students(self, cell: Cell | None, arm: str, **fields: Any) -> dict[int, Record]:
+    def students(self, cell: Cell | None, arm: str) -> dict[int, Record]:
         """Return the students of an arm in a cell, by seed.
 
         Args:
             cell: None for the paper's. An arm that does not distil has the same students in every cell.
             arm: name.
-            fields: of the RunSpec where they differ from the profile's recipe.
 
         Returns:
             Those that are there; none in a cell in which no study trains this arm.
         """
-        at = cell or self.profile.paper_cell
-        everyone = not fields and (at == self.profile.paper_cell or not ARMS[arm].distils)
-        seeds = self.profile.core_seeds if everyone else self.profile.swept_seeds
+        profile, at = self.profile, cell or self.profile.paper_cell
         if not ARMS[arm].distils:
-            return self.by_seed(self.profile.spec(arm, seed, **fields) for seed in seeds)
-        if arm in ("kd", "kd_mixup") and at not in cells(self.profile, arm):
+            return self.by_seed(profile.spec(arm, seed) for seed in profile.core_seeds)
+        if arm in ("kd", "kd_mixup") and at not in cells(profile, arm):
             return {}
-        specs = (cell_spec(self.profile, arm, seed, at) for seed in seeds)
-        return self.by_seed(spec.replace(**fields) if fields else spec for spec in specs)
+        seeds = profile.core_seeds if at == profile.paper_cell else profile.swept_seeds
+        return self.by_seed(cell_spec(profile, arm, seed, at) for seed in seeds)
 
     def teacher_of(self, record: Record) -> Record | None:
         """Return the record of a student's teacher, when it is there and can be read."""

@@ -96,10 +96,8 @@ def across(
     Raises:
         SpecError: for an unknown profile or claim.
     """
-    store = store if isinstance(store, RecordStore) else RecordStore(store)
-    names = [only] if isinstance(only, str) else list(only) if only is not None else in_store(store)
     rows = []
-    for evidence in (Evidence.of(name, store) for name in names):
+    for evidence in evidence_of(only, store):
         for letter in _chosen(letters):
             rows += [_row(judge(letter, evidence, cell), cell) for cell in _cells(CLAIMS[letter], evidence)]
     return rows
@@ -107,14 +105,16 @@ def across(
 
 def everywhere(store: str | Path | RecordStore = "committed", letters: Iterable[str] | None = None) -> dict[str, list[Verdict]]:
     """Return the verdicts in the paper's cell of every profile that has records in a store, by profile."""
+    return {known.profile.name: [judge(letter, known) for letter in _chosen(letters)] for known in evidence_of(None, store)}
+
+
+def evidence_of(only: str | Iterable[str] | None, store: str | Path | RecordStore) -> list[Evidence]:
+    """Return the evidence of profiles, by name; by default of every profile that has a record in the store."""
     store = store if isinstance(store, RecordStore) else RecordStore(store)
-    return {name: evaluate(name, store, letters) for name in in_store(store)}
-
-
-def in_store(store: RecordStore) -> list[str]:
-    """Return the names of the profiles that have records in a store."""
-    found = set(store.ids())
-    return [name for name in profiles() if any(spec.id in found for spec in study("all", name))] if found else []
+    if only is None:
+        there = set(store.ids())
+        only = [name for name in profiles() if there and not there.isdisjoint(spec.id for spec in study("all", name))]
+    return [Evidence.of(name, store) for name in ([only] if isinstance(only, str) else only)]
 
 
 def _chosen(letters: Iterable[str] | None) -> list[str]:
@@ -131,7 +131,7 @@ def judge(letter: str, evidence: Evidence, cell: Cell | None = None) -> Verdict:
     Afterwards ``evidence.used`` and ``evidence.lacking`` are what this verdict asked for.
     """
     claim, at = CLAIMS[letter], cell or evidence.profile.paper_cell
-    evidence.used, evidence.lacking = set(), {}
+    evidence.used, evidence.lacking = set(), set()
     case = claim.overall(evidence) if claim.overall and cell is None else claim.judge(evidence, at)
     as_stated, attributed = conclude(case.premises, case.stated, case.rivals)
     sentences = [explain(case.premises, case.stated, as_stated), case.note, evidence.shared_teacher if as_stated != "not run" else ""]

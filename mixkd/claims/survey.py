@@ -15,7 +15,7 @@ import numpy as np
 
 from mixkd.arrays import Array
 from mixkd.claims.evidence import BySeed, Evidence, measures, tempering
-from mixkd.claims.ledger import command, in_store, judge
+from mixkd.claims.ledger import command, evidence_of, judge
 from mixkd.claims.overconfidence import tenfold
 from mixkd.claims.premises import not_by_heart, told_from_noise
 from mixkd.claims.verdicts import Comparison, Outcome, conclude
@@ -139,27 +139,20 @@ class Survey:
         return [reading for (arm, _), reading in self.readings.items() if arm == "kd_mixup" and reading.as_stated != "not run"]
 
 
-def survey(only: str | Evidence | Iterable[str | Evidence] | None = None, store: str | Path | RecordStore = "committed") -> list[Survey]:
+def survey(only: str | Iterable[str] | None = None, store: str | Path | RecordStore = "committed") -> list[Survey]:
     """Return the map of each profile.
 
     Args:
-        only: profiles, by name or as evidence; by default every profile that has a record in the store.
-        store: where records lie, of profiles given by name.
+        only: name or names of profiles; by default every profile that has a record in the store.
+        store: where records lie.
 
     Returns:
         In the order given; photographs first by default. A profile without plain students is left out.
     """
-    if isinstance(only, Evidence):
-        found = [_survey(only)]
-    else:
-        place = store if isinstance(store, RecordStore) else RecordStore(store)
-        names = sorted(in_store(place), key=_small) if only is None else [only] if isinstance(only, str) else list(only)
-        found = [_survey(name if isinstance(name, Evidence) else Evidence.of(name, place)) for name in names]
-    return [one for one in found if one is not None]
-
-
-def _small(name: str) -> bool:
-    return name.startswith(("digits", "gaussians"))
+    found = evidence_of(only, store)
+    if only is None:
+        found.sort(key=lambda evidence: evidence.profile.name.startswith(("digits", "gaussians")))
+    return [one for evidence in found if (one := _survey(evidence)) is not None]
 
 
 def grid(profile: Profile) -> list[Cell]:

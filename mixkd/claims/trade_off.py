@@ -62,7 +62,7 @@ def _more(evidence: Evidence, ours: Mapping[int, Array], plain: Mapping[int, Arr
     return evidence.over({seed: ours[seed] - plain[seed] for seed in sorted(set(ours) & set(plain))})
 
 
-def _trade(evidence: Evidence, curves: Curves, badness: str) -> list[Comparison]:
+def _gain_and_cost(evidence: Evidence, curves: Curves, badness: str) -> list[Comparison]:
     ends = _ends(curves, badness)
     gain, cost = (evidence.over(_moved(curves, ends, name)) for name in ("accuracy", badness))
     between = "at the tau of best accuracy - at that of best calibration"
@@ -74,7 +74,8 @@ def _trade(evidence: Evidence, curves: Curves, badness: str) -> list[Comparison]
     ]
 
 
-def _judge_trade(evidence: Evidence, at: Cell) -> Case:
+def _swept(evidence: Evidence, at: Cell) -> Case:
+    """What the sweep of tau does to kd_mixup: claim (g), on which claim (i) rests."""
     by_tau = _by_tau(evidence, "kd_mixup", at)
     curves, students = _curves(by_tau), by_tau.get(2.0, {})
     premises = [
@@ -82,7 +83,7 @@ def _judge_trade(evidence: Evidence, at: Cell) -> Case:
         room_to_trade(evidence, by_tau),
         not_by_heart(evidence, students),
     ]
-    stated, rivals = _trade(evidence, curves, "ece"), _trade(evidence, curves, "ts_nll")
+    stated, rivals = _gain_and_cost(evidence, curves, "ece"), _gain_and_cost(evidence, curves, "ts_nll")
     note = ""
     if ends := _ends(curves, "ece").values():
         taus = list(by_tau)
@@ -97,8 +98,8 @@ def _most(taus: Sequence[float]) -> str:
 
 
 def _judge_trade_off(evidence: Evidence, at: Cell) -> Case:
-    """The trade-off, and what it means if it does not survive a post-hoc temperature."""
-    case = _judge_trade(evidence, at)
+    """The sweep, and what it means if its trade does not survive a post-hoc temperature."""
+    case = _swept(evidence, at)
     as_stated, attributed = conclude(case.premises, case.stated, case.rivals)
     if as_stated != "supported" or attributed == "supported":
         return case
@@ -108,7 +109,7 @@ def _judge_trade_off(evidence: Evidence, at: Cell) -> Case:
 
 def _judge_interaction(evidence: Evidence, at: Cell) -> Case:
     """The cost of moving tau between kd_mixup's two ends, for kd_mixup and for kd: the same move, so the same direction."""
-    trade = _judge_trade(evidence, at)
+    trade = _swept(evidence, at)
     ours, plain = (_curves(_by_tau(evidence, arm, at)) for arm in ("kd_mixup", "kd"))
     word, _ = conclude(trade.premises, trade.stated, [])
     weakest = min(trade.stated, key=lambda row: ("not supported", "not run", "unresolved", "supported").index(row.outcome))
