@@ -11,6 +11,7 @@ import pytest
 
 from mixkd import claims, figures
 from mixkd.claims import Comparison, Premise, Row, Verdict
+from mixkd.claims.verdicts import explain
 from mixkd.figures.judgement import needs, region, said
 from mixkd.figures.markup import in_words, number, times
 from mixkd.studies import profiles
@@ -137,8 +138,8 @@ class TestJudgement:
 
     def test_what_premises_and_panels_say_is_not_repeated_by_the_note(self):
         row = compared("x", outcome="unresolved", resolving="about 9 seeds would resolve it")
-        premise = Premise("P1", "y", -0.1, -0.2, -0.05, 0.0, False)
-        note = "P1 fails: y is -0.1, the bound 0. x: about 9 seeds would resolve it. Keep me."
+        premise = Premise("P2", "y (at least 3 points)", -0.1, -0.2, -0.05, 0.03, False, unit="points")
+        note = f"{explain([premise], [], 'premise not met')} x: about 9 seeds would resolve it. Keep me."
         shown = repr(figures.judgement(judged(stated=(row,), rivals=(), premises=(premise,), note=note)))
         assert "attributed unresolved. Keep me." in shown
 

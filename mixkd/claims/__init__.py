@@ -4,13 +4,13 @@
 stand here before the records they judge are trained. Nothing is trained, selected or tuned here; records that are missing are named.
 """
 
-from mixkd.claims.evidence import Claim, Evidence, overconfidence_floor
-from mixkd.claims.ledger import CLAIMS, Row, across, evaluate, everywhere, to_frame, to_json, to_text
+from mixkd.claims.evidence import Claim, Evidence
+from mixkd.claims.ledger import CLAIMS, Row, across, evaluate, everywhere, judge, to_frame, to_json, to_text
 from mixkd.claims.settings import changes
-from mixkd.claims.survey import Model, Reading, Survey, Trade, grid, survey
-from mixkd.claims.verdicts import Comparison, Outcome, Premise, Verdict, compare, conclude
+from mixkd.claims.survey import Model, Reading, Survey, Trade, survey
+from mixkd.claims.verdicts import Comparison, Premise, Verdict
 
 __all__ = [
-    "CLAIMS", "Claim", "Comparison", "Evidence", "Model", "Outcome", "Premise", "Reading", "Row", "Survey", "Trade", "Verdict", "across",
-    "changes", "compare", "conclude", "evaluate", "everywhere", "grid", "overconfidence_floor", "survey", "to_frame", "to_json", "to_text",
+    "CLAIMS", "Claim", "Comparison", "Evidence", "Model", "Premise", "Reading", "Row", "Survey", "Trade", "Verdict",
+    "across", "changes", "evaluate", "everywhere", "judge", "survey", "to_frame", "to_json", "to_text",
 ]  # fmt: skip

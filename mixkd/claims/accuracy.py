@@ -2,40 +2,47 @@
 
 from __future__ import annotations
 
-from mixkd.claims.evidence import Claim, Evidence, judged
+from mixkd.claims.evidence import Claim, Evidence
 from mixkd.claims.premises import better_teacher, not_by_heart
-from mixkd.claims.verdicts import Comparison, Premise, Verdict, compare
+from mixkd.claims.verdicts import Case, Comparison, Premise, compare
 from mixkd.studies import Cell
 
 
-def _judge_accuracy(evidence: Evidence, cell: Cell | None) -> Verdict:
-    """In a cell: that teacher. The claim's own line: every teacher as trained, each of them one half of "every capacity"."""
-    profile = evidence.profile
-    at = cell or profile.paper_cell
-    models = [at.teacher] if cell else list(profile.teachers)
-    base = evidence.students(at, "ce")
-    premises: list[Premise] = []
-    stated: list[Comparison] = []
-    rivals: list[Comparison] = []
-    left_out = []
-    for model in models:
+def _premises(evidence: Evidence, at: Cell) -> list[Premise]:
+    ours, base = evidence.students(at, "kd_mixup"), evidence.students(at, "ce")
+    return [better_teacher(evidence, ours, base, at.teacher), not_by_heart(evidence, ours)]
+
+
+def _under_its_teacher(evidence: Evidence, at: Cell, half: str = "") -> Case:
+    ours = evidence.students(at, "kd_mixup")
+
+    def ahead(rival: str, half: str = "") -> Comparison:
+        gain = evidence.difference("accuracy", ours, evidence.students(at, rival))
+        return compare(f"accuracy, kd_mixup from {at.teacher} - {rival}", gain, unit="points", half=half)
+
+    return Case(_premises(evidence, at), [ahead("ce", half)], [ahead(rival) for rival in ("kd", "mixup", "label_smoothing")])
+
+
+def _under_every_teacher(evidence: Evidence) -> Case:
+    """Every teacher as trained, each of them one half of "every capacity"; others than the default one may fail a premise."""
+    profile, at = evidence.profile, evidence.profile.paper_cell
+    judged, left_out = [], []
+    for model in profile.teachers:
         there = Cell(model, at.calibration, at.tau)
-        ours = evidence.students(there, "kd_mixup")
-        own = [better_teacher(evidence, ours, base, model), not_by_heart(evidence, ours)]
-        if model != profile.default_teacher and len(models) > 1 and any(premise.met is False for premise in own):
-            left_out.append(f"{model} ({', '.join(premise.name for premise in own if premise.met is False)} fails)")
-            continue
-        premises += own
-        half = model if len(models) > 1 else ""
-        gain = evidence.difference("accuracy", ours, base)
-        stated.append(compare(f"accuracy, kd_mixup from {model} - ce", gain, unit="points", half=half))
-        for rival in ("kd", "mixup", "label_smoothing"):
-            beyond = evidence.difference("accuracy", ours, evidence.students(there, rival))
-            rivals.append(compare(f"accuracy, kd_mixup from {model} - {rival}", beyond, unit="points"))
+        failing = [premise.name for premise in _premises(evidence, there) if premise.met is False]
+        if failing and model != profile.default_teacher:
+            left_out.append(f"{model} ({', '.join(failing)} fails)")
+        else:
+            judged.append(_under_its_teacher(evidence, there, half=model if len(profile.teachers) > 1 else ""))
     note = f"Left out, since their world cannot test the sentence: {', '.join(left_out)}." if left_out else ""
-    if cell is None and len(stated) == 1:
+    if len(judged) == 1:
         note += " One teacher was judged, so nothing here is about capacity."
-    return judged(evidence, "d", at, premises, stated, rivals, note.strip())
+    return Case(
+        premises=[premise for case in judged for premise in case.premises],
+        stated=[part for case in judged for part in case.stated],
+        rivals=[part for case in judged for part in case.rivals],
+        note=note.strip(),
+    )
 
 
 CLAIM = Claim(
@@ -50,5 +57,6 @@ CLAIM = Claim(
     rivals="kd from the same teacher, mixup, label smoothing, at equal steps",
     chapter="06-accuracy",
     studies=("accuracy", "map"),
-    judge=_judge_accuracy,
+    judge=_under_its_teacher,
+    overall=_under_every_teacher,
 )

@@ -7,44 +7,24 @@ independent.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
-from functools import wraps
-from typing import Concatenate, ParamSpec, TypeVar, cast
+from collections.abc import Mapping
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mixkd.claims.evidence import Array, BySeed, Evidence, record_key
+from mixkd.arrays import Array
+from mixkd.claims.evidence import BySeed, Evidence, kept, measures
 from mixkd.measure import linearity, resampling, signal
 from mixkd.measure.signal import NEGLIGIBLE
-from mixkd.measure.statistics import Interval
 from mixkd.records import Record
-from mixkd.studies import CALIBRATIONS, LONGER, Cell, cells, study
+from mixkd.studies import LONGER, Cell, cells, study
 from mixkd.vicinal import FEATURE_LAMS
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-def _kept(read: Callable[Concatenate[Record, P], T]) -> Callable[Concatenate[Record, P], T]:
-    """Read a figure of a record once a process."""
-    found: dict[Hashable, object] = {}
-
-    @wraps(read)
-    def reading(record: Record, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        key = (*record_key(record), *args, *kwargs.items())
-        if key not in found:
-            found[key] = read(record, *args, **kwargs)
-        return cast(T, found[key])
-
-    return reading
-
 
 # --- figures of one record ---------------------------------------------------------------------------------------------------
 
 
-@_kept
+@kept
 def nonlinearity(record: Record, temperature: float = 1.0) -> Array:
     """Return L_NL of each two-class test pair, mean over lam, nats: (P,)."""
     probe = record.probe
@@ -52,14 +32,14 @@ def nonlinearity(record: Record, temperature: float = 1.0) -> Array:
     return found.l_nl_mean[~found.same_class].numpy()
 
 
-@_kept
+@kept
 def train_nonlinearity(record: Record, temperature: float = 1.0) -> Array:
     """Return L_NL of each pair of training images half-way, nats: (P,)."""
     probe = record.train_probe
     return linearity.probability_linearity(probe.logits, probe.lam, probe.labels, temperature).l_nl_mean.numpy()
 
 
-@_kept
+@kept
 def logit_gap(record: Record) -> Array:
     """Return the departure of the centred logits from a straight line of each two-class pair, mean over lam: (P,)."""
     probe = record.probe
@@ -67,40 +47,33 @@ def logit_gap(record: Record) -> Array:
     return found.gap_mean[~found.same_class].numpy()
 
 
-@_kept
+@kept
 def feature_gap(record: Record) -> Array:
     """Return the departure of the features from a straight line of each of the first two-class pairs, half-way: (Q,)."""
     found = linearity.feature_linearity(record.probe_features, torch.tensor(FEATURE_LAMS))[1]
     return found[~record.probe.same_class[: len(found)]].numpy()
 
 
-@_kept
+@kept
 def one_class(record: Record, temperature: float = 1.0) -> signal.OneClass:
     """Return what half-way between two images of one class happens to the answer, for each one-class pair."""
     probe = record.probe
     return signal.one_class(probe.logits, probe.lam, probe.labels, temperature)
 
 
-@_kept
+@kept
 def answers(record: Record) -> linearity.Answers:
     """Return the answers on two-class pairs at the record's NLL-optimal temperature."""
     probe = record.probe
     return linearity.answers(probe.logits, probe.lam, probe.labels, record.temperature)
 
 
-@_kept
+@kept
 def tails(record: Record) -> tuple[Tensor, Tensor]:
     """Return the log tails of two-class pairs without the default answer, (I, P, K) on blends and (2, P, K) on the clean images."""
     probe = record.probe
     found = signal.tails(probe.logits, probe.lam, probe.labels)[:, ~probe.same_class]
     return found[1:-1], found[[0, -1]]
-
-
-def tempering(teacher: Record, calibration: str) -> float:
-    """Return what divides a teacher's logits under a calibration of :data:`mixkd.studies.CALIBRATIONS`."""
-    fields = CALIBRATIONS[calibration]
-    own = teacher.temperature if fields.get("temperature") == "fitted" else float(fields.get("temperature", 1.0))
-    return own * float(fields.get("temperature_factor", 1.0))
 
 
 # --- statistics under the common draws ---------------------------------------------------------------------------------------
@@ -175,14 +148,12 @@ def longer(evidence: Evidence) -> dict[int, Record]:
     return of_study(evidence, name, arm="kd", student=profile.student, teacher=profile.default_teacher, epochs=epochs)
 
 
-def nearest_in_accuracy(evidence: Evidence, students: BySeed, candidates: Mapping[str, BySeed]) -> tuple[str, BySeed]:
+def nearest_in_accuracy(students: BySeed, candidates: Mapping[str, BySeed]) -> tuple[str, BySeed]:
     """Return the candidate whose mean accuracy over common seeds is nearest to the students', with its name; ("", {}) without any."""
 
     def apart(name: str) -> float:
         seeds = sorted(set(students) & set(candidates[name]))
-        gaps = [
-            evidence.measures(students[seed])["accuracy"][0] - evidence.measures(candidates[name][seed])["accuracy"][0] for seed in seeds
-        ]
+        gaps = [measures(students[seed])["accuracy"][0] - measures(candidates[name][seed])["accuracy"][0] for seed in seeds]
         return abs(float(np.mean(gaps)))
 
     paired = [name for name, found in candidates.items() if len(set(students) & set(found)) > 1]
@@ -190,15 +161,3 @@ def nearest_in_accuracy(evidence: Evidence, students: BySeed, candidates: Mappin
         return next(iter(candidates.items()), ("", {}))
     name = min(paired, key=apart)
     return name, candidates[name]
-
-
-def paired(evidence: Evidence, statistic: Callable[..., Array], *groups: BySeed) -> Interval:
-    """Return the interval over seeds and pairs of a statistic (R + 1,) of one record from each group, for the seeds that all have."""
-    seeds = sorted(set(groups[0]).intersection(*groups[1:])) if groups else []
-    return evidence.over({seed: statistic(*(group[seed] for group in groups)) for seed in seeds})
-
-
-def mean_accuracy(evidence: Evidence, students: Iterable[Record]) -> float:
-    """Return the mean test accuracy of records; nan without any."""
-    found = [float(evidence.measures(record)["accuracy"][0]) for record in students]
-    return float(np.mean(found)) if found else float("nan")

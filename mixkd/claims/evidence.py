@@ -14,24 +14,25 @@ and images by :meth:`Evidence.over`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, wraps
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, cast
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from mixkd.claims.verdicts import Comparison, Premise, Verdict, conclude, explain
+from mixkd.arrays import Array
+from mixkd.claims.verdicts import Case
 from mixkd.measure import calibration, resampling, statistics
 from mixkd.measure.statistics import Interval
 from mixkd.records import Record, Records, RecordStore
 from mixkd.spec import ARMS, RunSpec
-from mixkd.studies import Cell, Profile, cell_spec, cells, load_profile, study
+from mixkd.studies import CALIBRATIONS, Cell, Profile, cell_spec, cells, load_profile, study
 
-Array = NDArray[Any]
+P = ParamSpec("P")
+T = TypeVar("T")
 BySeed = Mapping[int, Record]
 
 ACCURACY_MARGIN = {"digits": 0.02, "gaussians": 0.02, "gaussians16": 0.02}
@@ -46,9 +47,10 @@ class Claim:
     Attributes:
         letter, title, sentence, statistic, rule, rivals, chapter: for readers.
         studies: those that train what it needs, the cheapest to run first; a missing run is sought in them in this order.
-        judge: the verdict from the evidence of a profile in a cell. Cell None is the claim's own line in the ledger: the paper's cell.
+        judge: what the evidence of a profile says in a cell.
         per: what one row of the map is: a "cell"; a "column" of all tau under one teacher and calibration; a "teacher" in one calibration,
             whatever its students' tau; the whole "profile".
+        overall: what it says on the claim's own line in the ledger, where that is not what it says in the paper's cell.
     """
 
     letter: str
@@ -59,8 +61,9 @@ class Claim:
     rivals: str
     chapter: str
     studies: tuple[str, ...]
-    judge: Callable[[Evidence, Cell | None], Verdict] = field(repr=False)
+    judge: Callable[[Evidence, Cell], Case] = field(repr=False)
     per: Literal["cell", "column", "teacher", "profile"] = "cell"
+    overall: Callable[[Evidence], Case] | None = field(default=None, repr=False)
 
 
 class Evidence:
@@ -69,13 +72,13 @@ class Evidence:
     Attributes:
         profile, store: whose records, and where.
         used: ids of the records that were looked at.
-        lacking: specs that were asked for and are not there (or are damaged), by id.
+        lacking: ids of those that were asked for and are not there (or are damaged).
     """
 
     def __init__(self, profile: Profile, store: RecordStore) -> None:
         self.profile, self.store = profile, store
         self.used: set[str] = set()
-        self.lacking: dict[str, RunSpec] = {}
+        self.lacking: set[str] = set()
         self._records: dict[str, Record | None] = {}
         self._frames: dict[str, pd.DataFrame] = {}
         self._planned: dict[str, frozenset[str]] = {}
@@ -96,33 +99,30 @@ class Evidence:
             self._records |= {record.id: record for record in self.store.find(new)}
         found = [record for spec in wanted if (record := self._records[spec.id]) is not None]
         self.used |= {record.id for record in found}
-        self.lacking |= {spec.id: spec for spec in wanted if self._records[spec.id] is None}
+        self.lacking |= {spec.id for spec in wanted if self._records[spec.id] is None}
         return Records(found)
 
     def by_seed(self, specs: Iterable[RunSpec]) -> dict[int, Record]:
         """Return the records of specs that differ in their seed, by seed."""
         return {record.spec.seed: record for record in self.find(specs)}
 
-    def students(self, cell: Cell | None, arm: str, **fields: Any) -> dict[int, Record]:
+    def students(self, cell: Cell | None, arm: str) -> dict[int, Record]:
         """Return the students of an arm in a cell, by seed.
 
         Args:
             cell: None for the paper's. An arm that does not distil has the same students in every cell.
             arm: name.
-            fields: of the RunSpec where they differ from the profile's recipe.
 
         Returns:
             Those that are there; none in a cell in which no study trains this arm.
         """
-        at = cell or self.profile.paper_cell
-        everyone = not fields and (at == self.profile.paper_cell or not ARMS[arm].distils)
-        seeds = self.profile.core_seeds if everyone else self.profile.swept_seeds
+        profile, at = self.profile, cell or self.profile.paper_cell
         if not ARMS[arm].distils:
-            return self.by_seed(self.profile.spec(arm, seed, **fields) for seed in seeds)
-        if arm in ("kd", "kd_mixup") and at not in cells(self.profile, arm):
+            return self.by_seed(profile.spec(arm, seed) for seed in profile.core_seeds)
+        if arm in ("kd", "kd_mixup") and at not in cells(profile, arm):
             return {}
-        specs = (cell_spec(self.profile, arm, seed, at) for seed in seeds)
-        return self.by_seed(spec.replace(**fields) if fields else spec for spec in specs)
+        seeds = profile.core_seeds if at == profile.paper_cell else profile.swept_seeds
+        return self.by_seed(cell_spec(profile, arm, seed, at) for seed in seeds)
 
     def teacher_of(self, record: Record) -> Record | None:
         """Return the record of a student's teacher, when it is there and can be read."""
@@ -165,23 +165,6 @@ class Evidence:
 
     # --- figures and their draws -------------------------------------------------------------------------------------------
 
-    @cached_property
-    def draws(self) -> int:
-        """R, the number of common draws of test images (or of probe pairs: ``resampling.weights(pairs)``)."""
-        return resampling.DRAWS
-
-    def measures(self, record: Record) -> Mapping[str, Array]:
-        """Return the figures of a record on test data: name -> (R + 1,) float64, entry 0 the figure, the others under the draws.
-
-        Names: accuracy, confidence, nll (nats), ece, oe, under, gap (confidence - accuracy); each also as ``ts_NAME`` at the record's
-        post-hoc temperature, which stays fixed; and log_temperature, the log of that temperature, drawn over its validation images.
-        """
-        return _measures(record)
-
-    def resampled(self, record: Record) -> dict[str, Array]:
-        """Return the figures of :meth:`measures` under the draws alone: name -> (R,)."""
-        return {name: values[1:] for name, values in self.measures(record).items()}
-
     def over(self, values: Mapping[int, Array]) -> Interval:
         """Return the interval over seeds and images of a statistic's mean over seeds.
 
@@ -216,65 +199,78 @@ class Evidence:
         several = len(self.profile.core_seeds) > 1 and self.profile.teacher_seeds == 1
         return "All students share one teacher: the intervals hold for that teacher." if several else ""
 
-    def difference(self, column: str, one: BySeed, other: BySeed) -> Interval:
-        """Return the interval of a figure of one group less that of another, paired by seed, over seeds and images."""
-        return self.contrast(lambda a, b: a[column] - b[column], one, other)
-
-    def contrast(self, statistic: Callable[..., Array], *groups: BySeed) -> Interval:
-        """Return the interval of a statistic of the figures of several groups, for the seeds that all of them have.
+    def paired(self, statistic: Callable[..., Array], *groups: BySeed) -> Interval:
+        """Return the interval of a statistic of one record from each group, for the seeds that all groups have.
 
         Args:
-            statistic: of one mapping (see :meth:`measures`) for each group, an array (R + 1,).
+            statistic: of as many records as there are groups, an array (R + 1,).
             groups: records by seed.
         """
-        seeds = sorted(set(groups[0]).intersection(*groups[1:])) if groups else []
-        return self.over({seed: statistic(*(self.measures(group[seed]) for group in groups)) for seed in seeds})
+        seeds = sorted(set(groups[0]).intersection(*groups[1:]))
+        return self.over({seed: statistic(*(group[seed] for group in groups)) for seed in seeds})
+
+    def contrast(self, statistic: Callable[..., Array], *groups: BySeed) -> Interval:
+        """Return the interval of a statistic of the figures of such records; see :func:`measures`."""
+        return self.paired(lambda *records: statistic(*map(measures, records)), *groups)
+
+    def difference(self, column: str, one: BySeed, other: BySeed) -> Interval:
+        """Return the interval of a figure of one group less that of another, paired by seed."""
+        return self.contrast(lambda a, b: a[column] - b[column], one, other)
 
 
-def judged(
-    evidence: Evidence,
-    claim: str,
-    cell: Cell | None,
-    premises: Sequence[Premise],
-    stated: Sequence[Comparison],
-    rivals: Sequence[Comparison],
-    note: str = "",
-    shown: Sequence[Comparison] = (),
-) -> Verdict:
-    """Return the verdict on these comparisons, its note opening with what its word owes the reader."""
-    as_stated, attributed = conclude(premises, stated, rivals)
-    sentences = [explain(premises, stated, as_stated), note, evidence.shared_teacher if as_stated != "not run" else ""]
-    return Verdict(
-        claim, evidence.profile.name, cell, as_stated, attributed, tuple(stated), tuple(rivals), tuple(premises),
-        note=" ".join(sentence for sentence in sentences if sentence), shown=tuple(shown),
-    )  # fmt: skip
+# --- figures of one record -------------------------------------------------------------------------------------------------
 
 
-_MEASURES: dict[tuple[str, int], dict[str, Array]] = {}
-_FLOORS: dict[tuple[str, int, float], calibration.NoiseFloor] = {}
-"""Figures of records this process has read, by folder and time of writing."""
+def kept(read: Callable[Concatenate[Record, P], T]) -> Callable[Concatenate[Record, P], T]:
+    """Read a figure of a record once a process; a record is known by its folder and time of writing."""
+    found: dict[Hashable, object] = {}
+
+    @wraps(read)
+    def reading(record: Record, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        written = (record.path / "tensors.safetensors").stat().st_mtime_ns
+        key = (str(record.path.resolve()), written, *args, *kwargs.items())
+        if key not in found:
+            found[key] = read(record, *args, **kwargs)
+        return cast(T, found[key])
+
+    return reading
 
 
-def record_key(record: Record) -> tuple[str, int]:
-    """Return what a cache knows a record by: its folder and time of writing."""
-    return str(record.path.resolve()), (record.path / "tensors.safetensors").stat().st_mtime_ns
+@kept
+def measures(record: Record) -> dict[str, Array]:
+    """Return the figures of a record on test data: name -> (R + 1,) float64, entry 0 the figure, the others under the draws.
+
+    Names: accuracy, confidence, nll (nats), ece, oe, under, gap (confidence - accuracy); each also as ``ts_NAME`` at the record's
+    post-hoc temperature, which stays fixed; and log_temperature, the log of that temperature, drawn over its validation images.
+    """
+    found = resampling.resampled(record.logits(), record.labels(), record.images(), record.temperature)
+    held_out = record.logits("val"), record.labels("val"), record.images("val")
+    return found | {"log_temperature": resampling.log_temperature(*held_out, record.temperature)}
 
 
-def _measures(record: Record) -> dict[str, Array]:
-    key = record_key(record)
-    if key not in _MEASURES:
-        found = resampling.resampled(record.logits(), record.labels(), record.images(), record.temperature)
-        found["log_temperature"] = resampling.log_temperature(
-            record.logits("val"), record.labels("val"), record.images("val"), record.temperature
-        )
-        _MEASURES[key] = found
-    return _MEASURES[key]
+def mean_accuracy(records: Iterable[Record]) -> float:
+    """Return the mean test accuracy of some records, at least one."""
+    return float(np.mean([measures(record)["accuracy"][0] for record in records]))
 
+
+def accuracies(groups: Mapping[str, BySeed]) -> str:
+    """Return the mean accuracy of each group that has records, in words."""
+    return ", ".join(f"{name} {100 * mean_accuracy(group.values()):.1f} %" for name, group in groups.items() if group)
+
+
+def tempering(teacher: Record, calibration: str) -> float:
+    """Return what divides a teacher's logits under a calibration of :data:`mixkd.studies.CALIBRATIONS`."""
+    fields = CALIBRATIONS[calibration]
+    own = teacher.temperature if fields.get("temperature") == "fitted" else float(fields.get("temperature", 1.0))
+    return own * float(fields.get("temperature_factor", 1.0))
+
+
+# --- what chance alone shows -----------------------------------------------------------------------------------------------
 
 FLOOR_DRAWS = 200
 
 
-def overconfidence_floor(records: Iterable[Record], *, scaled: bool = False) -> Interval:
+def overconfidence_floor(records: Iterable[Record], *, scaled: bool = False) -> tuple[float, float]:
     """Return the overconfidence error that perfectly calibrated models with these models' confidences would show by chance.
 
     Views of one image are not independent; their number counts by the effective sample size N / (1 + (m - 1) rho), m views an image,
@@ -285,25 +281,22 @@ def overconfidence_floor(records: Iterable[Record], *, scaled: bool = False) -> 
         scaled: whether the confidences are those after each model's post-hoc temperature.
 
     Returns:
-        An Interval whose `estimate` and `low` are the mean of the floor and `high` its 95th percentile, averaged over the records.
+        Its mean and its 95th percentile, averaged over the records; nan without any.
     """
     floors = [_floor(record, record.temperature if scaled else 1.0) for record in records]
     if not floors:
-        return Interval(float("nan"), float("nan"), float("nan"), 0)
-    mean = float(np.mean([floor.oe for floor in floors]))
-    return Interval(mean, mean, float(np.mean([floor.oe_high for floor in floors])), len(floors))
+        return float("nan"), float("nan")
+    return float(np.mean([floor.oe for floor in floors])), float(np.mean([floor.oe_high for floor in floors]))
 
 
+@kept
 def _floor(record: Record, temperature: float) -> calibration.NoiseFloor:
-    key = (*record_key(record), temperature)
-    if key not in _FLOORS:
-        confidence, answer = calibration.confidences(record.logits() / temperature)
-        images = record.images().numpy()
-        residual = (answer == record.labels().numpy()) - confidence
-        views = len(residual) / (int(images.max()) + 1)
-        n = round(len(residual) / (1 + (views - 1) * max(0.0, _intraclass(residual, images))))
-        _FLOORS[key] = calibration.noise_floor(confidence, n=n, draws=FLOOR_DRAWS)
-    return _FLOORS[key]
+    confidence, answer = calibration.confidences(record.logits() / temperature)
+    images = record.images().numpy()
+    residual = (answer == record.labels().numpy()) - confidence
+    views = len(residual) / (int(images.max()) + 1)
+    n = round(len(residual) / (1 + (views - 1) * max(0.0, _intraclass(residual, images))))
+    return calibration.noise_floor(confidence, n=n, draws=FLOOR_DRAWS)
 
 
 def _intraclass(residual: Array, images: Array) -> float:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 
+from mixkd.arrays import Array
 from mixkd.claims import blends, premises
-from mixkd.claims.evidence import Array, BySeed, Claim, Evidence, judged
-from mixkd.claims.verdicts import Premise, Verdict, compare
+from mixkd.claims.evidence import BySeed, Claim, Evidence, accuracies
+from mixkd.claims.verdicts import Case, Premise, compare, in_unit
 from mixkd.measure import statistics
 from mixkd.records import Record
 from mixkd.studies import Cell
 
 
-def _judge_geometry(evidence: Evidence, cell: Cell | None) -> Verdict:
-    at = cell or evidence.profile.paper_cell
+def _judge_geometry(evidence: Evidence, at: Cell) -> Case:
     ours, mixup = evidence.students(at, "kd_mixup"), evidence.students(at, "mixup")
     name, plain, equal = _equally_accurate(evidence, ours, blends.plain_rivals(evidence, at))
 
@@ -21,18 +21,20 @@ def _judge_geometry(evidence: Evidence, cell: Cell | None) -> Verdict:
         return blends.log_ratio(blends.feature_gap(other), blends.feature_gap(student))
 
     what = "non-linearity of the features of {} over that of kd_mixup"
-    stated = [compare(what.format(name or "kd"), blends.paired(evidence, straighter, plain, ours), unit="log ratio")]
-    rivals = [compare(what.format("mixup"), blends.paired(evidence, straighter, mixup, ours), unit="log ratio")]
-    shown = [compare("accuracy, kd_mixup - mixup", evidence.difference("accuracy", ours, mixup), unit="points")]
+    bent = evidence.paired(straighter, plain, ours)
     note = ""
-    if math.isfinite(stated[0].estimate):
-        groups = {"kd_mixup": ours, name: plain, "mixup": mixup}
-        known = {arm: blends.mean_accuracy(evidence, group.values()) for arm, group in groups.items() if group}
+    if math.isfinite(bent.estimate):
         note = (
-            f"The features of {name} are {math.exp(stated[0].estimate):.2f} times as far from a straight line as those of kd_mixup. "
-            f"Accuracies: {', '.join(f'{arm} {value:.3f}' for arm, value in known.items())}."
+            f"The features of {name} are {math.exp(bent.estimate):.2f} times as far from a straight line as those of kd_mixup. "
+            f"Accuracies: {accuracies({'kd_mixup': ours, name: plain, 'mixup': mixup})}."
         )
-    return judged(evidence, "h", at, [equal, premises.not_by_heart(evidence, ours)], stated, rivals, note, shown)
+    return Case(
+        premises=[equal, premises.not_by_heart(evidence, ours)],
+        stated=[compare(what.format(name or "kd"), bent, unit="log ratio")],
+        rivals=[compare(what.format("mixup"), evidence.paired(straighter, mixup, ours), unit="log ratio")],
+        shown=[compare("accuracy, kd_mixup - mixup", evidence.difference("accuracy", ours, mixup), unit="points")],
+        note=note,
+    )
 
 
 def _equally_accurate(evidence: Evidence, ours: BySeed, candidates: dict[str, BySeed]) -> tuple[str, BySeed, Premise]:
@@ -44,19 +46,15 @@ def _equally_accurate(evidence: Evidence, ours: BySeed, candidates: dict[str, By
     margin = evidence.accuracy_margin
     gaps = {name: evidence.difference("accuracy", ours, found) for name, found in candidates.items()}
     equal = {name: statistics.equivalence(gap, margin) for name, gap in gaps.items()}
-    own = next(iter(candidates), "")
     alike = {name: candidates[name] for name, same in equal.items() if same}
-    if own in alike:
-        name = own
-    else:
-        name, _ = blends.nearest_in_accuracy(evidence, ours, alike or candidates)
-    if not name:
-        nothing = float("nan")
-        return "", {}, Premise("Equal accuracy", "accuracy, kd_mixup - kd", nothing, nothing, nothing, margin, None, "equivalent", "points")
-    met = True if alike else False if all(same is False for same in equal.values()) else None
-    gap = gaps[name]
-    what = f"accuracy, kd_mixup - {name} (equivalent within {margin:g})"
-    return name, candidates[name], Premise("Equal accuracy", what, gap.estimate, gap.low, gap.high, margin, met, "equivalent", "points")
+    name = next(iter(candidates), "")
+    if name not in alike:
+        name, _ = blends.nearest_in_accuracy(ours, alike or candidates)
+    met = True if alike else False if name and all(same is False for same in equal.values()) else None
+    gap = gaps[name] if name else statistics.t_interval([])
+    what = f"accuracy, kd_mixup - {name} (equivalent within {in_unit(margin, 'points')})" if name else "accuracy, kd_mixup - kd"
+    premise = Premise("Equal accuracy", what, gap.estimate, gap.low, gap.high, margin, met, "equivalent", "points")
+    return name, candidates.get(name, {}), premise
 
 
 CLAIM = Claim(

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
+from mixkd.arrays import Array
 from mixkd.claims import blends, premises
-from mixkd.claims.evidence import Array, BySeed, Claim, Evidence, judged
-from mixkd.claims.verdicts import Comparison, Verdict, compare
+from mixkd.claims.evidence import BySeed, Claim, Evidence, accuracies
+from mixkd.claims.verdicts import Case, Comparison, compare
 from mixkd.measure import resampling, statistics
 from mixkd.measure.statistics import Interval
 from mixkd.records import Record
@@ -20,45 +21,34 @@ STRANGERS = 3
 """Number of teachers of the same kind that a student never met, at least."""
 
 
-def _judge_imitation(evidence: Evidence, cell: Cell | None) -> Verdict:
-    at = cell or evidence.profile.paper_cell
+def _judge_imitation(evidence: Evidence, at: Cell) -> Case:
     ours = evidence.students(at, "kd_mixup")
     teachers = evidence.teachers(ours)
     pool = blends.faculty(evidence, at.teacher)
-    name, plain = blends.nearest_in_accuracy(evidence, ours, blends.plain_rivals(evidence, at))
-    stated = [
-        compare(
-            "displacement of the student's answers from its teacher's towards linear",
-            _displacement(ours, teachers, teachers, pool),
-            unit="share",
-        )
-    ]
-    rivals = [
-        compare(
-            f"displacement, kd_mixup - {name}, nearest in accuracy" if name else "displacement, kd_mixup - kd",
-            _displacement(ours, plain, teachers, pool),
-            unit="share",
-        )
-    ]
-    shown = [
-        compare(f"displacement of {name or 'kd'} from its teacher", _displacement(plain, teachers, teachers, pool), unit="share"),
-        compare(f"accuracy, kd_mixup - {name or 'kd'}", evidence.difference("accuracy", ours, plain), unit="points"),
-        *_fidelity(evidence, ours, teachers, pool),
-    ]
-    known, rival = len(pool) - 1, name or "kd"
+    name, plain = blends.nearest_in_accuracy(ours, blends.plain_rivals(evidence, at))
+    rival = name or "kd"
+    own, others, beyond = (_displacement(one, other, teachers, pool) for one, other in ((ours, teachers), (plain, teachers), (ours, plain)))
     note = ""
-    if ours and known < STRANGERS:
-        note = f"Each student has {max(known, 0)} teachers of the same kind that it never met; {STRANGERS} are needed."
-    elif math.isfinite(stated[0].estimate):
-        accuracies = [blends.mean_accuracy(evidence, group.values()) for group in (ours, plain)]
+    if ours and len(pool) - 1 < STRANGERS:
+        note = f"Each student has {max(len(pool) - 1, 0)} teachers of the same kind that it never met; {STRANGERS} are needed."
+    elif math.isfinite(own.estimate):
         note = (
-            f"Seen from teachers that neither met, the student's answers lie {100 * stated[0].estimate:.0f} % of the way from its "
-            f"teacher's to linear, and those of {rival} {100 * shown[0].estimate:.0f} %. A student that repeats its teacher lies at 0 %, "
+            f"Seen from teachers that neither met, the student's answers lie {100 * own.estimate:z.0f} % of the way from its "
+            f"teacher's to linear, and those of {rival} {100 * others.estimate:z.0f} %. A student that repeats its teacher lies at 0 %, "
             "and so does an unrelated network that is as far from linear as the teacher. "
-            f"Accuracies: kd_mixup {accuracies[0]:.3f}, {rival} {accuracies[1]:.3f}."
+            f"Accuracies: {accuracies({'kd_mixup': ours, rival: plain})}."
         )
-    found = [premises.strange_blends(evidence, teachers.values()), premises.not_by_heart(evidence, ours)]
-    return judged(evidence, "c", at, found, stated, rivals, note, shown)
+    return Case(
+        premises=[premises.strange_blends(evidence, teachers.values()), premises.not_by_heart(evidence, ours)],
+        stated=[compare("displacement of the student's answers from its teacher's towards linear", own, unit="share")],
+        rivals=[compare(f"displacement, kd_mixup - {f'{name}, nearest in accuracy' if name else 'kd'}", beyond, unit="share")],
+        shown=[
+            compare(f"displacement of {rival} from its teacher", others, unit="share"),
+            compare(f"accuracy, kd_mixup - {rival}", evidence.difference("accuracy", ours, plain), unit="points"),
+            *_fidelity(evidence, ours, teachers, pool),
+        ],
+        note=note,
+    )
 
 
 def _displacement(one: BySeed, other: BySeed, teachers: BySeed, pool: Mapping[str, Record]) -> Interval:
@@ -72,7 +62,7 @@ def _displacement(one: BySeed, other: BySeed, teachers: BySeed, pool: Mapping[st
     strangers = dict(pool) | {teachers[seed].id: teachers[seed] for seed in seeds}
     names = list(strangers)
     if len(names) - 1 < STRANGERS:
-        return Interval(float("nan"), float("nan"), float("nan"), 0)
+        return statistics.t_interval([])
     units = list(dict.fromkeys(own.values()))
     lines = [blends.answers(strangers[name]).line for name in names]
     scale = [blends.drawn(line.square().sum((0, 2)).numpy()) for line in lines]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ import pandas as pd
 
 from mixkd.claims import accuracy, geometry, imitation, linearity, overconfidence, propagation, teacher_signal, trade_off
 from mixkd.claims.evidence import Claim, Evidence
-from mixkd.claims.verdicts import Comparison, Outcome, Verdict
+from mixkd.claims.verdicts import Comparison, Outcome, Verdict, conclude, explain, in_unit
 from mixkd.records import RecordStore
 from mixkd.spec import SpecError, nearest
 from mixkd.studies import Cell, cells, profiles, study
@@ -76,7 +76,7 @@ def evaluate(profile: str = "digits", store: str | Path | RecordStore = "committ
         SpecError: for an unknown profile or claim.
     """
     evidence = Evidence.of(profile, store)
-    return [_judge(claim, evidence, None) for claim in _chosen(letters)]
+    return [judge(letter, evidence) for letter in _chosen(letters)]
 
 
 def across(
@@ -96,34 +96,63 @@ def across(
     Raises:
         SpecError: for an unknown profile or claim.
     """
-    store = store if isinstance(store, RecordStore) else RecordStore(store)
-    names = [only] if isinstance(only, str) else list(only) if only is not None else _there(store)
-    chosen = _chosen(letters)
     rows = []
-    for name in names:
-        evidence = Evidence.of(name, store)
-        for claim in chosen:
-            rows += [_row(_judge(claim, evidence, cell), claim, cell) for cell in _cells(claim, evidence)]
+    for evidence in evidence_of(only, store):
+        for letter in _chosen(letters):
+            rows += [_row(judge(letter, evidence, cell), cell) for cell in _cells(CLAIMS[letter], evidence)]
     return rows
 
 
 def everywhere(store: str | Path | RecordStore = "committed", letters: Iterable[str] | None = None) -> dict[str, list[Verdict]]:
     """Return the verdicts in the paper's cell of every profile that has records in a store, by profile."""
+    return {known.profile.name: [judge(letter, known) for letter in _chosen(letters)] for known in evidence_of(None, store)}
+
+
+def evidence_of(only: str | Iterable[str] | None, store: str | Path | RecordStore) -> list[Evidence]:
+    """Return the evidence of profiles, by name; by default of every profile that has a record in the store."""
     store = store if isinstance(store, RecordStore) else RecordStore(store)
-    return {name: evaluate(name, store, letters) for name in _there(store)}
+    if only is None:
+        there = set(store.ids())
+        only = [name for name in profiles() if there and not there.isdisjoint(spec.id for spec in study("all", name))]
+    return [Evidence.of(name, store) for name in ([only] if isinstance(only, str) else only)]
 
 
-def _there(store: RecordStore) -> list[str]:
-    found = set(store.ids())
-    return [name for name in profiles() if any(spec.id in found for spec in study("all", name))] if found else []
-
-
-def _chosen(letters: Iterable[str] | None) -> list[Claim]:
+def _chosen(letters: Iterable[str] | None) -> list[str]:
     chosen = list(letters) if letters is not None else list(CLAIMS)
     for letter in chosen:
         if letter not in CLAIMS:
             raise SpecError(f"claim = {letter!r}: must be one of {', '.join(CLAIMS)}{nearest(letter, CLAIMS)}")
-    return [CLAIMS[letter] for letter in chosen]
+    return chosen
+
+
+def judge(letter: str, evidence: Evidence, cell: Cell | None = None) -> Verdict:
+    """Return the verdict on a claim in a cell; without one, on the claim's own line in the ledger.
+
+    Afterwards ``evidence.used`` and ``evidence.lacking`` are what this verdict asked for.
+    """
+    claim, at = CLAIMS[letter], cell or evidence.profile.paper_cell
+    evidence.used, evidence.lacking = set(), set()
+    case = claim.overall(evidence) if claim.overall and cell is None else claim.judge(evidence, at)
+    as_stated, attributed = conclude(case.premises, case.stated, case.rivals)
+    sentences = [explain(case.premises, case.stated, as_stated), case.note, evidence.shared_teacher if as_stated != "not run" else ""]
+    return Verdict(
+        letter, evidence.profile.name, None if claim.per == "profile" else at, as_stated, attributed,
+        tuple(case.stated), tuple(case.rivals), tuple(case.premises), " ".join(sentence for sentence in sentences if sentence),
+        records=tuple(sorted(evidence.used)), missing=len(evidence.lacking), command=command(letter, evidence, evidence.lacking),
+        title=claim.title, sentence=claim.sentence, chapter=claim.chapter, shown=tuple(case.shown),
+        statistic=claim.statistic, rule=claim.rule, alternatives=claim.rivals,
+    )  # fmt: skip
+
+
+def command(letter: str, evidence: Evidence, lacking: Collection[str]) -> str:
+    """Return what trains some runs, by id: one study if one of the claim's own has them all; "" for none."""
+    if not lacking:
+        return ""
+    profile = evidence.profile
+    name = next((name for name in CLAIMS[letter].studies if set(lacking) <= evidence.planned(name)), None)
+    elsewhere = profile.data.startswith(("folder:", "stream:")) or profile.data == "imagenet"
+    parts = ["mixkd reproduce --profile", profile.name, f"--study {name}" if name else "", "--data-root DIR" if elsewhere else ""]
+    return " ".join(part for part in parts if part)
 
 
 def _cells(claim: Claim, evidence: Evidence) -> list[Cell]:
@@ -140,36 +169,12 @@ def _cells(claim: Claim, evidence: Evidence) -> list[Cell]:
     return [Cell(*column, 2.0) for column, found in columns.items() if len(found) > 1 or claim.per == "teacher"]
 
 
-def _judge(claim: Claim, evidence: Evidence, cell: Cell | None) -> Verdict:
-    evidence.used, evidence.lacking = set(), {}
-    verdict = claim.judge(evidence, cell)
-    command = _command(claim, evidence)
-    return replace(
-        verdict, records=tuple(sorted(evidence.used)), missing=len(evidence.lacking), command=command,
-        title=claim.title, sentence=claim.sentence, chapter=claim.chapter,
-        statistic=claim.statistic, rule=claim.rule, alternatives=claim.rivals,
-    )  # fmt: skip
-
-
-def _command(claim: Claim, evidence: Evidence) -> str:
-    """What trains the runs that were asked for and are not there: one study if one of the claim's own has them all."""
-    if not evidence.lacking:
-        return ""
-    profile = evidence.profile
-    fitting = (name for name in claim.studies if set(evidence.lacking) <= evidence.planned(name))
-    name = next(fitting, None)
-    elsewhere = profile.data.startswith(("folder:", "stream:")) or profile.data == "imagenet"
-    parts = ["mixkd reproduce --profile", profile.name, f"--study {name}" if name else "", "--data-root DIR" if elsewhere else ""]
-    return " ".join(part for part in parts if part)
-
-
-def _row(verdict: Verdict, claim: Claim, cell: Cell) -> Row:
-    primary = verdict.stated[0] if verdict.stated else _NOTHING
-    here = claim.per != "profile"
+def _row(verdict: Verdict, cell: Cell) -> Row:
+    primary, per = verdict.stated[0] if verdict.stated else _NOTHING, CLAIMS[verdict.claim].per
+    here = per != "profile"
     return Row(
-        profile=verdict.profile, claim=claim.letter,
-        teacher=cell.teacher if here else None, calibration=cell.calibration if here else None,
-        tau=cell.tau if claim.per == "cell" else None,
+        profile=verdict.profile, claim=verdict.claim,
+        teacher=cell.teacher if here else None, calibration=cell.calibration if here else None, tau=cell.tau if per == "cell" else None,
         as_stated=verdict.as_stated, attributed=verdict.attributed,
         what=primary.what, estimate=primary.estimate, low=primary.low, high=primary.high, margin=primary.margin,
         kind=primary.kind, unit=primary.unit, n=primary.seeds,
@@ -185,7 +190,7 @@ def to_json(verdicts: Sequence[Verdict], rows: Sequence[Row] = ()) -> str:
     ``shown`` (lists of comparisons), ``premises``, ``note``, ``records`` (ids it was computed from, sorted), ``missing`` (how many runs
     it asks for are not there), ``command`` (what trains them), ``title``, ``sentence``, ``chapter``, ``statistic``, ``rule``,
     ``alternatives``. A comparison has ``what``, ``estimate``, ``low``, ``high`` (95 % interval), ``margin``, ``kind`` ("above",
-    "equivalent", "below"), ``unit``, ``p``, ``seeds``, ``half``, ``resolving`` and ``outcome``; a premise ``name``, ``what``,
+    "equivalent"), ``unit``, ``p``, ``seeds``, ``half``, ``resolving`` and ``outcome``; a premise ``name``, ``what``,
     ``estimate``, ``low``, ``high``, ``bound``, ``kind``, ``unit`` and ``met`` (null:
     not resolved). A row of the map has the fields of :class:`Row`. Numbers that do not exist are null.
     """
@@ -206,22 +211,10 @@ def to_frame(verdicts: Sequence[Verdict]) -> pd.DataFrame:
     rows = []
     for verdict in verdicts:
         primary = verdict.stated[0] if verdict.stated else _NOTHING
-        rows.append(
-            {
-                "claim": verdict.claim,
-                "title": verdict.title,
-                "profile": verdict.profile,
-                "as stated": verdict.as_stated,
-                "attributed": verdict.attributed,
-                "estimate": primary.estimate,
-                "low": primary.low,
-                "high": primary.high,
-                "margin": primary.margin,
-                "seeds": primary.seeds,
-                "records": len(verdict.records),
-                "missing": verdict.missing,
-            }
-        )
+        said = {"claim": verdict.claim, "title": verdict.title, "profile": verdict.profile}
+        said |= {"as stated": verdict.as_stated, "attributed": verdict.attributed}
+        found = {name: getattr(primary, name) for name in ("estimate", "low", "high", "margin", "seeds")}
+        rows.append(said | found | {"records": len(verdict.records), "missing": verdict.missing})
     return pd.DataFrame(rows)
 
 
@@ -230,9 +223,9 @@ def to_text(verdicts: Sequence[Verdict]) -> str:
     frame = to_frame(verdicts)
     table: str = frame.to_string(index=False, na_rep="", float_format=lambda value: f"{value:.4g}")
     words = {True: "met", False: "not met", None: "not resolved"}
-    premises = [
-        f"({verdict.claim}) {p.name} {words[p.met]}: {p.what} = {p.estimate:.4g} [{p.low:.4g}, {p.high:.4g}]"
-        for verdict in verdicts
-        for p in verdict.premises
-    ]
+    premises = []
+    for verdict in verdicts:
+        for p in verdict.premises:
+            estimate, low, high = (in_unit(value, p.unit) for value in (p.estimate, p.low, p.high))
+            premises.append(f"({verdict.claim}) {p.name} {words[p.met]}: {p.what} = {estimate} [{low}, {high}]")
     return "\n".join([table, *([""] if premises else []), *premises])

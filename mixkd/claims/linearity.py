@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
+from mixkd.arrays import Array
 from mixkd.claims import blends, premises
-from mixkd.claims.evidence import Array, BySeed, Claim, Evidence, judged
-from mixkd.claims.verdicts import Verdict, compare
+from mixkd.claims.evidence import BySeed, Claim, Evidence, accuracies, tempering
+from mixkd.claims.verdicts import Case, compare
 from mixkd.records import Record
 from mixkd.studies import Cell
-
-Ratio = Callable[[Record, Record], Array]
 
 
 def _at_its_best(other: Record, student: Record) -> Array:
@@ -24,67 +22,56 @@ def _in_logits(other: Record, student: Record) -> Array:
     return blends.log_ratio(blends.logit_gap(other), blends.logit_gap(student))
 
 
-SCALE_FREE: dict[str, Ratio] = {"each at its NLL-optimal temperature": _at_its_best, "centred logits": _in_logits}
+SCALE_FREE = {"each at its NLL-optimal temperature": _at_its_best, "centred logits": _in_logits}
 
 
-def _judge_linearity(evidence: Evidence, cell: Cell | None) -> Verdict:
-    at, profile = cell or evidence.profile.paper_cell, evidence.profile
+def _judge_linearity(evidence: Evidence, at: Cell) -> Case:
     ours = evidence.students(at, "kd_mixup")
     teachers = evidence.teachers(ours)
 
     def native(teacher: Record, student: Record) -> Array:
-        return blends.log_ratio(blends.nonlinearity(teacher, blends.tempering(teacher, at.calibration)), blends.nonlinearity(student))
+        return blends.log_ratio(blends.nonlinearity(teacher, tempering(teacher, at.calibration)), blends.nonlinearity(student))
 
     def on_training_images(teacher: Record, student: Record) -> Array:
-        over = blends.train_nonlinearity(teacher, blends.tempering(teacher, at.calibration))
+        over = blends.train_nonlinearity(teacher, tempering(teacher, at.calibration))
         return blends.log_ratio(over, blends.train_nonlinearity(student))
 
-    stated = [compare("L_NL of the teacher over that of the student", blends.paired(evidence, native, teachers, ours), unit="log ratio")]
-    name, plain = blends.nearest_in_accuracy(evidence, ours, blends.plain_rivals(evidence, at))
-    others: dict[str, BySeed] = {
-        "the teacher": teachers,
-        f"{name}, nearest in accuracy" if name else "kd": plain,
-        "self-distillation on mixup": blends.of_study(
-            evidence, "linearity", arm="kd_mixup", student=profile.student, teacher=profile.student
-        ),
-        "a wider student, kd": blends.of_study(
-            evidence, "linearity", arm="kd", student=profile.wider_student, teacher=profile.default_teacher
-        ),
-        "kd for twice the steps": blends.longer(evidence),
-    }
-    if name == "kd for twice the steps":
-        del others["kd for twice the steps"]
+    what = "L_NL of the teacher over that of the student"
+    stated = [compare(what, evidence.paired(native, teachers, ours), unit="log ratio")]
+    others = {"the teacher": teachers} | _students(evidence, at, ours)
     rivals = [
-        compare(
-            f"non-linearity of {other} over that of the student, {scale}", blends.paired(evidence, ratio, group, ours), unit="log ratio"
-        )
+        compare(f"non-linearity of {other} over that of the student, {scale}", evidence.paired(ratio, group, ours), unit="log ratio")
         for other, group in others.items()
         for scale, ratio in SCALE_FREE.items()
     ]
-    shown = [
-        compare(
-            "L_NL of the teacher over that of the student, training images",
-            blends.paired(evidence, on_training_images, teachers, ours),
-            unit="log ratio",
-        ),
-        *(
-            compare(f"accuracy, kd_mixup - {other}", evidence.difference("accuracy", ours, group), unit="points")
-            for other, group in others.items()
-        ),
+    shown = [compare(f"{what}, training images", evidence.paired(on_training_images, teachers, ours), unit="log ratio")]
+    shown += [
+        compare(f"accuracy, kd_mixup - {other}", evidence.difference("accuracy", ours, group), unit="points")
+        for other, group in others.items()
     ]
     note = ""
     if math.isfinite(stated[0].estimate):
-        factors = ", ".join(
-            f"{math.exp(row.estimate):.2f} ({scale})" for row, scale in zip(rivals, SCALE_FREE, strict=False) if math.isfinite(row.estimate)
-        )
+        of_teacher = zip(rivals, SCALE_FREE, strict=False)
+        factors = [f"{math.exp(row.estimate):.2f} ({scale})" for row, scale in of_teacher if math.isfinite(row.estimate)]
         note = (
             f"As the authors measure it the teacher is {math.exp(stated[0].estimate):.2f} times as far from linear as the student; with "
-            f"confidence taken out {factors}. Accuracies: student {blends.mean_accuracy(evidence, ours.values()):.3f}"
+            f"confidence taken out {', '.join(factors)}. Accuracies: {accuracies({'student': ours} | others)}."
         )
-        known = {other: blends.mean_accuracy(evidence, group.values()) for other, group in others.items()}
-        note += "".join(f", {other} {value:.3f}" for other, value in known.items() if math.isfinite(value)) + "."
-    found = [premises.strange_blends(evidence, teachers.values()), premises.not_by_heart(evidence, ours)]
-    return judged(evidence, "b", at, found, stated, rivals, note, shown)
+    return Case([premises.strange_blends(evidence, teachers.values()), premises.not_by_heart(evidence, ours)], stated, rivals, shown, note)
+
+
+def _students(evidence: Evidence, at: Cell, ours: BySeed) -> dict[str, BySeed]:
+    """The students that must be less linear: kd of nearest accuracy, self-distillation, a wider student, twice the steps."""
+    profile = evidence.profile
+    student, wider, teacher = profile.student, profile.wider_student, profile.default_teacher
+    name, plain = blends.nearest_in_accuracy(ours, blends.plain_rivals(evidence, at))
+    found = {
+        f"{name}, nearest in accuracy" if name else "kd": plain,
+        "self-distillation on mixup": blends.of_study(evidence, "linearity", arm="kd_mixup", student=student, teacher=student),
+        "a wider student, kd": blends.of_study(evidence, "linearity", arm="kd", student=wider, teacher=teacher),
+    }
+    twice = "kd for twice the steps"
+    return found if name == twice else found | {twice: blends.longer(evidence)}
 
 
 CLAIM = Claim(

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
-from mixkd.claims.evidence import Array, BySeed, Claim, Evidence, judged, overconfidence_floor
+from mixkd.arrays import Array
+from mixkd.claims.evidence import BySeed, Claim, Evidence, overconfidence_floor
 from mixkd.claims.premises import not_by_heart, told_from_noise
-from mixkd.claims.verdicts import Comparison, Verdict, compare
+from mixkd.claims.verdicts import Case, Comparison, compare
 from mixkd.studies import Cell
 
-Figures = Mapping[str, Array]
 ORDER = 1.0
 """log10 of the ratio that "an order of magnitude" asks for."""
 
@@ -24,44 +22,47 @@ def tenfold(evidence: Evidence, students: BySeed, base: BySeed, name: str = "kd_
         name: of the students' arm, for words.
         scaled: whether the students' figures are those after one post-hoc temperature each.
     """
-    floor, ts = overconfidence_floor(students.values(), scaled=scaled).estimate, "ts_" if scaled else ""
-    ratio = evidence.contrast(lambda plain, own: fewer(plain, own, floor, f"{ts}oe"), base, students)
+    floor, ts = overconfidence_floor(students.values(), scaled=scaled)[0], "ts_" if scaled else ""
+    ratio = evidence.contrast(lambda plain, own: _fewer(plain["oe"], own[f"{ts}oe"], floor), base, students)
     what = f"log10 of overconfidence error, ce over {name}"
     return [compare(what, ratio, ORDER, unit="log10 ratio"), *_conditions(evidence, students, base, name, ts)]
 
 
-def fewer(other: Figures, own: Figures, floor: float, column: str = "oe") -> Array:
-    """Return log10 of the ratio of overconfidence errors, each at least `floor`; `column` is that of the second."""
-    return np.log10(np.maximum(other["oe"], floor)) - np.log10(np.maximum(own[column], floor))
+def _fewer(other: Array, own: Array, floor: float) -> Array:
+    """Return log10 of the ratio of two overconfidence errors, each at least `floor`."""
+    return np.log10(np.maximum(other, floor)) - np.log10(np.maximum(own, floor))
 
 
-def _judge_overconfidence(evidence: Evidence, cell: Cell | None) -> Verdict:
-    at = cell or evidence.profile.paper_cell
+def _judge_overconfidence(evidence: Evidence, at: Cell) -> Case:
     ours, base = evidence.students(at, "kd_mixup"), evidence.students(at, "ce")
-    floor = overconfidence_floor(ours.values()).estimate
-    stated = tenfold(evidence, ours, base)
-    rivals, excused = [], []
+    floor = overconfidence_floor(ours.values())[0]
+
+    def beyond(rival: str, others: BySeed, column: str = "oe") -> Comparison:
+        ratio = evidence.contrast(lambda other, own: _fewer(other[column], own["oe"], floor), others, ours)
+        return compare(f"log10 of overconfidence error, {rival} over kd_mixup", ratio, unit="log10 ratio")
+
+    rivals, excused = [], {}
     for rival in ("kd", "mixup", "label_smoothing"):
         others = evidence.students(at, rival)
-        what = f"log10 of overconfidence error, {rival} over kd_mixup"
-        row = compare(what, evidence.contrast(lambda a, b: fewer(a, b, floor), others, ours), unit="log10 ratio")
         if rival != "kd" and any(part.outcome == "not supported" for part in _conditions(evidence, others, base, rival)):
-            excused.append(row)
+            excused[rival] = beyond(rival, others)
         else:
-            rivals.append(row)
-    scaled = evidence.contrast(lambda plain, own: fewer({"oe": plain["ts_oe"]}, own, floor), base, ours)
-    rivals.append(compare("log10 of overconfidence error, temperature-scaled ce over kd_mixup", scaled, unit="log10 ratio"))
+            rivals.append(beyond(rival, others))
+    rivals.append(beyond("temperature-scaled ce", base, "ts_oe"))
     gap = evidence.contrast(lambda plain, own: np.log10(np.abs(plain["gap"])) - np.log10(np.abs(own["gap"])), base, ours)
-    shown = [compare("log10 of abs(confidence - accuracy), ce over kd_mixup", gap, ORDER, unit="log10 ratio"), *excused]
     note = f"Errors below {floor:.4f}, what a calibrated model would show by chance here, count as {floor:.4f}." if ours else ""
     if excused:
-        names = " and ".join(row.what.split(", ")[1].removesuffix(" over kd_mixup") for row in excused)
-        note += f" Not counted as rivals, since they fail a condition of the claim themselves: {names}."
-    premises = [told_from_noise(evidence, ours, base), not_by_heart(evidence, ours)]
-    return judged(evidence, "e", at, premises, stated, rivals, note, shown)
+        note += f" Not counted as rivals, since they fail a condition of the claim themselves: {' and '.join(excused)}."
+    return Case(
+        premises=[told_from_noise(evidence, ours, base), not_by_heart(evidence, ours)],
+        stated=tenfold(evidence, ours, base),
+        rivals=rivals,
+        shown=[compare("log10 of abs(confidence - accuracy), ce over kd_mixup", gap, ORDER, unit="log10 ratio"), *excused.values()],
+        note=note,
+    )
 
 
-def _conditions(evidence: Evidence, students: BySeed, base: BySeed, name: str = "kd_mixup", ts: str = "") -> list[Comparison]:
+def _conditions(evidence: Evidence, students: BySeed, base: BySeed, name: str, ts: str = "") -> list[Comparison]:
     """What keeps underconfidence from passing for a success: it is at most a quarter of ce's ECE, and NLL is lower."""
     under = evidence.contrast(lambda plain, own: plain["ece"] / 4 - own[f"{ts}under"], base, students)
     nll = evidence.contrast(lambda plain, own: plain["nll"] - own[f"{ts}nll"], base, students)

@@ -12,10 +12,11 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from mixkd.claims.evidence import Array, BySeed, Evidence, overconfidence_floor
-from mixkd.claims.verdicts import Premise, premise
+from mixkd.arrays import Array
+from mixkd.claims.evidence import BySeed, Evidence, measures, overconfidence_floor
+from mixkd.claims.verdicts import Premise, in_unit, premise
 from mixkd.measure import resampling
-from mixkd.measure.statistics import Interval
+from mixkd.measure.statistics import t_interval
 from mixkd.records import Record
 
 BETTER = 0.03
@@ -47,16 +48,15 @@ def strange_blends(evidence: Evidence, teachers: Iterable[Record]) -> Premise:
 def better_teacher(evidence: Evidence, students: BySeed, base: BySeed, name: str) -> Premise:
     """P2: the teacher of these students is at least 3 points more accurate than the plain student of their seed."""
     lead = evidence.difference("accuracy", evidence.teachers(students), base)
-    return premise("P2", f"accuracy, teacher {name} - ce (at least {BETTER:g})", lead, BETTER, unit="points")
+    return premise("P2", f"accuracy, teacher {name} - ce (at least {in_unit(BETTER, 'points')})", lead, BETTER, unit="points")
 
 
 def told_from_noise(evidence: Evidence, students: BySeed, base: BySeed) -> Premise:
     """P3: the plain student's OE is at least ten times the 95 % noise floor of a calibrated model with these students' confidences."""
-    floor = overconfidence_floor(students.values())
-    ratio = evidence.contrast(lambda plain: plain["oe"] / floor.high if floor.high > 0 else plain["oe"] * math.nan, base)
-    level = f" {floor.high:.4f}" if math.isfinite(floor.high) else ""
-    what = f"OE of ce over the noise floor{level} (at least {TOLD_APART:g})"
-    return premise("P3", what, ratio, TOLD_APART, unit="ratio")
+    floor = overconfidence_floor(students.values())[1]
+    ratio = evidence.contrast(lambda plain: plain["oe"] / floor if floor > 0 else plain["oe"] * math.nan, base)
+    level = f" {floor:.4f}" if math.isfinite(floor) else ""
+    return premise("P3", f"OE of ce over the noise floor{level} (at least {TOLD_APART:g})", ratio, TOLD_APART, unit="ratio")
 
 
 def room_to_trade(evidence: Evidence, by_tau: Mapping[float, BySeed]) -> Premise:
@@ -64,10 +64,10 @@ def room_to_trade(evidence: Evidence, by_tau: Mapping[float, BySeed]) -> Premise
     found = []
     for tau, students in by_tau.items():
         room = evidence.difference("accuracy", evidence.teachers(students), students)
-        what = f"accuracy, teacher - student at tau {tau:g} (at least {BELOW_TEACHER:g})"
+        what = f"accuracy, teacher - student at tau {tau:g} (at least {in_unit(BELOW_TEACHER, 'points')})"
         found.append(premise("P4", what, room, BELOW_TEACHER, unit="points"))
     if not found:
-        return premise("P4", "accuracy, teacher - student", Interval(math.nan, math.nan, math.nan, 0), BELOW_TEACHER, unit="points")
+        return premise("P4", "accuracy, teacher - student", t_interval([]), BELOW_TEACHER, unit="points")
     unmet = [row for row in found if row.met is not True]
     unmet.sort(key=lambda row: (row.met is None, row.estimate))
     return unmet[0] if unmet else min(found, key=lambda row: row.estimate)
@@ -76,7 +76,8 @@ def room_to_trade(evidence: Evidence, by_tau: Mapping[float, BySeed]) -> Premise
 def unequal_teachers(evidence: Evidence, best: BySeed, worst: BySeed, names: tuple[str, str]) -> Premise:
     """P5: two kinds of teacher, by student seed, differ by at least 5 points of accuracy."""
     apart = evidence.difference("accuracy", best, worst)
-    return premise("P5", f"accuracy, teacher {names[0]} - teacher {names[1]} (at least {UNEQUAL:g})", apart, UNEQUAL, unit="points")
+    what = f"accuracy, teacher {names[0]} - teacher {names[1]} (at least {in_unit(UNEQUAL, 'points')})"
+    return premise("P5", what, apart, UNEQUAL, unit="points")
 
 
 def not_by_heart(evidence: Evidence, students: BySeed) -> Premise:
@@ -91,15 +92,14 @@ def unlearnt(evidence: Evidence, teachers: Iterable[Record]) -> Premise:
     converse would let exactly the teachers pass that it is meant to stop.
     The students' images are the split "skipped" of a teacher that was trained on others, else its own training images: "train".
     """
-    ratio = evidence.over_teachers({teacher.id: _ratio_of_nll(evidence, teacher) for teacher in teachers})
-    low, high = (math.exp(value) for value in (ratio.low, ratio.high))
-    found = premise(
-        "P6", f"NLL of the teacher on test over that on the students' images (at most {BY_HEART:g})", ratio, math.log(BY_HEART), below=True
-    )
-    return Premise(found.name, found.what, math.exp(ratio.estimate), low, high, BY_HEART, found.met, "below", "ratio")
+    ratio = evidence.over_teachers({teacher.id: _ratio_of_nll(teacher) for teacher in teachers})
+    what = f"NLL of the teacher on test over that on the students' images (at most {BY_HEART:g})"
+    met = premise("P6", what, ratio, math.log(BY_HEART), below=True).met
+    estimate, low, high = (math.exp(value) for value in (ratio.estimate, ratio.low, ratio.high))
+    return Premise("P6", what, estimate, low, high, BY_HEART, met, "below", "ratio")
 
 
-def _ratio_of_nll(evidence: Evidence, teacher: Record) -> Array:
+def _ratio_of_nll(teacher: Record) -> Array:
     """log (NLL on test / NLL on the students' training images), (R + 1,); the two sets of images are drawn apart."""
     split = "skipped" if "skipped" in teacher.splits else "train"
     logits, labels, images = teacher.logits(split).double(), teacher.labels(split), teacher.images(split).numpy()
@@ -107,4 +107,4 @@ def _ratio_of_nll(evidence: Evidence, teacher: Record) -> Array:
     shares = resampling.weights(int(images.max()) + 1)
     known = shares @ resampling.by_image(nll, images) / (shares @ resampling.by_image(np.ones(len(nll)), images))
     with np.errstate(divide="ignore"):
-        return np.log(evidence.measures(teacher)["nll"]) - np.log(known)
+        return np.log(measures(teacher)["nll"]) - np.log(known)

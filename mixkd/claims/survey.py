@@ -13,19 +13,20 @@ from pathlib import Path
 
 import numpy as np
 
-from mixkd.claims.evidence import Array, BySeed, Evidence
-from mixkd.claims.ledger import CLAIMS, _command, _judge, _there
+from mixkd.arrays import Array
+from mixkd.claims.evidence import BySeed, Evidence, measures, tempering
+from mixkd.claims.ledger import command, evidence_of, judge
 from mixkd.claims.overconfidence import tenfold
 from mixkd.claims.premises import not_by_heart, told_from_noise
 from mixkd.claims.verdicts import Comparison, Outcome, conclude
-from mixkd.measure import calibration
+from mixkd.measure import calibration, statistics
 from mixkd.measure.statistics import Interval
 from mixkd.records import Record, RecordStore
 from mixkd.studies import CALIBRATIONS, Cell, Profile, cell_spec, cells
 
 BINS = 15
 DISTILLED = ("kd_mixup", "kd")
-NOTHING = Interval(math.nan, math.nan, math.nan, 0)
+NOTHING = statistics.t_interval([])
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,27 +139,20 @@ class Survey:
         return [reading for (arm, _), reading in self.readings.items() if arm == "kd_mixup" and reading.as_stated != "not run"]
 
 
-def survey(only: str | Evidence | Iterable[str | Evidence] | None = None, store: str | Path | RecordStore = "committed") -> list[Survey]:
+def survey(only: str | Iterable[str] | None = None, store: str | Path | RecordStore = "committed") -> list[Survey]:
     """Return the map of each profile.
 
     Args:
-        only: profiles, by name or as evidence; by default every profile that has a record in the store.
-        store: where records lie, of profiles given by name.
+        only: name or names of profiles; by default every profile that has a record in the store.
+        store: where records lie.
 
     Returns:
         In the order given; photographs first by default. A profile without plain students is left out.
     """
-    if isinstance(only, Evidence):
-        found = [_survey(only)]
-    else:
-        place = store if isinstance(store, RecordStore) else RecordStore(store)
-        names = sorted(_there(place), key=_small) if only is None else [only] if isinstance(only, str) else list(only)
-        found = [_survey(name if isinstance(name, Evidence) else Evidence.of(name, place)) for name in names]
-    return [one for one in found if one is not None]
-
-
-def _small(name: str) -> bool:
-    return name.startswith(("digits", "gaussians"))
+    found = evidence_of(only, store)
+    if only is None:
+        found.sort(key=lambda evidence: evidence.profile.name.startswith(("digits", "gaussians")))
+    return [one for evidence in found if (one := _survey(evidence)) is not None]
 
 
 def grid(profile: Profile) -> list[Cell]:
@@ -173,24 +167,20 @@ def _survey(evidence: Evidence) -> Survey | None:
     base = evidence.students(profile.paper_cell, "ce")
     if not base:
         return None
-    everything = grid(profile)
-    students = {(arm, cell): _students(evidence, arm, cell) for cell in everything for arm in DISTILLED}
-    taught: dict[tuple[str, str], dict[str, Record]] = {}
+    students = {(arm, cell): _students(evidence, arm, cell) for cell in grid(profile) for arm in DISTILLED}
+    taught: dict[tuple[str, str], dict[int, tuple[Record, float]]] = {}
     for (_, cell), own in students.items():
         for teacher in evidence.teachers(own).values():
-            taught.setdefault((cell.teacher, cell.calibration), {})[teacher.id] = teacher
+            met = taught.setdefault((cell.teacher, cell.calibration), {})
+            met[teacher.spec.seed] = teacher, tempering(teacher, cell.calibration)
     columns = dict.fromkeys((arm, cell.teacher, cell.calibration) for arm, cell in students)
-    trades = {column: trade for column in columns if (trade := _trade(evidence, column, students)) is not None}
     return Survey(
         profile,
         plain=_model(base),
         rival=_rival(evidence, base),
         readings={(arm, cell): _reading(evidence, arm, cell, own, base) for (arm, cell), own in students.items()},
-        teachers={
-            (model, calibration): _pooled({t.spec.seed: (t, _divisor(t, calibration)) for t in own.values()})
-            for (model, calibration), own in taught.items()
-        },
-        trades=trades,
+        teachers={met: _pooled(own) for met, own in taught.items()},
+        trades={column: trade for column in columns if (trade := _trade(evidence, column, students)) is not None},
     )
 
 
@@ -205,18 +195,17 @@ def _reading(evidence: Evidence, arm: str, cell: Cell, students: BySeed, base: B
         return Reading(arm, cell, command=_fills(evidence, arm, cell))
     attributed: Outcome | None = None
     if arm == "kd_mixup" and cell in cells(evidence.profile, arm):
-        verdict = _judge(CLAIMS["e"], evidence, cell)
-        stated, premises, as_stated, attributed = verdict.stated, verdict.premises, verdict.as_stated, verdict.attributed
+        verdict = judge("e", evidence, cell)
+        stated, premises, as_stated, attributed = [*verdict.stated], [*verdict.premises], verdict.as_stated, verdict.attributed
     else:
-        stated = tuple(tenfold(evidence, students, base, arm))
-        premises = (told_from_noise(evidence, students, base), not_by_heart(evidence, students))
+        stated = tenfold(evidence, students, base, arm)
+        premises = [told_from_noise(evidence, students, base), not_by_heart(evidence, students)]
         as_stated, _ = conclude(premises, stated, ())
     model, plain = _model(students), _model(base)
-    teachers = evidence.teachers(students)
     return Reading(
         arm, cell, model, _interval(stated[0]), evidence.difference("accuracy", students, base), as_stated, attributed,
-        needs=evidence.over({seed: evidence.measures(record)["log_temperature"] for seed, record in students.items()}),
-        taught={seed: teacher.temperature / _divisor(teacher, cell.calibration) for seed, teacher in teachers.items()},
+        needs=evidence.over({seed: measures(record)["log_temperature"] for seed, record in students.items()}),
+        taught={seed: teacher.temperature / tempering(teacher, cell.calibration) for seed, teacher in evidence.teachers(students).items()},
         why=tuple(premise.name for premise in premises if not premise.met),
         underconfident=model.under > plain.ece / 4, worse=model.nll >= plain.nll,
     )  # fmt: skip
@@ -241,22 +230,19 @@ def _fills(evidence: Evidence, arm: str, cell: Cell) -> str:
     profile = evidence.profile
     specs = [cell_spec(profile, arm, seed, cell) for seed in profile.swept_seeds]
     if cell in cells(profile, arm):
-        evidence.lacking = {spec.id: spec for spec in specs}
-        return _command(CLAIMS["e"], evidence)
-    tempered = CALIBRATIONS[cell.calibration]
+        return command("e", evidence, [spec.id for spec in specs])
     flags = {"profile": profile.name, "arm": arm, "seed": specs[0].seed, "teacher": cell.teacher}
     flags |= {"tau": f"{cell.tau:g}" if isinstance(cell.tau, float | int) else cell.tau}
-    flags |= {f"teacher-{name.replace('_', '-')}": value for name, value in tempered.items()}
+    flags |= {f"teacher-{name.replace('_', '-')}": value for name, value in CALIBRATIONS[cell.calibration].items()}
     words = " ".join(f"--{name} {value}" for name, value in flags.items())
     return f"mixkd run {words}" + (" --data-root DIR" if profile.data.startswith(("folder:", "stream:")) else "")
 
 
 def _trade(evidence: Evidence, column: tuple[str, str, str], students: Mapping[tuple[str, Cell], BySeed]) -> Trade | None:
-    arm, model, tempering = column
     along = {
         float(cell.tau): own
-        for (name, cell), own in students.items()
-        if (name, cell.teacher, cell.calibration) == (arm, model, tempering) and cell.tau != "std" and own
+        for (arm, cell), own in students.items()
+        if (arm, cell.teacher, cell.calibration) == column and cell.tau != "std" and own
     }
     if len(along) < 2:
         return None
@@ -268,16 +254,10 @@ def _model(students: BySeed, *, scaled: bool = False) -> Model:
     return _pooled({seed: (record, record.temperature if scaled else 1.0) for seed, record in students.items()})
 
 
-def _divisor(teacher: Record, calibration: str) -> float:
-    """What a teacher's logits are divided by before its students see them."""
-    tempered = CALIBRATIONS[calibration]
-    factor = float(tempered.get("temperature_factor", 1.0))
-    return factor * teacher.temperature if tempered.get("temperature") == "fitted" else factor
-
-
 def _pooled(models: Mapping[int, tuple[Record, float]]) -> Model:
+    """Some records as one model, the logits of each divided by its number."""
     reports, seeds = [], {}
-    count, confidence, hits = np.zeros(BINS), np.zeros(BINS), np.zeros(BINS)
+    count, confidence, hits = np.zeros((3, BINS))
     for seed, (record, temperature) in models.items():
         report = calibration.report(record.logits(), record.labels(), n_bins=BINS, temperature=temperature)
         bars = calibration.reliability(record.logits(), record.labels(), n_bins=BINS, temperature=temperature)

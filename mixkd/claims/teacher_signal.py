@@ -7,9 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
+from mixkd.arrays import Array
 from mixkd.claims import blends, premises
-from mixkd.claims.evidence import Array, Claim, Evidence, judged
-from mixkd.claims.verdicts import Comparison, Verdict, compare
+from mixkd.claims.evidence import Claim, Evidence, tempering
+from mixkd.claims.verdicts import Case, Comparison, compare
 from mixkd.measure import resampling, statistics
 from mixkd.measure.statistics import Interval
 from mixkd.records import Record
@@ -21,51 +22,42 @@ DOMINATES = 0.5
 """Share of the tail that independent teachers must not have in common."""
 
 
-def _judge_signal(evidence: Evidence, cell: Cell | None) -> Verdict:
-    at = cell or evidence.profile.paper_cell
-    teachers = blends.faculty(evidence, at.teacher)
-
-    def leak(record: Record) -> Array:
-        return blends.drawn(blends.one_class(record, blends.tempering(record, at.calibration)).lost)
-
-    def rise(record: Record) -> Array:
-        return blends.drawn(blends.one_class(record, blends.tempering(record, at.calibration)).rise)
-
-    leaks = {name: leak(record) for name, record in teachers.items()}
-    rises = {name: rise(record) for name, record in teachers.items()}
-    private = _private_tail(list(teachers.values()), clean=False)
-    first, second = "the leak on blends of one class", "the tail on blends of two classes"
-    stated = [
-        compare(
-            "probability lost by the true class on blends of its own images", evidence.over_teachers(leaks), LEAK, unit="points", half=first
-        ),
-        compare("entropy gained on blends of one class", evidence.over_teachers(rises), unit="nat", half=first),
-        compare("share of the tail that independent teachers do not share", private, DOMINATES, unit="share", half=second),
-    ]
-    noise = _beyond_noise(evidence, teachers, leaks, at.calibration)
-    rivals = [noise, _beyond_mixup_trained(evidence, teachers, leaks, at)]
-    shown = [
-        compare(
-            "share of the tail that independent teachers do not share, clean images",
-            _private_tail(list(teachers.values()), clean=True),
-            unit="share",
-        ),
-        *_wrong_answers(evidence, list(teachers.values())),
-    ]
-    wrong, shared = shown[1:]
+def _judge_signal(evidence: Evidence, at: Cell) -> Case:
+    faculty = blends.faculty(evidence, at.teacher)
+    teachers = list(faculty.values())
+    alone = {name: blends.one_class(record, tempering(record, at.calibration)) for name, record in faculty.items()}
+    leaks = {name: blends.drawn(found.lost) for name, found in alone.items()}
+    rises = {name: blends.drawn(found.rise) for name, found in alone.items()}
+    lost, gained = evidence.over_teachers(leaks), evidence.over_teachers(rises)
+    private, on_clean = (_private_tail(teachers, clean=clean) for clean in (False, True))
+    wrong, shared = _wrong_answers(evidence, teachers)
     note = ""
     if len(teachers) > 1:
         note = (
-            f"On blends of one class the true class loses {100 * stated[0].estimate:.1f} points of probability. On blends of two classes "
-            f"{100 * stated[2].estimate:.0f} % of the tail is each teacher's own ({100 * shown[0].estimate:.0f} % on clean images). "
+            f"On blends of one class the true class loses {100 * lost.estimate:.1f} points of probability. On blends of two classes "
+            f"{100 * private.estimate:.0f} % of the tail is each teacher's own ({100 * on_clean.estimate:.0f} % on clean images). "
             f"Teachers name a class of neither image on {100 * wrong.estimate:.0f} % of these blends, and another teacher then names the "
             f"same one {100 * shared.estimate:.0f} % of the time: a mistake that all share is confusion too, and counts for neither side."
         )
-    absent = [name for name, record in teachers.items() if record.noise_logits is None]
+    absent = [record for record in teachers if record.noise_logits is None]
     if absent:
         note += f" For {len(absent)} of {len(teachers)} teachers no noise is as uncertain as a blend, so that control is missing."
-    premise = [premises.strange_blends(evidence, teachers.values()), premises.unlearnt(evidence, teachers.values())]
-    return judged(evidence, "a", at, premise, stated, rivals, note.strip(), shown)
+    first, second = "the leak on blends of one class", "the tail on blends of two classes"
+    return Case(
+        premises=[premises.strange_blends(evidence, teachers), premises.unlearnt(evidence, teachers)],
+        stated=[
+            compare("probability lost by the true class on blends of its own images", lost, LEAK, unit="points", half=first),
+            compare("entropy gained on blends of one class", gained, unit="nat", half=first),
+            compare("share of the tail that independent teachers do not share", private, DOMINATES, unit="share", half=second),
+        ],
+        rivals=[_beyond_noise(evidence, faculty, leaks, at.calibration), _beyond_mixup_trained(evidence, faculty, leaks, at)],
+        shown=[
+            compare("share of the tail that independent teachers do not share, clean images", on_clean, unit="share"),
+            compare("blends of two classes answered with a third", wrong, unit="share"),
+            compare("of these, another teacher gives the same answer", shared, unit="share"),
+        ],
+        note=note.strip(),
+    )
 
 
 def _private_tail(teachers: list[Record], *, clean: bool) -> Interval:
@@ -97,7 +89,7 @@ def _beyond_noise(evidence: Evidence, teachers: Mapping[str, Record], leaks: Map
     excess = {}
     for name, record in teachers.items():
         if (noise := record.noise_logits) is not None:
-            temperature, probe = blends.tempering(record, calibration), record.probe
+            temperature, probe = tempering(record, calibration), record.probe
             truth = probe.labels[probe.same_class, :1]
             left = (noise.double() / temperature).softmax(-1).gather(1, truth).squeeze(1)
             excess[name] = leaks[name] - blends.drawn(blends.one_class(record, temperature).first - left)
@@ -111,12 +103,12 @@ def _beyond_mixup_trained(evidence: Evidence, teachers: Mapping[str, Record], le
     less = {}
     for name, record in teachers.items():
         if (twin := met.get(record.spec.seed)) is not None:
-            lost = blends.one_class(twin, blends.tempering(twin, at.calibration)).lost
+            lost = blends.one_class(twin, tempering(twin, at.calibration)).lost
             less[name] = leaks[name] - blends.drawn(lost)
     return compare("probability lost, plain teacher - teacher trained on mixup", evidence.over_teachers(less), unit="points")
 
 
-def _wrong_answers(evidence: Evidence, teachers: list[Record]) -> list[Comparison]:
+def _wrong_answers(evidence: Evidence, teachers: list[Record]) -> tuple[Interval, Interval]:
     """How often a teacher answers a blend of two classes with a third, and how often another teacher then gives the same one."""
     shares = resampling.weights(int((~teachers[0].probe.same_class).sum())) if teachers else np.empty((0, 0))
     said, wrong = [], []
@@ -125,13 +117,14 @@ def _wrong_answers(evidence: Evidence, teachers: list[Record]) -> list[Compariso
         answer = probe.logits[1:-1, ~probe.same_class].argmax(-1)
         said.append(answer)
         wrong.append((answer[..., None] != probe.labels[~probe.same_class]).all(-1))
-    rate = {record.id: blends.drawn(off.double().mean(0).numpy()) for record, off in zip(teachers, wrong, strict=True)}
+    rate = {record.id: blends.drawn(off.double().mean(0)) for record, off in zip(teachers, wrong, strict=True)}
     count = len(teachers)
-    both, one = np.zeros((count, count, len(shares))), np.zeros((count, len(shares)))
+    # by (teacher, other): wrong answers that both give; a teacher shares all of its own with itself
+    both = np.zeros((count, count, len(shares)))
     for i in range(count):
-        one[i] = shares @ wrong[i].double().sum(0).numpy()
         for j in range(count):
             both[i, j] = shares @ (wrong[i] & (said[i] == said[j])).double().sum(0).numpy()
+    one = np.einsum("iir->ir", both)
 
     def same(units: list[int]) -> Array:
         if len(units) < 2:
@@ -139,10 +132,7 @@ def _wrong_answers(evidence: Evidence, teachers: list[Record]) -> list[Compariso
         shared = sum(both[i, j] for i in units for j in units if i != j)
         return blends.ratio_of(np.asarray(shared), (len(units) - 1) * one[units].sum(0))
 
-    return [
-        compare("blends of two classes answered with a third", evidence.over_teachers(rate), unit="share"),
-        compare("of these, another teacher gives the same answer", statistics.jackknife(same, count), unit="share"),
-    ]
+    return evidence.over_teachers(rate), statistics.jackknife(same, count)
 
 
 CLAIM = Claim(

@@ -4,95 +4,92 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 
-from mixkd.claims.evidence import Array, Claim, Evidence, judged
+from mixkd.arrays import Array
+from mixkd.claims.evidence import BySeed, Claim, Evidence, measures
 from mixkd.claims.premises import better_teacher, not_by_heart, room_to_trade
-from mixkd.claims.verdicts import Comparison, Premise, Verdict, compare, conclude
-from mixkd.records import Record
+from mixkd.claims.verdicts import Case, Comparison, Premise, compare, conclude
+from mixkd.measure.statistics import Interval
 from mixkd.studies import Cell, cells
 
 ACCURACY_GAIN = 0.005
 """Accuracy that moving tau must win, half a point."""
-COST = {"ece": 0.01, "ts_nll": 0.01}
-"""Calibration that it must cost: ECE, or nats of NLL after one post-hoc temperature."""
-WORDS = {"ece": "ECE", "ts_nll": "NLL after temperature scaling"}
+COST = {"ece": (0.01, "ECE", "ECE"), "ts_nll": (0.01, "NLL after temperature scaling", "nat")}
+"""Calibration that it must cost, with its name and unit: ECE, or NLL after one post-hoc temperature."""
 Curves = Mapping[int, Mapping[str, Array]]
 """By seed: figure -> (T, R + 1), one row for each tau of the column."""
+Ends = Mapping[int, tuple[int, int]]
+"""By seed: the rows of tau with the best accuracy and with the best calibration, chosen on the *other* seeds."""
 
 
-@dataclass(frozen=True)
-class Ends:
-    """The two ends of a column for one seed, chosen on the *other* seeds: rows of tau with the best accuracy and the best calibration."""
-
-    best_accuracy: int
-    best_calibration: int
-
-
-def _by_tau(evidence: Evidence, arm: str, at: Cell) -> dict[float, dict[int, Record]]:
+def _by_tau(evidence: Evidence, arm: str, at: Cell) -> dict[float, BySeed]:
     """The students of an arm in each cell of a column, tau ascending; "std" lies on no axis of tau and is left out."""
     column = {cell for cell in cells(evidence.profile, arm) if (cell.teacher, cell.calibration) == (at.teacher, at.calibration)}
     taus = sorted({float(cell.tau) for cell in column if not isinstance(cell.tau, str)})
     return {tau: evidence.students(Cell(at.teacher, at.calibration, tau), arm) for tau in taus}
 
 
-def _curves(evidence: Evidence, by_tau: Mapping[float, Mapping[int, Record]]) -> Curves:
+def _curves(by_tau: Mapping[float, BySeed]) -> Curves:
     """The curves of the seeds that have the whole column."""
     if len(by_tau) < 2:
         return {}
     seeds = sorted(set.intersection(*(set(found) for found in by_tau.values())))
     names = ("accuracy", *COST)
-    return {seed: {name: np.stack([evidence.measures(found[seed])[name] for found in by_tau.values()]) for name in names} for seed in seeds}
+    return {seed: {name: np.stack([measures(found[seed])[name] for found in by_tau.values()]) for name in names} for seed in seeds}
 
 
-def _ends(curves: Curves, badness: str) -> dict[int, Ends]:
+def _ends(curves: Curves, badness: str) -> Ends:
     """Both ends for each seed that has others to choose them on."""
     found = {}
     for seed in curves:
         others = [curve for other, curve in curves.items() if other != seed]
         if others:
             accuracy, cost = (np.mean([curve[name][:, 0] for curve in others], axis=0) for name in ("accuracy", badness))
-            found[seed] = Ends(int(accuracy.argmax()), int(cost.argmin()))
+            found[seed] = int(accuracy.argmax()), int(cost.argmin())
     return found
 
 
-def _contrast(curves: Curves, ends: Mapping[int, Ends], name: str) -> dict[int, Array]:
+def _moved(curves: Curves, ends: Ends, name: str) -> dict[int, Array]:
     """A figure at the tau of best accuracy less that at the tau of best calibration, (R + 1,) by seed."""
-    return {
-        seed: curves[seed][name][end.best_accuracy] - curves[seed][name][end.best_calibration]
-        for seed, end in ends.items()
-        if seed in curves
-    }
+    return {seed: curves[seed][name][fast] - curves[seed][name][calm] for seed, (fast, calm) in ends.items() if seed in curves}
 
 
-def _trade(evidence: Evidence, curves: Curves, badness: str) -> list[Comparison]:
+def _more(evidence: Evidence, ours: Mapping[int, Array], plain: Mapping[int, Array]) -> Interval:
+    """What moving tau costs kd_mixup, less what it costs kd, for the seeds of both."""
+    return evidence.over({seed: ours[seed] - plain[seed] for seed in sorted(set(ours) & set(plain))})
+
+
+def _gain_and_cost(evidence: Evidence, curves: Curves, badness: str) -> list[Comparison]:
     ends = _ends(curves, badness)
-    gain, cost = (evidence.over(_contrast(curves, ends, name)) for name in ("accuracy", badness))
+    gain, cost = (evidence.over(_moved(curves, ends, name)) for name in ("accuracy", badness))
     between = "at the tau of best accuracy - at that of best calibration"
-    suffix = "" if badness == "ece" else f" ({WORDS[badness]})"
+    margin, words, unit = COST[badness]
+    suffix = "" if badness == "ece" else f" ({words})"
     return [
         compare(f"accuracy of kd_mixup, {between}{suffix}", gain, ACCURACY_GAIN, unit="points"),
-        compare(f"{WORDS[badness]} of kd_mixup, {between}", cost, COST[badness], unit="ECE" if badness == "ece" else "nat"),
+        compare(f"{words} of kd_mixup, {between}", cost, margin, unit=unit),
     ]
 
 
-def _parts(evidence: Evidence, at: Cell) -> tuple[list[Premise], list[Comparison], list[Comparison], str, Curves]:
+def _swept(evidence: Evidence, at: Cell) -> Case:
+    """What the sweep of tau does to kd_mixup: claim (g), on which claim (i) rests."""
     by_tau = _by_tau(evidence, "kd_mixup", at)
-    curves = _curves(evidence, by_tau)
-    students = by_tau.get(2.0, {})
+    curves, students = _curves(by_tau), by_tau.get(2.0, {})
     premises = [
         better_teacher(evidence, students, evidence.students(at, "ce"), at.teacher),
         room_to_trade(evidence, by_tau),
         not_by_heart(evidence, students),
     ]
-    taus, ends = list(by_tau), _ends(curves, "ece").values()
+    stated, rivals = _gain_and_cost(evidence, curves, "ece"), _gain_and_cost(evidence, curves, "ts_nll")
     note = ""
-    if ends:
-        named = [_most([taus[getattr(end, which)] for end in ends]) for which in ("best_accuracy", "best_calibration")]
-        note = f"Accuracy is best at tau {named[0]}, calibration at tau {named[1]}."
-    return premises, _trade(evidence, curves, "ece"), _trade(evidence, curves, "ts_nll"), note, curves
+    if ends := _ends(curves, "ece").values():
+        taus = list(by_tau)
+        fast, calm = (_most([taus[end[side]] for end in ends]) for side in (0, 1))
+        note = f"Accuracy is best at tau {fast}, calibration at tau {calm}."
+    return Case(premises, stated, rivals, note=note)
 
 
 def _most(taus: Sequence[float]) -> str:
@@ -100,41 +97,35 @@ def _most(taus: Sequence[float]) -> str:
     return f"{tau:g}" + ("" if times == len(taus) else f" (for {times} of {len(taus)} seeds)")
 
 
-def _judge_trade_off(evidence: Evidence, cell: Cell | None) -> Verdict:
-    at = cell or evidence.profile.paper_cell
-    premises, stated, rivals, note, _ = _parts(evidence, at)
-    verdict = judged(evidence, "g", at, premises, stated, rivals, note)
-    if verdict.as_stated == "supported" and verdict.attributed != "supported":
-        scale = (
-            "After one post-hoc temperature the trade-off cannot be shown any more: what was traded was largely the scale of the logits."
-        )
-        verdict = judged(evidence, "g", at, premises, stated, rivals, f"{note} {scale}")
-    return verdict
+def _judge_trade_off(evidence: Evidence, at: Cell) -> Case:
+    """The sweep, and what it means if its trade does not survive a post-hoc temperature."""
+    case = _swept(evidence, at)
+    as_stated, attributed = conclude(case.premises, case.stated, case.rivals)
+    if as_stated != "supported" or attributed == "supported":
+        return case
+    scale = "After one post-hoc temperature the trade-off cannot be shown any more: what was traded was largely the scale of the logits."
+    return replace(case, note=f"{case.note} {scale}")
 
 
-def _judge_interaction(evidence: Evidence, cell: Cell | None) -> Verdict:
+def _judge_interaction(evidence: Evidence, at: Cell) -> Case:
     """The cost of moving tau between kd_mixup's two ends, for kd_mixup and for kd: the same move, so the same direction."""
-    at = cell or evidence.profile.paper_cell
-    premises, trade, after, note, ours = _parts(evidence, at)
-    word, _ = conclude(premises, trade, [])
-    weakest = min(trade, key=lambda row: ("not supported", "not run", "unresolved", "supported").index(row.outcome))
-    met = {"supported": True, "not supported": False}.get(word)
+    trade = _swept(evidence, at)
+    ours, plain = (_curves(_by_tau(evidence, arm, at)) for arm in ("kd_mixup", "kd"))
+    word, _ = conclude(trade.premises, trade.stated, [])
+    weakest = min(trade.stated, key=lambda row: ("not supported", "not run", "unresolved", "supported").index(row.outcome))
     holds = Premise(
-        "(g)", f"{weakest.what}, claim (g)", weakest.estimate, weakest.low, weakest.high, weakest.margin, met, unit=weakest.unit
-    )
-    plain = _curves(evidence, _by_tau(evidence, "kd", at))
+        "(g)", f"{weakest.what}, claim (g)", weakest.estimate, weakest.low, weakest.high, weakest.margin,
+        met={"supported": True, "not supported": False}.get(word), unit=weakest.unit,
+    )  # fmt: skip
 
     def beyond(badness: str) -> Comparison:
-        ends = _ends(ours, badness)
-        more, less = _contrast(ours, ends, badness), _contrast(plain, ends, badness)
-        interval = evidence.over({seed: more[seed] - less[seed] for seed in sorted(set(more) & set(less))})
-        unit = "ECE" if badness == "ece" else "nat"
-        return compare(f"{WORDS[badness]} that the same move of tau costs, kd_mixup - kd", interval, COST[badness], unit=unit)
+        ends, (margin, words, unit) = _ends(ours, badness), COST[badness]
+        more = _more(evidence, _moved(ours, ends, badness), _moved(plain, ends, badness))
+        return compare(f"{words} that the same move of tau costs, kd_mixup - kd", more, margin, unit=unit)
 
-    more, own = _contrast(ours, _ends(ours, "ece"), "ece"), _contrast(plain, _ends(plain, "ece"), "ece")
-    each = evidence.over({seed: more[seed] - own[seed] for seed in sorted(set(more) & set(own))})
-    rivals = [compare("ECE that each arm's own trade costs, kd_mixup - kd", each, COST["ece"], unit="ECE"), beyond("ts_nll"), *after]
-    return judged(evidence, "i", at, [*premises, holds], [beyond("ece")], rivals, note)
+    each = _more(evidence, _moved(ours, _ends(ours, "ece"), "ece"), _moved(plain, _ends(plain, "ece"), "ece"))
+    own = compare("ECE that each arm's own trade costs, kd_mixup - kd", each, COST["ece"][0], unit="ECE")
+    return Case([*trade.premises, holds], [beyond("ece")], [own, beyond("ts_nll"), *trade.rivals], note=trade.note)
 
 
 TRADES = Claim(

@@ -48,7 +48,7 @@ class Comparison:
         margin: what the interval is compared with.
         seeds: number of paired seeds (or teachers, where students of one teacher count once).
         outcome: of this comparison alone: "supported", "not supported", "unresolved" or, with fewer than two seeds, "not run".
-        kind: "above" claims estimate > margin, "below" estimate < margin, "equivalent" abs(estimate) < margin.
+        kind: "above" claims estimate > margin, "equivalent" abs(estimate) < margin.
         unit: of estimate and margin: "points" (of accuracy, as a fraction: 0.01 is one point), "nat", "log10 ratio", "ratio", ...
         p: two-sided p value against the margin; for an equivalence against the margin on the estimate's side.
         half: which half of the sentence it speaks for; "" for a condition of the whole. See the module's "depends".
@@ -80,7 +80,8 @@ class Premise:
         estimate, low, high: of the statistic, with its 95 % interval.
         bound: what it must lie above or below, as `what` says.
         met: whether it does; None where the interval straddles the bound or the records are not there.
-        kind, unit: of the bound and of all numbers, as of a :class:`Comparison`.
+        kind: whether the estimate must lie "above" the bound, "below" it, or be "equivalent" to 0 within it.
+        unit: of all numbers, as of a :class:`Comparison`.
     """
 
     name: str
@@ -92,6 +93,17 @@ class Premise:
     met: bool | None
     kind: Kind = "above"
     unit: str = ""
+
+
+@dataclass(frozen=True)
+class Case:
+    """What speaks for and against a claim in one cell, before any word is said; fields as of :class:`Verdict`."""
+
+    premises: Sequence[Premise]
+    stated: Sequence[Comparison]
+    rivals: Sequence[Comparison]
+    shown: Sequence[Comparison] = ()
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -137,22 +149,18 @@ class Verdict:
 def compare(what: str, interval: Interval, margin: float = 0.0, *, kind: Kind = "above", unit: str = "", half: str = "") -> Comparison:
     """Return an interval judged against a margin, alone.
 
-    "supported" when the whole 95 % interval lies beyond the margin in the claimed direction (of an equivalence: the 90 % interval
-    inside it); "not supported" when it lies at or short of the margin (outside it, on one side); "not run" with fewer than two seeds;
-    else "unresolved".
+    "supported" when the whole 95 % interval lies above the margin (of an equivalence: the 90 % interval inside it); "not supported" when
+    it lies at or short of the margin (outside it, on one side); "not run" with fewer than two seeds; else "unresolved".
     """
     outcome: Outcome = "unresolved"
-    against = margin
+    against = math.copysign(margin, interval.estimate) if kind == "equivalent" else margin
     if interval.n < 2:
         outcome = "not run"
     elif kind == "equivalent":
-        against = math.copysign(margin, interval.estimate)
         inside = statistics.equivalence(interval, margin)
         outcome = "unresolved" if inside is None else "supported" if inside else "not supported"
     elif interval.defined and math.isfinite(interval.estimate):
-        sign = 1 if kind == "above" else -1
-        near, far = sorted((sign * (interval.low - margin), sign * (interval.high - margin)))
-        outcome = "supported" if near > 0 else "not supported" if far <= 0 else "unresolved"
+        outcome = "supported" if interval.low > margin else "not supported" if interval.high <= margin else "unresolved"
     needed = _resolving(interval, margin, kind) if outcome == "unresolved" else ""
     p = interval.p(against) if interval.n > 1 else math.nan
     return Comparison(what, interval.estimate, interval.low, interval.high, margin, interval.n, outcome, kind, unit, p, half, needed)
@@ -174,8 +182,8 @@ def premise(name: str, what: str, interval: Interval, bound: float, *, below: bo
 def refuted(parts: Sequence[Comparison]) -> list[Comparison]:
     """Return the comparisons resolved against the claim, by Holm's procedure over all of them, two-sided at 5 %."""
     tested = [part for part in parts if not math.isnan(part.p)]
-    rejected = statistics.holm([part.p for part in tested]).rejected if tested else ()
-    return [part for part, reject in zip(tested, rejected, strict=True) if reject and part.outcome == "not supported"]
+    adjusted = statistics.holm([part.p for part in tested])
+    return [part for part, p in zip(tested, adjusted, strict=True) if p <= 0.05 + 1e-12 and part.outcome == "not supported"]
 
 
 def conclude(premises: Iterable[Premise], stated: Sequence[Comparison], rivals: Sequence[Comparison]) -> tuple[Outcome, Outcome]:
@@ -213,7 +221,10 @@ def _word(premises: Sequence[Premise], stated: Sequence[Comparison]) -> Outcome:
 def explain(premises: Sequence[Premise], stated: Sequence[Comparison], as_stated: Outcome) -> str:
     """Return the sentence that a word owes its reader: which premise fails, which parts contradict each other, what would resolve it."""
     if as_stated == "premise not met":
-        return " ".join(f"{p.name} fails: {p.what} is {p.estimate:.3g}, the bound {p.bound:.3g}." for p in premises if p.met is False)
+        failing = (p for p in premises if p.met is False)
+        return " ".join(
+            f"{p.name} fails: {p.what} is {in_unit(p.estimate, p.unit)}, the bound {in_unit(p.bound, p.unit)}." for p in failing
+        )
     if as_stated == "depends":
         against = refuted(stated)
         lost = list(dict.fromkeys(part.half for part in against))
@@ -221,9 +232,8 @@ def explain(premises: Sequence[Premise], stated: Sequence[Comparison], as_stated
         return f"It holds for {', '.join(won)} and fails for {', '.join(lost)}."
     if as_stated != "unresolved":
         return ""
-    open_premises = [f"{p.name} is not resolved: {p.what} is {_interval(p)}, the bound {p.bound:.3g}." for p in premises if p.met is None]
-    if open_premises:
-        return " ".join(open_premises)
+    if unresolved := [p for p in premises if p.met is None]:
+        return " ".join(f"{p.name} is not resolved: {p.what} is {_interval(p)}, the bound {in_unit(p.bound, p.unit)}." for p in unresolved)
     absent = [part.what for part in stated if part.outcome == "not run"]
     reasons = [f"Not run: {', '.join(absent)}."] if absent else []
     reasons += [f"{part.what}: {part.resolving}." for part in stated if part.resolving]
@@ -232,10 +242,19 @@ def explain(premises: Sequence[Premise], stated: Sequence[Comparison], as_stated
     return " ".join(reasons)
 
 
-def _interval(found: Premise | Comparison) -> str:
+def in_unit(value: float, unit: str) -> str:
+    """Return a value in words: a fraction of accuracy as points, anything else as a bare number."""
+    if unit != "points":
+        return f"{value:.3g}"
+    number = f"{100 * value:.1f}".removesuffix(".0")
+    return f"{number} point" if number == "1" else f"{number} points"
+
+
+def _interval(found: Premise) -> str:
     if math.isnan(found.estimate):
         return "not known"
-    return f"{found.estimate:.3g}" + ("" if math.isnan(found.low) else f" ({found.low:.3g} to {found.high:.3g})")
+    low, high = (in_unit(bound, found.unit).split(" ")[0] for bound in (found.low, found.high))
+    return in_unit(found.estimate, found.unit) + ("" if math.isnan(found.low) else f" ({low} to {high})")
 
 
 def _resolving(interval: Interval, margin: float, kind: Kind) -> str:

@@ -188,7 +188,7 @@ def _note(judged: Judged) -> str:
     for part in judged.stated:
         note = note.replace(f"{part.what}: {part.resolving}.", "")
     for p in judged.premises:
-        note = re.sub(rf"{re.escape(f'{p.name} ')}(?:fails|is not resolved): {re.escape(p.what)} is .*?, the bound \S+\.(?= |$)", "", note)
+        note = re.sub(rf"{re.escape(f'{p.name} ')}(?:fails|is not resolved): {re.escape(p.what)} is .*?, the bound .*?\.(?= |$)", "", note)
     return " ".join(in_words(note).split())
 
 

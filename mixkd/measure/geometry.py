@@ -10,7 +10,7 @@ import math
 import numpy as np
 import torch
 from scipy.spatial.distance import pdist
-from scipy.stats import rankdata
+from scipy.stats import spearmanr
 from torch import Tensor
 
 from mixkd.arrays import Values, as_labels, as_tensor
@@ -95,10 +95,10 @@ def class_mean_rsa(a: Values, b: Values, labels: Values) -> float:
     _, means_b, _, _ = _class_means(y, truth, 1)
     if len(classes) < 3:
         raise ValueError(f"a map of classes needs at least 3 of them, not {len(classes)}")
-    first, second = (rankdata(pdist(means.numpy())) for means in (means_a, means_b))
-    first, second = first - first.mean(), second - second.mean()
-    norm = float(np.linalg.norm(first) * np.linalg.norm(second))
-    return float(first @ second) / norm if norm else math.nan
+    first, second = (pdist(means.numpy()) for means in (means_a, means_b))
+    if np.ptp(first) == 0 or np.ptp(second) == 0:
+        return math.nan
+    return float(spearmanr(first, second).statistic)
 
 
 def effective_rank(features: Values) -> float:

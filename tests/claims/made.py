@@ -10,9 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mixkd.claims import Verdict, evaluate
+from mixkd.claims import Verdict, judge
 from mixkd.claims.evidence import Evidence
-from mixkd.claims.ledger import CLAIMS, _judge
 from mixkd.records import RecordStore
 from mixkd.spec import RunSpec
 from mixkd.studies import Cell, Profile, study
@@ -55,7 +54,7 @@ class World:
         return Evidence(self.profile, self.store)
 
     def judge(self, letter: str, cell: Cell | None = None) -> Verdict:
-        verdict = evaluate("tiny", self.store, [letter])[0] if cell is None else _judge(CLAIMS[letter], self.evidence, cell)
+        verdict = judge(letter, self.evidence, cell)
         assert verdict.claim == letter
         assert RANK[verdict.attributed] <= RANK[verdict.as_stated]  # whatever the records say
         return verdict

@@ -16,9 +16,8 @@ from test_accuracy_and_overconfidence import of
 from test_propagation import fill
 from test_trade_off import swept
 
-from mixkd.claims import evaluate
+from mixkd.claims import evaluate, judge
 from mixkd.claims.evidence import Evidence, overconfidence_floor
-from mixkd.claims.ledger import CLAIMS, _judge
 from mixkd.records import FORMAT, RecordStore, committed_path
 from mixkd.spec import RunSpec
 from mixkd.studies import CALIBRATIONS, TEACHER_SPREAD, Cell, cell_spec, load_profile, study
@@ -139,9 +138,9 @@ class Again:
         return {seed: self.folder(spec) for seed, spec in specs.items() if (self.folder(spec) / "record.json").is_file()}
 
     def overconfidence(self, cell: Cell):
-        verdict = _judge(CLAIMS["e"], self.evidence, cell)
+        verdict = judge("e", self.evidence, cell)
         ours, base = self.students(cell, "kd_mixup"), self.students(cell, "ce")
-        floor = overconfidence_floor(self.evidence.students(cell, "kd_mixup").values()).estimate
+        floor = overconfidence_floor(self.evidence.students(cell, "kd_mixup").values())[0]
         rows = {"ratio": [], "under": [], "nll": []}
         for seed in sorted(set(ours) & set(base)):
             own, plain = figures(ours[seed]), figures(base[seed])
@@ -152,7 +151,7 @@ class Again:
             agrees(row, found)
 
     def trade_off(self, cell: Cell):
-        verdict = _judge(CLAIMS["g"], self.evidence, cell)
+        verdict = judge("g", self.evidence, cell)
         # the planned column: every numeric tau of this teacher and calibration
         from mixkd.studies import cells
 
@@ -174,7 +173,7 @@ class Again:
             agrees(parts[1], costs)
 
     def propagation(self):
-        [verdict] = [_judge(CLAIMS["f"], self.evidence, None)]
+        verdict = judge("f", self.evidence)
         default = self.profile.default_teacher
         tempered = {name: self.students(Cell(default, name, 2.0), "kd_mixup") for name in CALIBRATIONS}
         shares, factor = [], {"fitted": 1.0, "half": 0.5, "double": 2.0}

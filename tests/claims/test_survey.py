@@ -7,10 +7,10 @@ import made
 import numpy as np
 import pytest
 
+import mixkd.claims.evidence
 import mixkd.records
 import mixkd.studies
 from mixkd import claims
-from mixkd.claims.ledger import CLAIMS, _judge
 from mixkd.cli import _parser
 from mixkd.measure import calibration
 from mixkd.records import RecordStore
@@ -34,10 +34,11 @@ def trained(tmp_path_factory):
     """A store of the whole map, and the survey of it."""
     world = made.World(RecordStore(tmp_path_factory.mktemp("map")))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mixkd.studies, "load_profile", lambda name: world.profile)
+        for module in (mixkd.claims.evidence, mixkd.studies):
+            patch.setattr(module, "load_profile", lambda name: world.profile)
         patch.setattr(mixkd.records, "_fsync", lambda path: None)
         world.train("map", student)
-        [found] = claims.survey(world.evidence)
+        [found] = claims.survey("tiny", world.store)
     return world.store, found
 
 
@@ -49,7 +50,7 @@ def surveyed(world, trained):
 
 def test_a_cell_says_what_the_claim_says(world, surveyed):
     for cell in cells(world.profile):
-        reading, verdict = surveyed.readings["kd_mixup", cell], _judge(CLAIMS["e"], world.evidence, cell)
+        reading, verdict = surveyed.readings["kd_mixup", cell], claims.judge("e", world.evidence, cell)
         primary = verdict.stated[0]
         assert (reading.as_stated, reading.attributed) == (verdict.as_stated, verdict.attributed)
         assert (reading.ratio.estimate, reading.ratio.low, reading.ratio.high) == (primary.estimate, primary.low, primary.high)
@@ -109,7 +110,7 @@ def test_a_cell_that_no_study_plans_names_a_run_that_fills_it(world, surveyed):
     assert (options["teacher.temperature"], float(options["teacher.temperature_factor"])) == ("fitted", 2.0)
     assert (float(options["run.tau"]), int(options["run.seed"]), options["run.arm"]) == (4.0, 0, "kd_mixup")
     world.put([cell_spec(world.profile, "kd_mixup", seed, UNPLANNED) for seed in world.profile.swept_seeds], student)
-    [again] = claims.survey(world.evidence)
+    [again] = claims.survey("tiny", world.store)
     filled = again.readings["kd_mixup", UNPLANNED]
     assert len(filled.model.seeds) == 4
     assert not math.isnan(filled.ratio.low)
@@ -118,11 +119,11 @@ def test_a_cell_that_no_study_plans_names_a_run_that_fills_it(world, surveyed):
 
 def test_planned_cells_that_wait_name_their_study(world):
     world.train("overconfidence", student)
-    [found] = claims.survey(world.evidence)
+    [found] = claims.survey(store=world.store)
     assert found.readings["kd_mixup", FITTED].command == "mixkd reproduce --profile tiny --study map"
     assert found.readings["kd_mixup", world.profile.paper_cell].model is not None
 
 
 def test_a_profile_without_plain_students_has_no_map(world):
-    assert claims.survey(world.evidence) == []
+    assert claims.survey("tiny", world.store) == []
     assert claims.survey(store=world.store) == []

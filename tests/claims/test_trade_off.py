@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from made import answers, jittered, noise, teacher
 
-from mixkd.claims.trade_off import Ends, _contrast, _ends
+from mixkd.claims.trade_off import _ends, _moved
 from mixkd.spec import RunSpec
 from mixkd.studies import Cell
 
@@ -110,9 +110,9 @@ class TestEnds:
         accuracy = {0: [0.9, 0.1, 0.1], 1: [0.1, 0.5, 0.4], 2: [0.1, 0.4, 0.6]}
         curves = {seed: {"accuracy": np.array(row)[:, None], "ece": -np.array(row)[:, None]} for seed, row in accuracy.items()}
         ends = _ends(curves, "ece")
-        assert ends[0] == Ends(2, 2)  # its own .9 does not count; .45 against .5
-        assert ends[1] == Ends(0, 0)
-        assert _contrast(curves, {0: Ends(2, 0)}, "accuracy")[0] == pytest.approx(0.1 - 0.9)
+        assert ends[0] == (2, 2)  # its own .9 does not count; .45 against .5
+        assert ends[1] == (0, 0)
+        assert _moved(curves, {0: (2, 0)}, "accuracy")[0] == pytest.approx(0.1 - 0.9)
         assert _ends({0: curves[0]}, "ece") == {}
 
     def test_noise_is_no_trade(self, world):
