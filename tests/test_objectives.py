@@ -112,14 +112,18 @@ def _spec(arm, **fields):
     return RunSpec(data="gaussians", student="mlp16", arm=arm, **teacher, **fields)
 
 
-WHAT_THE_STUDENT_SEES = {
-    "ce": "clean", "label_smoothing": "clean", "mixup": "mixed", "kd": "clean", "kd_mixup": "mixed",
-    "kd_mixed_targets": "mixed", "kd_clean_ce_mixed": "both", "kd_noise": "noise", "kd_shuffled_tail": "mixed",
-}  # fmt: skip
-WHAT_THE_TEACHER_SEES = {
-    "ce": [], "label_smoothing": [], "mixup": [], "kd": ["clean"], "kd_mixup": ["mixed"], "kd_mixed_targets": ["clean"],
-    "kd_clean_ce_mixed": ["clean"], "kd_noise": ["noise"], "kd_shuffled_tail": ["mixed"],
-}  # fmt: skip
+SEEN = {
+    "ce": ("clean", []),
+    "label_smoothing": ("clean", []),
+    "mixup": ("mixed", []),
+    "kd": ("clean", ["clean"]),
+    "kd_mixup": ("mixed", ["mixed"]),
+    "kd_mixed_targets": ("mixed", ["clean"]),
+    "kd_clean_ce_mixed": ("both", ["clean"]),
+    "kd_noise": ("noise", ["noise"]),
+    "kd_shuffled_tail": ("mixed", ["mixed"]),
+}
+"""What the student of each arm sees, and what its teacher does."""
 
 
 @pytest.mark.parametrize("arm", ARMS)
@@ -140,9 +144,10 @@ def test_student_and_teacher_see_what_the_table_says(arm):
         seen["both"] = torch.cat([views.clean, seen["mixed"]])
         seen["noise"] = views.images("noise", spec)
     assert len(student_saw) == 1, "batch norm must see each batch once"
-    assert torch.equal(student_saw[0], seen[WHAT_THE_STUDENT_SEES[arm]])
-    assert len(teacher_saw) == len(WHAT_THE_TEACHER_SEES[arm])
-    for images, view in zip(teacher_saw, WHAT_THE_TEACHER_SEES[arm], strict=True):
+    student_sees, teacher_sees = SEEN[arm]
+    assert torch.equal(student_saw[0], seen[student_sees])
+    assert len(teacher_saw) == len(teacher_sees)
+    for images, view in zip(teacher_saw, teacher_sees, strict=True):
         assert torch.equal(images, seen[view])
     assert network.weight.grad.abs().sum() > 0
 
