@@ -30,13 +30,6 @@ def test_gradient_of_distillation_is_tau_times_the_difference(logits, tau):
     torch.testing.assert_close(student.grad, expected, rtol=1e-4, atol=1e-6)
 
 
-def test_gradient_at_high_tau_is_the_difference_of_centred_logits(logits):
-    student, teacher = logits[0].clone().requires_grad_(), logits[1]
-    distillation(student, teacher, 200.0).backward()
-    centred = (student - student.mean(-1, keepdim=True)) - (teacher - teacher.mean(-1, keepdim=True))
-    torch.testing.assert_close(student.grad, centred / K / N, rtol=2e-2, atol=1e-3)
-
-
 def test_distillation_is_a_divergence(logits):
     student, teacher = logits
     assert distillation(teacher, teacher, 2.0).abs() < 1e-6
