@@ -171,12 +171,23 @@ def test_mixed_targets_of_a_linear_teacher_in_probability_are_linear():
     assert loss(spec, lambda images: student, views).abs() < 1e-6
 
 
-def test_weights_are_those_of_the_classic_recipe():
-    views, network = _views([]), torch.nn.Linear(D, K)
-    spec = _spec("kd", tau=4.0, kd_weight=0.9, ce_weight=0.1)
-    logits = network(views.clean)
-    expected = 0.9 * distillation(logits, views.teacher_logits("clean", spec), 4.0) + 0.1 * cross_entropy(logits, views.labels)
-    torch.testing.assert_close(loss(spec, network, views), expected)
+@pytest.mark.parametrize("arm", [arm for arm in ARMS if ARMS[arm].distils])
+def test_the_two_terms_are_weighed_and_the_labels_are_of_what_the_student_sees(arm):
+    network = torch.nn.Linear(D, K)
+
+    def lost(kd, ce):
+        spec = _spec(arm, kd_weight=kd, ce_weight=ce)
+        return loss(spec, network, _views([], {spec.id: 0.5}))
+
+    spec = _spec(arm, ce_weight=1.0)
+    views, (sees, _) = _views([], {spec.id: 0.5}), SEEN[arm]
+    if sees in ("mixed", "both"):
+        ce = mixed_cross_entropy(network(views.images("mixed", spec)), views.labels, views.mixing(spec))
+    else:
+        ce = cross_entropy(network(views.images(sees, spec)), views.labels)
+    one = lost(1.0, 1.0)
+    torch.testing.assert_close(lost(1.0, 3.0) - one, 2 * ce)
+    torch.testing.assert_close(lost(3.0, 1.0) - one, 2 * (one - ce))
 
 
 def test_tempered_teacher_is_the_teacher_at_another_temperature():
