@@ -28,6 +28,7 @@ def test_ids_never_change(changes, id):
 def test_spelling_a_default_out_changes_nothing():
     assert RunSpec(**KD).id == RunSpec(**KD, tau=2, alpha=1, lam_per="sample", kd_weight=1.0).id
     assert RunSpec(**KD, tau=2) == RunSpec(**KD, tau=2.0)
+    assert RunSpec(**{**KD, "arm": "ce", "teacher": None}).id == RunSpec(data="digits", arm="ce", student="cnn8").id
 
 
 @given(
