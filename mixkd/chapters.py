@@ -57,30 +57,6 @@ if "google.colab" in sys.modules:
     profile, store = scale"""
 
 
-READS: Mapping[str, tuple[str, ...]] = {
-    "index": ("all",),
-    "01-smooth-boundaries": ("overconfidence", "temperature", "mixing"),
-    "02-protocol": ("overconfidence", "teachers"),
-    "03-teacher-off-distribution": ("teachers", "mixup_teachers", "controls"),
-    "04-student-linearity": ("overconfidence", "linearity"),
-    "05-imitation": ("teachers", "controls", "linearity"),
-    "06-accuracy": ("overconfidence", "teachers", "accuracy", "duration"),
-    "07-overconfidence": ("overconfidence", "mixing"),
-    "08-calibration-propagates": ("propagation",),
-    "09-temperature": ("overconfidence", "temperature"),
-    "10-geometry": ("overconfidence",),
-    "11-uncertainty": ("overconfidence",),
-    "12-imagenet": ("all",),
-    "13-known-truth": ("overconfidence", "teachers"),
-    "14-authors-logs": (),
-    "claims": ("all",),
-    "reproduce": ("all",),
-    "one-run": (),
-    "own-images": (),
-}
-"""The studies whose records a chapter reads, beside those of the claims it judges; `studies_of` gives both."""
-
-
 class ChapterError(RuntimeError):
     """A chapter stopped. The message names it, the cell, and the end of the traceback."""
 
@@ -123,7 +99,7 @@ def find(name: str | Path, root: Path = ROOT) -> Path:
 
 
 def studies_of(name: str) -> tuple[str, ...]:
-    """Return the names of the studies that a chapter of this book reads, without duplicates.
+    """Return the names of the studies whose records a chapter reads: the ``studies`` of its front matter, and those of its claims.
 
     Args:
         name: of the chapter (``"07-overconfidence"``), or its number (``"07"``).
@@ -133,13 +109,12 @@ def studies_of(name: str) -> tuple[str, ...]:
     """
     from mixkd.claims import CLAIMS
 
-    chapter = find(name).stem
-    if chapter not in READS:
-        raise ValueError(f"chapter {name!r}: there are {', '.join(READS)}{nearest(name, READS)}")
-    judged = [study for claim in CLAIMS.values() if claim.chapter == chapter for study in claim.studies]
-    if not READS[chapter] and not judged:
-        raise ValueError(f"chapter {chapter!r}: reads no study, so there is nothing to train for it; `mixkd site` builds it")
-    return tuple(dict.fromkeys([*READS[chapter], *judged]))
+    path = find(name)
+    judged = [study for claim in CLAIMS.values() if claim.chapter == path.stem for study in claim.studies]
+    studies = tuple(dict.fromkeys([*_front_matter(path).get("studies", ()), *judged]))
+    if not studies:
+        raise ValueError(f"chapter {path.stem!r}: reads no study, so there is nothing to train for it; `mixkd site` builds it")
+    return studies
 
 
 def parameters(chapter: str | Path) -> dict[str, Any]:
@@ -435,12 +410,18 @@ def _pages(toc: Mapping[str, Any]) -> Iterable[str]:
             yield from _pages(entry)
 
 
+def _front_matter(page: Path) -> Mapping[str, Any]:
+    """The YAML between two lines of dashes at the head of a Markdown page; empty where there is none."""
+    import yaml
+
+    head = re.match(r"---\n(.*?)\n---\n", page.read_text(encoding="utf-8"), re.DOTALL)
+    found = yaml.safe_load(head[1]) if head else None
+    return found if isinstance(found, dict) else {}
+
+
 def _is_notebook(path: Path) -> bool:
     """Whether a Markdown page says in its front matter that it is a notebook."""
-    head = re.match(r"---\n(.*?)\n---\n", path.read_text(encoding="utf-8"), re.DOTALL)
-    return (
-        path.suffix == ".md" and head is not None and re.search(r"^(jupytext|kernelspec|file_format):", head[1], re.MULTILINE) is not None
-    )
+    return path.suffix == ".md" and not {"jupytext", "kernelspec", "file_format"}.isdisjoint(_front_matter(path))
 
 
 def _read(path: Path) -> Any:

@@ -451,7 +451,7 @@ def _bench(options: argparse.Namespace) -> int:
 
 def _studies(chapters: Sequence[str], studies: Sequence[str]) -> list[str]:
     """The names of the studies that chapters read and of those named themselves; "all" where nothing is named."""
-    from mixkd.chapters import READS, studies_of
+    from mixkd.chapters import ROOT, studies_of
     from mixkd.spec import nearest
     from mixkd.studies import STUDIES
 
@@ -459,9 +459,9 @@ def _studies(chapters: Sequence[str], studies: Sequence[str]) -> list[str]:
         if name in STUDIES:
             raise ValueError(f"--chapters {name}: is a study, no chapter; use --study {name}")
     for name in studies:
-        if name in READS:
-            raise ValueError(f"--study {name}: is a chapter, no study; use --chapters {name}")
         if name not in ("all", *STUDIES):
+            if (ROOT / "book" / f"{name}.md").is_file():
+                raise ValueError(f"--study {name}: is a chapter, no study; use --chapters {name}")
             raise ValueError(f"--study {name}: must be one of all, {', '.join(STUDIES)}{nearest(name, STUDIES)}")
     named = [study for name in chapters for study in studies_of(name)] + list(studies)
     return list(dict.fromkeys(named)) or ["all"]

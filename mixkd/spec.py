@@ -13,14 +13,11 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, Literal, Self, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 T = TypeVar("T")
-ArmName = Literal[
-    "ce", "label_smoothing", "mixup", "kd", "kd_mixup", "kd_mixed_targets", "kd_clean_ce_mixed", "kd_noise", "kd_shuffled_tail"
-]
 Optimizer = Literal["sgd", "adamw", "adam"]
 Schedule = Literal["cosine", "step", "constant"]
 Augmentation = Literal["none", "flip", "crop_flip", "resize_crop_flip", "resized_crop_flip"]
@@ -35,11 +32,24 @@ _DISTILLING = frozenset({"teacher", "tau", "kd_weight", "ce_weight"})
 
 @dataclass(frozen=True)
 class Arm:
-    """What a student is trained with, and the spec fields that mean something to it."""
+    """What a student is trained with; its loss is its case in :func:`mixkd.objectives.loss`.
+
+    Attributes:
+        name: in code and on the command line.
+        label: on pages.
+        uses: the spec fields that mean something to it.
+        color: hex; at least 3:1 against the light and the dark page (WCAG 1.4.11), apart from every other arm's under deuteranopia and
+            protanopia.
+        dash: plotly line dash; arms of similar colour differ in it.
+        symbol: plotly marker symbol, of no other arm.
+    """
 
     name: str
     label: str
     uses: frozenset[str]
+    color: str
+    dash: str
+    symbol: str
 
     @property
     def distils(self) -> bool:
@@ -55,17 +65,22 @@ class Arm:
 ARMS: Mapping[str, Arm] = {
     arm.name: arm
     for arm in (
-        Arm("ce", "cross-entropy", frozenset()),
-        Arm("label_smoothing", "label smoothing", frozenset({"smoothing"})),
-        Arm("mixup", "mixup", _MIXING),
-        Arm("kd", "distillation", _DISTILLING),
-        Arm("kd_mixup", "distillation on mixup", _DISTILLING | _MIXING),
-        Arm("kd_mixed_targets", "distillation, mixed clean targets", _DISTILLING | _MIXING),
-        Arm("kd_clean_ce_mixed", "distillation clean, cross-entropy mixed", _DISTILLING | _MIXING),
-        Arm("kd_noise", "distillation on noise", _DISTILLING | _MIXING),
-        Arm("kd_shuffled_tail", "distillation on mixup, tail shuffled", _DISTILLING | _MIXING),
+        Arm("ce", "cross-entropy", frozenset(), "#64888f", "solid", "circle"),
+        Arm("label_smoothing", "label smoothing", frozenset({"smoothing"}), "#885d04", "dot", "square"),
+        Arm("mixup", "mixup", _MIXING, "#0e7361", "dash", "diamond"),
+        Arm("kd", "distillation", _DISTILLING, "#fb610e", "solid", "triangle-up"),
+        Arm("kd_mixup", "distillation on mixup", _DISTILLING | _MIXING, "#4159df", "solid", "star"),
+        Arm("kd_mixed_targets", "distillation, mixed clean targets", _DISTILLING | _MIXING, "#0798f8", "dash", "triangle-down"),
+        Arm("kd_clean_ce_mixed", "distillation clean, cross-entropy mixed", _DISTILLING | _MIXING, "#9245a4", "dashdot", "cross"),
+        Arm("kd_noise", "distillation on noise", _DISTILLING | _MIXING, "#e35ec5", "dot", "x"),
+        Arm("kd_shuffled_tail", "distillation on mixup, tail shuffled", _DISTILLING | _MIXING, "#08a85a", "dashdot", "hexagon"),
     )
 }
+"""The arms in the order of the book; an arm is one entry here and one case in :func:`mixkd.objectives.loss`."""
+if TYPE_CHECKING:
+    ArmName = str
+else:
+    ArmName = Literal[*ARMS]
 _ARM_FIELDS = _MIXING | _DISTILLING | {"smoothing"}
 _SCHEDULE_FIELDS: Mapping[str, frozenset[str]] = {
     "cosine": frozenset(),

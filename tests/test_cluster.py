@@ -1,5 +1,6 @@
 """A cluster of two workers, one of which is killed in the middle: what it was doing is done by the other, nothing is lost or doubled."""
 
+import json
 import os
 import signal
 import subprocess
@@ -36,8 +37,6 @@ def cluster(tmp_path_factory):
         while not (file.exists() and file.read_text().strip().endswith("}")):
             assert time.monotonic() < deadline
             time.sleep(0.1)
-        import json
-
         address = json.loads(file.read_text())["address"]
         workers = {}
         for name in ("one", "two"):

@@ -38,14 +38,10 @@ def resnet_parameters(depth, stem, stages, n_classes, in_channels=3):
     ("name", "depth", "stem", "stages", "published"),
     [
         ("resnet8", 8, 16, (16, 32, 64), "0.08"),
-        ("resnet14", 14, 16, (16, 32, 64), "0.18"),
         ("resnet20", 20, 16, (16, 32, 64), "0.28"),
-        ("resnet32", 32, 16, (16, 32, 64), "0.47"),
-        ("resnet44", 44, 16, (16, 32, 64), "0.67"),
         ("resnet56", 56, 16, (16, 32, 64), "0.86"),
         ("resnet110", 110, 16, (16, 32, 64), "1.74"),
         ("resnet8x2", 8, 16, (32, 64, 128), None),
-        ("resnet20x2", 20, 16, (32, 64, 128), None),
         ("resnet8x4", 8, 32, (64, 128, 256), "1.23"),
         ("resnet32x4", 32, 32, (64, 128, 256), "7.43"),
     ],
@@ -74,30 +70,21 @@ def test_wide_resnets_have_the_published_size(name, published):
     assert described.features == 64 * k
 
 
-@pytest.mark.parametrize(("width", "parameters"), [(8, 2514), (16, 8474), (32, 30762), (64, 116810)])
-def test_small_cnns(width, parameters):
-    described = build(f"cnn{width}", 10, in_channels=1, image_size=8).describe()
-    body = conv_bn(1, width) + conv_bn(width, width) + conv_bn(width, 2 * width)
-    assert described.parameters == parameters == body + 8 * width * 10 + 10
-    assert described.features == 8 * width
-
-
-@pytest.mark.parametrize("width", [16, 64, 256])
-def test_mlps_have_two_hidden_layers(width):
-    described = build(f"mlp{width}", 5, in_channels=2, image_size=0).describe()
-    assert described.parameters == (2 * width + width) + (width * width + width) + (5 * width + 5)
-    assert described.flops == 2 * (2 * width + width * width + 5 * width)
+@pytest.mark.parametrize(("w", "v"), [(8, 16), (64, 256)])
+def test_small_networks(w, v):
+    cnn = build(f"cnn{w}", 10, in_channels=1, image_size=8).describe()
+    body = conv_bn(1, w) + conv_bn(w, w) + conv_bn(w, 2 * w)
+    assert (cnn.parameters, cnn.features) == (body + 8 * w * 10 + 10, 8 * w)
+    mlp = build(f"mlp{v}", 5, in_channels=2, image_size=0).describe()
+    assert (mlp.parameters, mlp.flops) == ((2 * v + v) + (v * v + v) + (5 * v + 5), 2 * (2 * v + v * v + 5 * v))
 
 
 @pytest.mark.parametrize(("name", "mega_flops"), [("resnet56", 252), ("resnet32x4", 2166)])
-def test_flops_are_counted_without_running(name, mega_flops):
-    model = build(name, 100)
-    assert round(model.describe().flops / 1e6) == mega_flops
-    assert model.head.weight.device.type == "cpu"
+def test_flops_are_those_published(name, mega_flops):
+    assert round(build(name, 100).describe().flops / 1e6) == mega_flops
 
 
 def test_every_name_builds():
-    assert len(names()) == len(set(names())) == 27
     for name in names():
         size = 0 if name.startswith("mlp") else 8
         model = build(name, 3, in_channels=2, image_size=size).eval()
@@ -166,22 +153,16 @@ def test_the_marginal_network_sees_the_last_coordinate_alone(coordinates):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (
-            {"name": "rresnet20"},
-            "unknown model 'rresnet20': must be one of .*mlp64-marginal, .*python:PACKAGE.MODULE:FUNCTION; did you mean 'resnet20'",
-        ),
+        ({"name": "rresnet20"}, "unknown model 'rresnet20': must be one of .*mlp64-marginal, .*python:.*; did you mean 'resnet20'"),
         ({"name": "wrn17-2"}, "'wrn17-2': a wide ResNet wrnD-K has D = 10, 16, 22"),
         ({"name": "wrn16-0"}, "K at least 1"),
         ({"name": "cnn8", "pretrained": "IMAGENET1K_V1"}, "cnn8 has no published weights here"),
         ({"name": "torchvision:resnet18", "in_channels": 1}, "three channels, but the data are 1 channel"),
         ({"name": "torchvision:resnet18", "image_size": 0}, "but the data are vectors"),
-        ({"name": "cnn_8"}, "did you mean 'cnn8'"),
         ({"name": "resnet20", "image_size": 0}, "resnet20 takes images.*mlp16, mlp64, mlp256"),
         ({"name": "cnn8", "image_size": 4}, "image_size = 4: cnn8 needs 8 px"),
         ({"name": "cnn8", "n_classes": 1}, "n_classes = 1: must be at least 2"),
-        ({"name": "cnn8", "in_channels": 0}, "in_channels = 0: must be at least 1"),
         ({"name": "mlp64-marginal", "image_size": 8}, "mlp64-marginal takes vectors, but the data are images"),
-        ({"name": "mlp16", "image_size": -1}, "image_size = -1: must be at least 0"),
     ],
 )
 def test_what_cannot_be_built_is_refused(arguments, message):

@@ -11,10 +11,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 from handmade import CPU, short, taught
+from safetensors.torch import load_file
 
 from mixkd.data import load_data, normalise
 from mixkd.objectives import Teacher, Views, loss
-from mixkd.ranks import Ranks, here
+from mixkd.ranks import Ranks
 from mixkd.records import RecordStore
 from mixkd.runs import collect
 from mixkd.spec import RunSpec
@@ -133,13 +134,14 @@ def test_two_ranks_give_what_one_process_gives_that_computes_both_parts(finished
     record = finished.load(SPEC.id)
     kept = logits - logits.amax(-1, keepdim=True)
     torch.testing.assert_close(record.logits("test"), kept, rtol=2e-3, atol=2e-2)  # stored as float16
-    from safetensors.torch import load_file
-
     weights = load_file(finished.weights(SPEC.id))
     for name, value in model.state_dict().items():
         torch.testing.assert_close(weights[name], value, rtol=1e-3, atol=1e-4)
     assert record.provenance["ranks"] == 2
     assert len(record.curve) == SPEC.epochs
+    assert finished.ids() == sorted([SPEC.id, SPEC.teacher_run().id])
+    assert finished.verify() == []
+    assert not list((finished.path / ".checkpoints").glob("*"))
 
 
 def test_a_part_has_statistics_of_its_own(finished, tmp_path):
@@ -147,12 +149,6 @@ def test_a_part_has_statistics_of_its_own(finished, tmp_path):
     alone = RecordStore(tmp_path)
     collect([SPEC], alone, workers=0, machine=CPU, progress=False)
     assert (alone.load(SPEC.id).logits("test") - finished.load(SPEC.id).logits("test")).abs().max() > 0.1
-
-
-def test_one_rank_writes(finished):
-    assert finished.ids() == sorted([SPEC.id, SPEC.teacher_run().id])
-    assert finished.verify() == []
-    assert not list((finished.path / ".checkpoints").glob("*"))
 
 
 def test_a_killed_rank_ends_the_job_and_leaves_a_checkpoint(killed):
@@ -182,12 +178,3 @@ def test_parts_cover_the_batch_once_and_uneven_ones_are_refused():
         Ranks(0, 5).part(96)
     with pytest.raises(ValueError, match="2 images"):
         Ranks(0, 96).part(96)
-
-
-def test_alone_there_is_nothing_to_share():
-    assert here() == Ranks()
-    assert here().purpose == ""
-    value, model = torch.ones(2), torch.nn.Linear(2, 2)
-    assert here().mean(value) is value
-    assert here().share(value) is value
-    assert here().wrap(model) is model

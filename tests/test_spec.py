@@ -1,16 +1,13 @@
 """Specs: stable ids, and errors that teach."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from mixkd.spec import ARMS, RunSpec, SpecError, TeacherSpec, build_spec
-from mixkd.studies import load_profile
+from mixkd.spec import RunSpec, SpecError, TeacherSpec, build_spec
 
 KD = {"data": "digits", "arm": "kd_mixup", "student": "cnn8", "teacher": TeacherSpec(model="cnn32")}
 
@@ -28,15 +25,10 @@ def test_ids_never_change(changes, id):
     assert RunSpec(**{**KD, **changes}).id == id
 
 
-def test_id_is_the_same_in_another_process():
-    code = "from mixkd.spec import *; print(RunSpec(data='digits', arm='ce', student='cnn8', seed=7).id)"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
-    assert out == RunSpec(data="digits", arm="ce", student="cnn8", seed=7).id
-
-
 def test_spelling_a_default_out_changes_nothing():
     assert RunSpec(**KD).id == RunSpec(**KD, tau=2, alpha=1, lam_per="sample", kd_weight=1.0).id
     assert RunSpec(**KD, tau=2) == RunSpec(**KD, tau=2.0)
+    assert RunSpec(**{**KD, "arm": "ce", "teacher": None}).id == RunSpec(data="digits", arm="ce", student="cnn8").id
 
 
 @given(
@@ -61,12 +53,10 @@ def test_canonical_json_round_trips(tau, alpha, partial, seed, temperature):
         ({"arm": "kd_mixpu"}, ["'kd_mixpu'", "label_smoothing", "did you mean 'kd_mixup'"]),
         ({"taau": 1}, ["taau", "no such field", "did you mean 'tau'"]),
         ({"tau": 0}, ["tau = 0", "greater than 0", "std"]),
-        ({"tau": -2.0}, ["tau = -2.0", "greater than 0"]),
         ({"tau": "sdt"}, ["'sdt'", "did you mean 'std'"]),
         ({"alpha": -1}, ["alpha = -1", "greater than or equal to 0"]),
         ({"partial": 1.5}, ["partial = 1.5", "less than or equal to 1"]),
         ({"smoothing": 0.1}, ["smoothing = 0.1", "arm 'kd_mixup' does not use it", "label_smoothing"]),
-        ({"arm": "ce", "teacher": None}, []),
         ({"arm": "ce"}, ["teacher", "arm 'ce' does not use it"]),
         ({"teacher": None}, ["needs a teacher"]),
         ({"kd_weight": 0}, ["kd_weight", "ce"]),
@@ -83,25 +73,15 @@ def test_canonical_json_round_trips(tau, alpha, partial, seed, temperature):
         ({"schedule": "step", "milestones": (9, 3)}, ["(9, 3)", "grow"]),
         ({"nesterov": True}, ["nesterov", "adamw"]),
         ({"warmup": 40}, ["warmup", "40"]),
-        ({"train_skip": -1}, ["train_skip = -1", "greater than or equal to 0"]),
-        ({"extras": False}, ["extras", "no such field"]),
         ({"teacher": {"model": "cnn32", "temperature_factor": 0.5}}, ["temperature_factor = 0.5", "temperature = 0.5 instead"]),
         ({"teacher": {"model": "cnn32", "temperature": 3, "temperature_factor": 2}}, ["temperature_factor = 2", "temperature = 6 instead"]),
-        ({"teacher": {"model": "cnn32", "temperature": "fitted", "temperature_factor": 0}}, ["temperature_factor = 0", "greater than 0"]),
-        ({"teacher": {"model": "torchvision:resnet18", "pretrained": "IMAGENET1K_V1", "train_skip": 5}}, ["train_skip = 5", "not trained"]),
         ({"data": "folder:"}, ["folder:PATH"]),
         ({"lr": float("nan")}, ["lr", "finite"]),
-        ({"batch_size": 0}, ["batch_size = 0"]),
-        ({"seed": -1}, ["seed = -1"]),
     ],
 )
 def test_bad_fields_are_explained(changes, words):
-    fields = {**KD, **changes}
-    if not words:
-        assert RunSpec(**fields).teacher is None
-        return
     with pytest.raises(SpecError) as caught:
-        RunSpec(**fields)
+        RunSpec(**{**KD, **changes})
     for word in words:
         assert word in str(caught.value)
 
@@ -123,21 +103,14 @@ def test_replace_drops_what_the_new_arm_does_not_use_and_keeps_the_rest():
         spec.replace(arm="ce", tau=1)
 
 
-def test_tempering_a_teacher_does_not_train_another_one():
-    plain = RunSpec(**KD)
-    warm = plain.replace(teacher=TeacherSpec(model="cnn32", temperature=3, temperature_spread=0.5))
-    assert plain.id != warm.id
-    assert plain.teacher_run() == warm.teacher_run()
-    assert plain.replace(seed=5, tau=8).teacher_run() == plain.teacher_run()
-    assert plain.replace(teacher=TeacherSpec(model="cnn32", seed=1)).teacher_run() != plain.teacher_run()
-
-
-@pytest.mark.parametrize("factor", [0.5, 2.0])
-def test_a_factor_of_the_fitted_temperature_is_another_student_of_the_same_teacher(factor):
-    fitted = RunSpec(**{**KD, "teacher": TeacherSpec(model="cnn32", temperature="fitted")})
-    scaled = RunSpec(**{**KD, "teacher": TeacherSpec(model="cnn32", temperature="fitted", temperature_factor=factor)})
-    assert scaled.id != fitted.id
-    assert scaled.teacher_run() == fitted.teacher_run() == RunSpec(**KD).teacher_run()
+def test_tempering_a_teacher_gives_another_student_of_the_same_teacher():
+    tempering = [{}, {"temperature": 3, "temperature_spread": 0.5}, {"temperature": "fitted"}]
+    tempering += [{"temperature": "fitted", "temperature_factor": factor} for factor in (0.5, 2.0)]
+    specs = [RunSpec(**{**KD, "teacher": TeacherSpec(model="cnn32", **fields)}) for fields in tempering]
+    assert len({spec.id for spec in specs}) == len(specs)
+    specs.append(specs[0].replace(seed=5, tau=8))
+    assert len({spec.teacher_run() for spec in specs}) == 1
+    assert specs[0].replace(teacher=TeacherSpec(model="cnn32", seed=1)).teacher_run() != specs[0].teacher_run()
 
 
 def test_a_teacher_passes_over_its_own_rows_or_those_of_its_students():
@@ -161,13 +134,6 @@ def test_a_teacher_inherits_the_recipe_but_not_the_objective():
     teacher = spec.teacher_run()
     assert (teacher.arm, teacher.alpha, teacher.epochs, teacher.train_size) == ("mixup", 0.4, 7, None)
     assert (teacher.student, teacher.optimizer, teacher.lr, teacher.teacher) == ("resnet20", "sgd", 0.1, None)
-
-
-def test_every_arm_can_be_built_from_a_profile_and_has_the_fields_it_uses():
-    for arm in ARMS.values():
-        fields = {"ce_weight": 1.0} if arm.name == "kd_clean_ce_mixed" else {}
-        spec = load_profile("digits").spec(arm.name, 0, **fields)
-        assert (spec.teacher is not None) == arm.distils
 
 
 def test_defaults_yield_but_given_fields_do_not():

@@ -9,7 +9,7 @@ from mixkd.data import load_data
 from mixkd.models import build
 from mixkd.objectives import Teacher
 from mixkd.spec import RunSpec, TeacherSpec
-from mixkd.train import TrainingDiverged, learning_rate, resolve_precision, stream, train_cohort
+from mixkd.train import TrainingDiverged, learning_rate, resolve_precision, stream, train_cohort, whole_float32
 
 TEACHER = TeacherSpec(model="cnn16")
 
@@ -90,8 +90,6 @@ def test_resuming_mid_epoch_changes_no_bit(data, teacher, tmp_path, monkeypatch,
 
 
 def test_float32_is_whole_while_it_is_asked_for(data):
-    from mixkd.train import whole_float32
-
     flags = (torch.backends.cudnn, torch.backends.cuda.matmul)
     before = [flag.allow_tf32 for flag in flags]
     with whole_float32():
@@ -99,19 +97,16 @@ def test_float32_is_whole_while_it_is_asked_for(data):
     assert [flag.allow_tf32 for flag in flags] == before
 
 
-def test_seeds_pair_arms_and_differ_from_each_other(data, teacher):
-    a, b = train_cohort([spec("ce"), spec("label_smoothing")], data, teacher)
-    [c] = train_cohort([spec("ce", seed=1)], data, teacher)
-    assert not torch.equal(a.losses, c.losses)
-    assert torch.equal(build("cnn8", 10, 1, 8, seed=0).head.weight, build("cnn8", 10, 1, 8, seed=0).head.weight)
-    assert a.spec.seed == b.spec.seed
-
-
-def test_training_learns(data):
+def test_training_learns_and_its_curve_is_about_validation(data):
     [student] = train_cohort([spec("ce", epochs=15)], data)
     assert student.losses[-6:].mean() < student.losses[:6].mean() / 3
     assert student.curve[-1]["val_accuracy"] > 0.7
     assert not student.model.training
+    assert [row["epoch"] for row in student.curve] == list(range(1, 16))
+    assert all(math.isfinite(value) for row in student.curve for value in row.values())
+    assert not any("test" in name for row in student.curve for name in row)
+    [other] = train_cohort([spec("ce", epochs=15, seed=1)], data)
+    assert not torch.equal(student.losses, other.losses)
 
 
 def test_a_nan_stops_its_run_and_no_other(data, teacher):
@@ -125,11 +120,15 @@ def test_a_nan_stops_its_run_and_no_other(data, teacher):
     assert states_equal(alone, survivors[0])
 
 
-def test_specs_that_do_not_fit_together_are_refused(data):
+def test_specs_and_precisions_that_do_not_fit_are_named(data):
     with pytest.raises(ValueError, match="share"):
         train_cohort([spec("ce"), spec("ce", seed=1)], data)
     with pytest.raises(ValueError, match=r"batch_size = 9999.*600"):
         train_cohort([spec("ce", batch_size=9999)], data)
+    cpu = torch.device("cpu")
+    assert [resolve_precision(asked, cpu, "digits") for asked in ("auto", "bf16")] == ["fp32", "bf16"]
+    with pytest.raises(ValueError, match="fp23"):
+        resolve_precision("fp23", cpu, "digits")
 
 
 def test_schedules():
@@ -149,18 +148,3 @@ def test_streams_are_functions_of_seed_purpose_and_step():
     draw = lambda *key: torch.rand(4, generator=stream(*key)).tolist()  # noqa: E731
     assert draw(0, "mixing", 3) == draw(0, "mixing", 3)
     assert len({tuple(draw(s, p, n)) for s in (0, 1) for p in ("mixing", "noise") for n in (0, 1)}) == 8
-
-
-def test_precision_is_named_or_refused():
-    cpu = torch.device("cpu")
-    assert resolve_precision("auto", cpu, "digits") == "fp32"
-    assert resolve_precision("bf16", cpu, "digits") == "bf16"
-    with pytest.raises(ValueError, match="fp23"):
-        resolve_precision("fp23", cpu, "digits")
-
-
-def test_learning_curve_is_about_validation_only(data):
-    [student] = train_cohort([spec("ce", epochs=3)], data)
-    assert [row["epoch"] for row in student.curve] == [1, 2, 3]
-    assert all(math.isfinite(value) for row in student.curve for value in row.values())
-    assert not any("test" in name for row in student.curve for name in row)

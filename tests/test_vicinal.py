@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import entropy, kstest
 
 from mixkd.vicinal import FEATURE_LAMS, LAM_GRID, draw_mixing, mix, nonlinearity, probe_pairs, sample_lam
 
@@ -14,7 +15,7 @@ def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-@pytest.mark.parametrize("alpha", [0.001, 0.01, 0.1, 0.2, 0.4, 1.0, 2.0, 8.0])
+@pytest.mark.parametrize("alpha", [0.001, 0.4, 1.0, 8.0])
 def test_lam_is_beta(alpha):
     lam = sample_lam(40_000, alpha, generator()).double()
     assert not lam.isnan().any()
@@ -22,12 +23,8 @@ def test_lam_is_beta(alpha):
     variance = 1 / (4 * (2 * alpha + 1))
     assert abs(lam.mean() - 0.5) < 5 * math.sqrt(variance / 40_000)
     assert lam.var() == pytest.approx(variance, rel=0.03)
-
-
-def test_lam_agrees_with_scipy_in_distribution():
-    from scipy.stats import kstest
-
-    assert kstest(sample_lam(20_000, 0.4, generator()).double().numpy(), "beta", args=(0.4, 0.4)).pvalue > 1e-3
+    if alpha >= 0.4:  # below, much of it rounds to 1 in float32
+        assert kstest(lam[:20_000].numpy(), "beta", args=(alpha, alpha)).pvalue > 1e-3
 
 
 def test_alpha_zero_means_no_mixing():
@@ -43,7 +40,7 @@ def test_one_lam_for_a_batch():
 
 
 @given(n=st.integers(2, 200), partial=st.floats(0, 1), seed=st.integers(0, 1000))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_the_stated_fraction_is_the_fraction_mixed(n, partial, seed):
     mixing = draw_mixing(n, 1.0, generator(seed), partial=partial)
     assert int((mixing.lam < 1).sum()) == round(partial * n)
@@ -70,17 +67,9 @@ def test_mix_by_hand_and_at_the_ends():
         mix(torch.zeros(2, 2, dtype=torch.uint8), 0.5, partner)
 
 
-def test_mixing_commutes_with_normalisation():
-    x, lam, partner = torch.rand(6, 3, 4, 4), torch.rand(6), torch.randperm(6)
-    mean, std = torch.rand(3, 1, 1), torch.rand(3, 1, 1) + 0.5
-    torch.testing.assert_close(mix((x - mean) / std, lam, partner), (mix(x, lam, partner) - mean) / std)
-
-
 @given(k=st.sampled_from([2, 3, 10, 1000]), seed=st.integers(0, 1000))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_nonlinearity_is_the_divergence_of_scipy(k, seed):
-    from scipy.stats import entropy
-
     logits = torch.randn(3, 5, k, generator=generator(seed), dtype=torch.float64) * 4
     p_i, p_j, p_mix = logits.softmax(-1)
     lam = torch.rand(5, generator=generator(seed), dtype=torch.float64)

@@ -17,23 +17,16 @@ each = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
 
 
 def load(path):
-    """A workflow; YAML reads its key ``on`` as True."""
-    workflow = yaml.safe_load(path.read_text(encoding="utf-8"))
-    workflow["on"] = workflow.pop(True)
-    return workflow
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
 def steps(path):
     return [step for job in load(path)["jobs"].values() for step in job["steps"]]
 
 
-def test_they_are_all_there():
-    assert [path.stem for path in WORKFLOWS] == ["batch", "publish", "test", "weekly"]
-
-
-@each
-def test_the_schema_of_workflows(path):
-    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows", str(path)]
+def test_the_schema_of_workflows():
+    assert WORKFLOWS
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows", *map(str, WORKFLOWS)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -98,18 +91,6 @@ def test_least_permissions_a_time_limit_and_one_run_at_a_time(path):
         if str(step.get("uses", "")).startswith("actions/setup-python"):
             assert "requirements.txt" in step["with"]["cache-dependency-path"]
         assert "secrets." not in str(step)
-
-
-def test_what_runs_when():
-    when = {path.stem: set(load(path)["on"]) for path in WORKFLOWS}
-    assert {"push", "pull_request"} <= when["test"]
-    assert "pull_request" in when["batch"]
-    assert "push" in when["publish"]
-    assert "pull_request" not in when["publish"]
-    assert "schedule" in when["weekly"]
-    matrix = load(ROOT / ".github/workflows/test.yml")["jobs"]["test"]["strategy"]["matrix"]
-    assert matrix["python"] == ["3.11", "3.12", "3.13"]
-    assert {system.partition("-")[0] for system in matrix["os"]} == {"ubuntu", "macos"}
 
 
 @each

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
+from dataclasses import fields
 
 import pandas as pd
 
 from mixkd.figures import theme
 from mixkd.figures.intervals import once, t_interval
 from mixkd.figures.markup import Html, number
+from mixkd.measure.calibration import Report
 
-_SHARES = {"accuracy", "confidence", "ece", "oe", "ue", "over", "under", "gap", "mce", "adaptive_ece", "classwise_ece"}
+_SHARES = {figure.name for figure in fields(Report) if figure.metadata.get("share")}
 """Shown in per cent."""
-_SHORT = {"ece": "ECE", "oe": "OE", "ue": "UE", "nll": "NLL", "mce": "MCE"}
+_SHORT = {figure.name: short for figure in fields(Report) if (short := figure.metadata.get("short"))}
 
 
 def table(frame: pd.DataFrame, columns: Sequence[str], *, also_scaled: Sequence[str] = ()) -> Html:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
+from mixkd.measure.calibration import Report
 from mixkd.spec import ARMS, nearest
 
 NEUTRAL = "#7d848e"
@@ -22,15 +23,7 @@ FONT = "-apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', 'Noto Sans', 'Liber
 class Look:
     """How one arm is drawn, everywhere in the book.
 
-    Colour never carries the distinction alone: each arm has its own marker too, and arms of similar colour differ in
-        dash.
-
-    Attributes:
-        label: display name.
-        color: hex; at least 3:1 against the light and the dark page (WCAG 1.4.11), apart from every other arm's under
-            deuteranopia and protanopia.
-        dash: plotly line dash.
-        symbol: plotly marker symbol.
+    Colour never carries the distinction alone: each arm has a marker of its own. The attributes are those of :class:`mixkd.spec.Arm`.
     """
 
     label: str
@@ -39,38 +32,12 @@ class Look:
     symbol: str
 
 
-_LOOKS: dict[str, tuple[str, str, str]] = {
-    "ce": ("#64888f", "solid", "circle"),
-    "label_smoothing": ("#885d04", "dot", "square"),
-    "mixup": ("#0e7361", "dash", "diamond"),
-    "kd": ("#fb610e", "solid", "triangle-up"),
-    "kd_mixup": ("#4159df", "solid", "star"),
-    "kd_mixed_targets": ("#0798f8", "dash", "triangle-down"),
-    "kd_clean_ce_mixed": ("#9245a4", "dashdot", "cross"),
-    "kd_noise": ("#e35ec5", "dot", "x"),
-    "kd_shuffled_tail": ("#08a85a", "dashdot", "hexagon"),
-}
 # Only arms have a colour of their own; a teacher is what they are compared with.
 _TEACHER = Look("teacher", NEUTRAL, "longdash", "bowtie")
 
-COLORS: dict[str, str] = {arm: color for arm, (color, _, _) in _LOOKS.items()}
+COLORS: dict[str, str] = {arm.name: arm.color for arm in ARMS.values()}
 
-MEASURES: dict[str, str] = {
-    "accuracy": "accuracy",
-    "confidence": "mean confidence",
-    "ece": "ECE",
-    "oe": "overconfidence error OE",
-    "ue": "underconfidence error UE",
-    "over": "overconfident part of ECE",
-    "under": "underconfident part of ECE",
-    "gap": "gap (confidence − accuracy)",
-    "mce": "MCE",
-    "nll": "NLL (nats)",
-    "brier": "Brier score",
-    "debiased_ece": "debiased ECE (squared)",
-    "classwise_ece": "classwise ECE",
-    "adaptive_ece": "adaptive ECE",
-    "entropy": "entropy (nats)",
+MEASURES: dict[str, str] = {figure.name: figure.metadata["label"] for figure in fields(Report) if figure.metadata} | {
     "temperature": "NLL-optimal temperature T*",
     "val_accuracy": "validation accuracy",
     "val_nll": "validation NLL (nats)",
@@ -93,16 +60,17 @@ def look(arm: str) -> Look:
     """
     if arm == "teacher":
         return _TEACHER
-    if arm not in _LOOKS:
-        names = [*_LOOKS, "teacher"]
+    if arm not in ARMS:
+        names = [*ARMS, "teacher"]
         raise ValueError(f"arm {arm!r} has no look; there are {', '.join(names)}{nearest(arm, names)}")
-    return Look(ARMS[arm].label, *_LOOKS[arm])
+    known = ARMS[arm]
+    return Look(known.label, known.color, known.dash, known.symbol)
 
 
 def order(arms: Sequence[str]) -> list[str]:
     """The distinct arms in the order of the book, unknown ones last as they came."""
-    known = [arm for arm in _LOOKS if arm in arms]
-    return known + [arm for arm in dict.fromkeys(arms) if arm not in _LOOKS]
+    known = [arm for arm in ARMS if arm in arms]
+    return known + [arm for arm in dict.fromkeys(arms) if arm not in ARMS]
 
 
 def measure(column: str) -> str:

@@ -10,7 +10,9 @@ Conventions, everywhere in this module
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import numpy as np
 import torch
@@ -56,29 +58,70 @@ def confidences(logits: Values, temperature: float = 1.0) -> tuple[Array, Array]
     return top_confidence(as_floats(logits, "logits", 2, classes=2), 1 / as_temperature(temperature))
 
 
+def _smooth(conf: Array, hit: Array) -> float:
+    """Return smECE: the integral of |residual * reflected Gaussian(sigma)| at the sigma in [0.001, 1] that equals it.
+
+    The residuals' cosine series is the reflected density; smoothing multiplies its terms by exp(-(pi k sigma)^2 / 2).
+    """
+    size = 1 << 12
+    place = conf * size
+    left = np.minimum(place.astype(np.int64), size - 1)
+    mass = np.zeros(size + 1)
+    share, residual = place - left, conf - hit
+    mass[:-1] += np.bincount(left, residual * (1 - share), size)
+    mass[1:] += np.bincount(left, residual * share, size)
+    mass[1:-1] /= 2  # the type-1 transform counts inner points twice
+    series = dct(mass, type=1) / conf.size
+
+    def error(sigma: float) -> float:
+        terms = min(size, math.ceil(6 / (math.pi * sigma)))  # beyond, the factor is below 1e-7
+        mesh = min(size, max(256, 1 << (4 * terms).bit_length()))
+        wave = np.zeros(mesh + 1)
+        wave[:terms] = series[:terms] * np.exp(-0.5 * (math.pi * sigma * np.arange(terms)) ** 2)
+        density = np.abs(dct(wave, type=1))
+        return float((density.sum() - (density[0] + density[-1]) / 2) / mesh)
+
+    smallest = max(1e-3, abs(float(residual.mean())))  # no bandwidth gives less than the net gap
+    if error(smallest) <= smallest:
+        return error(smallest)
+    return error(float(brentq(lambda sigma: error(sigma) - sigma, smallest, 1.0, xtol=1e-5)))
+
+
+def _row(label: str, short: str = "", *, share: bool = False, of: Callable[[Array, Array], float] | None = None) -> Any:
+    """Return a field of `Report`.
+
+    Args:
+        label: its name on a page.
+        short: its name at the head of a column, if not that of the field.
+        share: whether pages show it in per cent.
+        of: (N,) confidences in ascending order, (N,) hits -> its value; without, `report` sums it with the others.
+    """
+    return field(metadata={"label": label, "short": short, "share": share, "of": of})
+
+
 @dataclass(frozen=True)
 class Report:
     """Every calibration figure of one set of predictions; see `report`."""
 
     n: int
-    accuracy: float
-    confidence: float  # mean top-label confidence
-    nll: float  # nats, -mean log p_y
-    brier: float  # sum over classes, in [0, 2]
-    ece: float
-    oe: float
-    ue: float
-    over: float
-    under: float
-    gap: float  # confidence - accuracy
-    mce: float
-    mce_count: int
-    debiased_ece: float  # squared L2, may be negative
-    adaptive_ece: float  # equal mass
-    classwise_ece: float  # mean over classes of the ECE of p_k: about 1/K of the top-label figure, not comparable to it
-    ece_sweep: float  # equal mass, as many bins as keep accuracy monotone
-    smooth_ece: float  # kernel, no bins
-    entropy: float  # mean predictive entropy, nats
+    accuracy: float = _row("accuracy", share=True)
+    confidence: float = _row("mean confidence", share=True)  # of the top label
+    nll: float = _row("NLL (nats)", "NLL")  # -mean log p_y
+    brier: float = _row("Brier score")  # sum over classes, in [0, 2]
+    ece: float = _row("ECE", "ECE", share=True)
+    oe: float = _row("overconfidence error OE", "OE", share=True)
+    ue: float = _row("underconfidence error UE", "UE", share=True)
+    over: float = _row("overconfident part of ECE", share=True)
+    under: float = _row("underconfident part of ECE", share=True)
+    gap: float = _row("gap (confidence − accuracy)", share=True)
+    mce: float = _row("MCE", "MCE", share=True)
+    mce_count: int = _row("predictions in the bin of MCE")
+    debiased_ece: float = _row("debiased ECE (squared)")  # squared L2, may be negative
+    adaptive_ece: float = _row("adaptive ECE", share=True)  # equal mass
+    classwise_ece: float = _row("classwise ECE", share=True)  # mean over classes of the ECE of p_k: about 1/K of the top-label figure
+    ece_sweep: float = _row("ECE sweep", share=True)  # equal mass, as many bins as keep accuracy monotone
+    smooth_ece: float = _row("smooth ECE", share=True, of=_smooth)  # kernel, no bins
+    entropy: float = _row("entropy (nats)")  # mean over predictions
 
 
 def report(logits: Values, labels: Values, n_bins: int = 15, temperature: float = 1.0) -> Report:
@@ -149,8 +192,8 @@ def report(logits: Values, labels: Values, n_bins: int = 15, temperature: float 
         adaptive_ece=float(np.abs(np.diff(residual[by_mass])).sum()) / n,
         classwise_ece=float(np.abs(cells).sum()) / (n * k),
         ece_sweep=float(np.abs(np.diff(residual[monotone])).sum()) / n,
-        smooth_ece=_smooth(sorted_conf, sorted_hit),
         entropy=float((log_sum - moment * conf * beta).mean()),
+        **{figure.name: of(sorted_conf, sorted_hit) for figure in fields(Report) if (of := figure.metadata.get("of"))},
     )
 
 
@@ -250,32 +293,3 @@ def _monotone_bounds(reach: Array, hits: Array, most: int = 1000) -> list[int] |
                 last = rising
         best = bounds
     return best
-
-
-def _smooth(conf: Array, hit: Array) -> float:
-    """Return smECE: the integral of |residual * reflected Gaussian(sigma)| at the sigma in [0.001, 1] that equals it.
-
-    The residuals' cosine series is the reflected density; smoothing multiplies its terms by exp(-(pi k sigma)^2 / 2).
-    """
-    size = 1 << 12
-    place = conf * size
-    left = np.minimum(place.astype(np.int64), size - 1)
-    mass = np.zeros(size + 1)
-    share, residual = place - left, conf - hit
-    mass[:-1] += np.bincount(left, residual * (1 - share), size)
-    mass[1:] += np.bincount(left, residual * share, size)
-    mass[1:-1] /= 2  # the type-1 transform counts inner points twice
-    series = dct(mass, type=1) / conf.size
-
-    def error(sigma: float) -> float:
-        terms = min(size, math.ceil(6 / (math.pi * sigma)))  # beyond, the factor is below 1e-7
-        mesh = min(size, max(256, 1 << (4 * terms).bit_length()))
-        wave = np.zeros(mesh + 1)
-        wave[:terms] = series[:terms] * np.exp(-0.5 * (math.pi * sigma * np.arange(terms)) ** 2)
-        density = np.abs(dct(wave, type=1))
-        return float((density.sum() - (density[0] + density[-1]) / 2) / mesh)
-
-    smallest = max(1e-3, abs(float(residual.mean())))  # no bandwidth gives less than the net gap
-    if error(smallest) <= smallest:
-        return error(smallest)
-    return error(float(brentq(lambda sigma: error(sigma) - sigma, smallest, 1.0, xtol=1e-5)))
