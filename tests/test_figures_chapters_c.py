@@ -84,12 +84,12 @@ class TestPublished:
         assert ((sizes - 6) ** 2 / ((sizes - 6) ** 2).sum()).tolist() == pytest.approx([0.25, 0.75])
 
     def test_points_are_named(self):
-        frame = pd.DataFrame({"x": [0.0, 1.0], "y": [0.5, -1.0]}, index=["a", "b <i>"])
-        [points] = labelled_points(frame, "x", "y").figure.data
+        frame = pd.DataFrame({"x": [0.0, 1.0], "y": [0.5, -1.0]}, index=["a", "b <i>"]).assign(whose="ours")
+        [points] = labelled_points(frame, "x", "y", by="whose").figure.data
         assert list(points.text) == ["a", "b &lt;i&gt;"]
         assert [place.split()[1] for place in points.textposition] == ["right", "left"]  # away from the edge
         with pytest.raises(ValueError, match="empty"):
-            labelled_points(frame.iloc[:0], "x", "y")
+            labelled_points(frame.iloc[:0], "x", "y", by="whose")
 
     def test_rows_escape_and_say_what_is_not_there(self):
         markup = rows(pd.DataFrame({"<b>": [1.23456, float("nan"), float("inf")]}, index=["p", "q&", "r"]), "cap", digits=2)._repr_html_()

@@ -14,7 +14,7 @@ from scipy.stats import multivariate_normal
 from mixkd.data import gaussian_classes, gaussian_log_posterior, load_data
 from mixkd.figures.explorer.boundary import Net, Plane, WorldModel, boundary_world
 from mixkd.figures.explorer.vicinal import Pairs, PathModel, rounded, vicinal_lab
-from mixkd.figures.worlds import boundary_frame, net_of, summary, vicinal_of, world_of
+from mixkd.figures.labs import boundary_frame, net_of, summary, vicinal_of, world_of
 from mixkd.models import build
 from mixkd.records import RecordStore
 from mixkd.runs import collect

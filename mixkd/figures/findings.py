@@ -7,9 +7,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mixkd.figures.absent import absent
 from mixkd.figures.map import COLUMNS, NAMES, bounds, fall, label, points, tau_word, times
-from mixkd.figures.markup import Html
+from mixkd.figures.markup import Html, absent
 from mixkd.studies import Cell
 
 if TYPE_CHECKING:

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from mixkd.figures import theme
-from mixkd.figures.absent import absent
 from mixkd.figures.explorer import block
-from mixkd.figures.markup import CALIBRATIONS, SIGNS, Html
+from mixkd.figures.markup import CALIBRATIONS, SIGNS, Html, absent
 from mixkd.studies import Cell
 
 if TYPE_CHECKING:

@@ -9,9 +9,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from mixkd.figures.absent import absent
 from mixkd.figures.judgement import said, unit_of
-from mixkd.figures.markup import CALIBRATIONS, SIGNS, Html
+from mixkd.figures.markup import CALIBRATIONS, SIGNS, Html, absent
 
 
 def holds_in(rows: Iterable[Any], *, per_profile: bool = True) -> str:
