@@ -11,8 +11,8 @@ import pytest
 
 from mixkd import claims, figures
 from mixkd.claims import Comparison, Premise, Row, Verdict
-from mixkd.figures.judgement import needs, region, said
 from mixkd.figures.markup import in_words, number, times
+from mixkd.figures.panels import needs, region, said
 from mixkd.studies import profiles
 
 WORDS = ("supported", "not supported", "depends", "unresolved", "premise not met", "not run")

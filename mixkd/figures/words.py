@@ -7,21 +7,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from mixkd.figures import theme
 from mixkd.figures.intervals import t_interval
-from mixkd.figures.judgement import Judged
-from mixkd.figures.markup import number
+from mixkd.figures.markup import SIGNS, number
+
+if TYPE_CHECKING:
+    from mixkd.claims import Verdict
 
 NOT_HERE = "not run here"
 
-_SIX = ("supported", "not supported", "depends", "unresolved", "premise not met", "not run")
 
-
-def tally(verdicts: Sequence[Judged]) -> str:
+def tally(verdicts: Sequence[Verdict]) -> str:
     """How many claims hold as stated and how many of those when attributed, by letter."""
     ran = [found for found in verdicts if found.as_stated != "not run"]
     if not ran:
@@ -33,7 +33,7 @@ def tally(verdicts: Sequence[Judged]) -> str:
 
     said = []
     for which, words in (("as_stated", "As stated"), ("attributed", "attributed")):
-        found = [f"{letters(which, outcome)} {outcome}" for outcome in _SIX if any(getattr(row, which) == outcome for row in ran)]
+        found = [f"{letters(which, outcome)} {outcome}" for outcome in SIGNS if any(getattr(row, which) == outcome for row in ran)]
         said.append(f"{words}: {', '.join(found)}")
     return "; ".join(said)
 
