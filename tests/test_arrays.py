@@ -35,7 +35,6 @@ MEASURES = {
     "one_class": (signal.one_class, PROBE, LAM, PAIRS),
     "probability_linearity": (linearity.probability_linearity, PROBE, LAM, PAIRS),
     "logit_linearity": (linearity.logit_linearity, PROBE, LAM, PAIRS),
-    "response": (linearity.response, PROBE, LAM, PAIRS),
     "answers": (linearity.answers, PROBE, LAM, PAIRS),
     "feature_linearity": (linearity.feature_linearity, PROBE, LAM),
     "resampled": (lambda z, y: resampling.resampled(z, y, np.arange(40), 2.0), LOGITS, LABELS),

@@ -130,7 +130,7 @@ def world_of(records: Iterable[Record], *, name: str = "world", first: str | Non
         names = {spec.arm: spec.alpha if arm.mixes else None}
         names |= {mixed: 0.0 for mixed, plain in _UNMIXED.items() if plain == spec.arm and mixed in arms}
         for label_arm, alpha in names.items():
-            label = {"arm": label_arm, "alpha": alpha, "tau": spec.tau if arm.distils else None, "seed": spec.seed}
+            label = _choice(spec) | {"arm": label_arm, "alpha": alpha}
             made = models.setdefault(tuple(label.values()), WorldModel(label, net, teacher, summary(record)))
             if record.id == first and label_arm == spec.arm:
                 leading = [made]
@@ -140,6 +140,12 @@ def world_of(records: Iterable[Record], *, name: str = "world", first: str | Non
     plane = Plane(means, covariance, train.pixels.numpy(), train.labels.numpy(), min(size, len(train.labels)))
     ordered = [model for model in sorted(models.values(), key=_shown) if model not in leading]
     return boundary_world([*leading, *ordered], teachers, plane, name=name)
+
+
+def _choice(spec: RunSpec) -> dict[str, Any]:
+    """What a reader chooses a student by; None where the arm has no such thing."""
+    arm = ARMS[spec.arm]
+    return {"arm": arm.name, "alpha": spec.alpha if arm.mixes else None, "tau": spec.tau if arm.distils else None, "seed": spec.seed}
 
 
 def net_of(spec: RunSpec, store: RecordStore) -> Net | None:
@@ -183,9 +189,8 @@ def boundary_frame(records: Iterable[Record]) -> pd.DataFrame:
     """One row for each record of a known density: arm, alpha (0 without mixing), tau, seed, partial, and its :func:`summary`."""
     rows = []
     for record in records:
-        spec, arm = record.spec, ARMS[record.spec.arm]
-        label = {"arm": arm.name, "alpha": spec.alpha if arm.mixes else 0.0, "tau": spec.tau if arm.distils else None, "seed": spec.seed}
-        rows.append({**label, "partial": spec.partial if arm.mixes else 0.0, **summary(record)})
+        unmixed = {} if ARMS[record.spec.arm].mixes else {"alpha": 0.0, "partial": 0.0}
+        rows.append({**_choice(record.spec), "partial": record.spec.partial, **unmixed, **summary(record)})
     return pd.DataFrame(rows)
 
 
@@ -233,13 +238,7 @@ def vicinal_of(records: Iterable[Record], *, name: str = "path", first: str | No
     pairs = Pairs(probe.lam.tolist(), labels.numpy(), found[0].classes, images, start)
     models: dict[tuple[Any, ...], PathModel] = {}
     for record in found:
-        run, arm = record.spec.teacher_run(), ARMS[record.spec.arm]
-        label = {
-            "arm": arm.name,
-            "alpha": record.spec.alpha if arm.mixes else None,
-            "tau": record.spec.tau if arm.distils else None,
-            "seed": record.spec.seed,
-        }
+        run, label = record.spec.teacher_run(), _choice(record.spec)
         key = run.id if run is not None and run.id in teachers else None
         models.setdefault(tuple(label.values()), PathModel(label, record.probe.logits[:, kept].numpy(), key))
     return vicinal_lab(list(models.values()), {id: r.probe.logits[:, kept].numpy() for id, r in teachers.items()}, pairs, name=name)

@@ -99,43 +99,6 @@ def feature_linearity(features: Values, lam: Values) -> Tensor:
     return _ratio(off, (phi[-1] - phi[0]).norm(dim=-1))
 
 
-@dataclass(frozen=True)
-class Response:
-    """How the answer passes from the second class to the first; all nan for same-class pairs.
-
-    Attributes:
-        lam: (L,).
-        same_class: (P,) bool.
-        curve: (L, P) g(lam) = p~(y_i) / (p~(y_i) + p~(y_j)), in [0, 1].
-        slope: (P,) of g at lam = 1/2, from the grid points on either side; 1 is linear, large a hard switch.
-    """
-
-    lam: Tensor
-    same_class: Tensor
-    curve: Tensor
-    slope: Tensor
-
-
-def response(logits: Values, lam: Values, labels: Values, temperature: float = 1.0) -> Response:
-    """Return the response curve g(lam) and its slope half-way.
-
-    Args:
-        logits: (L, P, K) on the probe.
-        lam: (L,) from 0 to 1, with at least one point inside.
-        labels: (P, 2) integers.
-        temperature: divides the logits first.
-    """
-    probe = read_probe(logits, lam, labels, temperature)
-    if len(probe.lam) < 3:
-        raise ValueError("a response curve needs at least one lam between 0 and 1")
-    index = probe.labels.expand(len(probe.lam), -1, -1)
-    first, second = probe.log_p.gather(2, index).unbind(-1)
-    g = torch.where(probe.same_class, math.nan, torch.sigmoid(first - second))
-    below = int((probe.lam < 0.5).nonzero().max())
-    above = int((probe.lam > 0.5).nonzero().min())
-    return Response(probe.lam, probe.same_class, g, (g[above] - g[below]) / (probe.lam[above] - probe.lam[below]))
-
-
 # Student against teacher
 
 
