@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from mixkd.figures import LabModel, Plot, curves, effects, intervals, reliability, stack, sweep, temperature_lab, theme
-from mixkd.figures.intervals import t_interval
+from mixkd.figures import LabModel, Plot, curves, intervals, reliability, stack, sweep, temperature_lab, theme
+from mixkd.figures.intervals import effects, t_interval
 from mixkd.figures.plot import MIME
 from mixkd.figures.reliability import wilson
 from mixkd.spec import ARMS
@@ -63,7 +63,7 @@ def _all() -> dict[str, Plot]:
         "sweep": sweep(frame, ["accuracy", "gap"]),
         "intervals": intervals(_one_tau(frame), "ece", scaled=True),
         "differences": intervals(_one_tau(frame), "ece", baseline="ce"),
-        "reliability": reliability({"ce": _bins(0), "kd_mixup": [_bins(1), _bins(2)], "teacher": _bins(3)}, repeats=4),
+        "reliability": reliability({"ce": _bins(0), "kd_mixup": _bins(1), "teacher": _bins(3)}),
         "curves": curves(long),
         "effects": effects(pd.DataFrame({"name": ["one", "two"], "effect": [1.0, -0.2], "low": [0.5, -0.5], "high": [1.5, 0.1]})),
     }  # fmt: skip
@@ -150,14 +150,15 @@ def test_wilson_interval_agrees_with_scipy(hits, extra):
     assert (low[0], high[0]) == pytest.approx((expected.low, expected.high), abs=1e-6)
 
 
-def test_pooled_reliability_counts_every_prediction_and_an_image_once():
+def test_the_table_of_a_diagram_sums_its_bins():
     bins = _bins()
-    alone, twice = (reliability({"ce": given_bins}) for given_bins in (bins, [bins, bins]))
-    assert twice.table.predictions[0] == 2 * alone.table.predictions[0]
-    assert twice.table.ECE[0] == pytest.approx(alone.table.ECE[0])
-    np.testing.assert_allclose(twice.figure.data[1].error_y.array, alone.figure.data[1].error_y.array)
-    wider = reliability({"ce": bins}, repeats=4).figure.data[1].error_y.array
-    assert np.all(np.asarray(wider) > np.asarray(alone.figure.data[1].error_y.array))
+    [row] = reliability({"ce": bins}).table.to_dict("records")
+    full = bins.count > 0
+    share, off = bins.count[full] / bins.count.sum(), (bins.confidence - bins.accuracy)[full]
+    assert row["predictions"] == bins.count.sum()
+    assert row["gap"] == pytest.approx(share @ off)
+    assert row["ECE"] == pytest.approx(share @ abs(off))
+    assert row["OE"] == pytest.approx(share @ (bins.confidence[full] * np.clip(off, 0, None)))
 
 
 @pytest.mark.parametrize(
@@ -169,7 +170,6 @@ def test_pooled_reliability_counts_every_prediction_and_an_image_once():
         (lambda: intervals(_frame().iloc[:0], "ece"), "empty"),
         (lambda: reliability({}), "nothing to draw"),
         (lambda: reliability({"cee": _bins()}), "did you mean 'ce'"),
-        (lambda: reliability({"ce": [_bins(), SimpleNamespace(**vars(_bins()) | {"edges": np.linspace(0, 1, 11)})]}), "different bin"),
         (lambda: stack([]), "no records"),
         (lambda: Plot(go.Figure(layout={"title": {"text": "$x$"}}), label=""), "dollar"),
         (lambda: temperature_lab([]), "at least one model"),

@@ -1,6 +1,6 @@
 """The figures of the book: functions that take a frame or measured bins and return a `Plot`, and the live lab.
 
-They show results; they refuse to train, to load or to measure.
+They show what was trained and measured elsewhere.
 """
 
 from mixkd.figures.along import against_truth, along, blend, signal_parts, truth_along
@@ -9,7 +9,7 @@ from mixkd.figures.explorer import LabModel, temperature_lab
 from mixkd.figures.findings import found, standing
 from mixkd.figures.geometry import class_map, shape
 from mixkd.figures.imitation import imitation, imitation_rates
-from mixkd.figures.intervals import changed, effects, intervals, intervals_if
+from mixkd.figures.intervals import changed, intervals, intervals_if
 from mixkd.figures.judgement import finding, judgement, premises_of
 from mixkd.figures.labs import boundary_frame, lab_of, vicinal_of, world_of
 from mixkd.figures.ledger import ledger, rules
@@ -28,7 +28,7 @@ from mixkd.figures.words import average, beyond_strangers, same_images, slowest,
 
 __all__ = [
     "CALIBRATIONS", "LabModel", "Plot", "absent", "against_accuracy", "against_truth", "along", "average", "beyond_strangers", "blend",
-    "boundary_frame", "capacity", "changed", "class_map", "curves", "effects", "finding", "followed", "found", "holds_in", "imitation",
+    "boundary_frame", "capacity", "changed", "class_map", "curves", "finding", "followed", "found", "holds_in", "imitation",
     "imitation_rates", "in_words", "intervals", "intervals_if", "judgement", "lab_of", "labelled_points", "ledger", "map_of", "map_svg",
     "on_the_map", "over_classes", "passed_on", "premises_of", "published", "reliability", "risk_coverage", "rows", "rules", "same_images",
     "shape", "signal_parts", "slowest", "specimens", "stack", "standing", "sweep", "table", "table_if", "tally", "teacher_table",

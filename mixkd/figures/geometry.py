@@ -63,15 +63,12 @@ def class_map(models: Mapping[int, Mapping[str, Any]]) -> Plot | Html:
     return Plot(figure, label=label, reading=READING, table=pd.DataFrame(table))
 
 
-def shape(
-    records: Iterable[Any], teacher_of: Callable[[Any], Any] | None = None, *, lam: Sequence[float] = (0.0, 0.5, 1.0)
-) -> pd.DataFrame:
+def shape(records: Iterable[Any], teacher_of: Callable[[Any], Any] | None = None) -> pd.DataFrame:
     """Return measures of the representation, one row for each record.
 
     Args:
-        records: with ``features``, ``probe_features``, ``probe`` and ``labels()``.
+        records: with ``features``, ``probe_features`` at lam 0, 1/2 and 1, ``probe`` and ``labels()``.
         teacher_of: the record to compare a record's representation with, or None.
-        lam: (3,) where ``probe_features`` were taken; the middle is used.
 
     Returns:
         arm, seed, accuracy, "feature non-linearity" (mean over cross-class pairs), "NC1", "effective rank", and with the other
@@ -79,7 +76,7 @@ def shape(
     """
     rows = []
     for record in records:
-        bend = geometry.feature_linearity(record.probe_features, np.asarray(lam))[len(lam) // 2]
+        bend = geometry.feature_linearity(record.probe_features, np.array([0.0, 0.5, 1.0]))[1]
         same = record.probe.same_class[: len(bend)]
         phi, labels, other = record.features, record.labels()[: len(record.features)], teacher_of(record) if teacher_of else None
         rows.append(

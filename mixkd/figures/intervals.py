@@ -1,13 +1,13 @@
 """Dot-and-interval charts: what each arm scores, seed by seed, and the interval of its mean or paired difference.
 
-It checks that each (row, seed) is there once; it refuses to average what should be told apart.
+Each (arm, seed) must be there once: rows of different settings are never averaged.
 """
 
 from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -54,71 +54,54 @@ def t_interval(sample: Sequence[float] | pd.Series | np.ndarray) -> tuple[float,
 
 
 def intervals(
-    frame: pd.DataFrame,
-    metric: str = "ece",
-    *,
-    by: str = "arm",
-    pair: str | Sequence[str] = "seed",
-    baseline: Hashable = None,
-    scaled: bool = False,
-    tenth_of: Hashable = None,
+    frame: pd.DataFrame, metric: str = "ece", *, baseline: str | None = None, scaled: bool = False, tenth_of: str | None = None
 ) -> Plot:
-    """Draw one row for each value of ``by``.
+    """Draw one row for each arm.
 
     Args:
-        frame: ``Records.frame()``, one row for each (``by``, ``pair``).
+        frame: ``Records.frame()``, one row for each (arm, seed).
         metric: a column of it.
-        by: the column that names the rows.
-        pair: the column or columns whose values pair a row with the baseline.
-        baseline: a value of ``by``: draw paired differences to it in place of values.
+        baseline: an arm: draw differences to it, paired by seed, in place of values.
         scaled: draw ``ts_<metric>`` beside it with hollow markers: the same runs after post-hoc temperature scaling.
-        tenth_of: a value of ``by``: the axis is logarithmic, from :data:`SMALLEST` on, and a line stands at a tenth of its mean.
+        tenth_of: an arm: the axis is logarithmic, from :data:`SMALLEST` on, and a line stands at a tenth of its mean.
 
     Raises:
         ValueError: for a column or baseline that is not there, or for several rows where one is expected.
     """
-    pair = [pair] if isinstance(pair, str) else list(pair)
     metrics = [metric, f"ts_{metric}"] if scaled else [metric]
-    required(frame, [by, *pair, *metrics], "record")
-    once(frame, [by, *pair])
-    names = theme.order(list(frame[by])) if by == "arm" else list(dict.fromkeys(frame[by]))
-    if baseline is not None and baseline not in names:
-        raise ValueError(f"baseline {baseline!r} is not a value of {by!r}{nearest(baseline, map(str, names))}")
-
-    def word(name: Hashable) -> str:
-        return theme.look(str(name)).label if by == "arm" else str(name)
-
-    rows = [name for name in names if baseline is None or name != baseline]
+    required(frame, ["arm", "seed", *metrics], "record")
+    once(frame, ["arm", "seed"])
+    arms = theme.order(list(frame["arm"]))
+    if baseline is not None and baseline not in arms:
+        raise ValueError(f"baseline {baseline!r} is not an arm of the frame{nearest(baseline, arms)}")
+    rows = [arm for arm in arms if arm != baseline]
     smallest = -math.inf if tenth_of is None else SMALLEST
     figure, table = go.Figure(), []
-    for place, name in enumerate(reversed(rows)):
-        look = _look(frame, by, name)
-        for hollow, column in enumerate(metrics):
-            wide = frame.pivot_table(index=pair, columns=by, values=column)
-            sample = (wide[name] if baseline is None else wide[name] - wide[baseline]).dropna()
+    for place, arm in enumerate(reversed(rows)):
+        look = theme.look(arm)
+        for hollow, column in zip((False, True), metrics, strict=False):
+            wide = frame.pivot(index="seed", columns="arm", values=column)
+            sample = (wide[arm] if baseline is None else wide[arm] - wide[baseline]).dropna()
             if sample.empty:
-                raise ValueError(f"{by} {name!r} and baseline {baseline!r} have no {' and '.join(pair)} in common")
+                raise ValueError(f"arm {arm!r} and baseline {baseline!r} have no seed in common")
             mean, low, high = t_interval(sample)
-            at = place + (0 if not scaled else (0.16, -0.18)[hollow])
-            figure.add_trace(_seeds(sample.clip(lower=smallest), at, look, hollow=bool(hollow)))
-            figure.add_trace(
-                dot((max(mean, smallest), np.maximum(low, smallest), np.maximum(high, smallest)), at, look, hollow=bool(hollow))
-            )
+            at = place + (0 if not scaled else -0.18 if hollow else 0.16)
+            shown = max(mean, smallest), np.maximum(low, smallest), np.maximum(high, smallest)
+            figure.add_trace(_seeds(sample.clip(lower=smallest), at, look, hollow=hollow))
+            figure.add_trace(dot(shown, at, look, hollow=hollow))
             found = {"measure": theme.measure(column), "mean": mean, "low": low, "high": high, "seeds": len(sample)}
-            table.append({by: look.label if by == "arm" else name, **found})
+            table.append({"arm": look.label, **found})
         # The name stands over its row, not beside it: a phone has no room for both.
-        over(
-            figure, theme.text(word(name)) if by == "arm" else theme.text(f"{theme.measure(by)} {name}"), place, yshift=36 if scaled else 18
-        )
-    versus = "" if baseline is None else f", difference to {word(baseline)}"
+        over(figure, theme.text(look.label), place, yshift=36 if scaled else 18)
+    versus = "" if baseline is None else f", difference to {theme.look(baseline).label}"
     if scaled:
         entries(figure, {"circle": "as trained", "circle-open": "after temperature scaling"})
     if baseline is not None:
         figure.add_vline(x=0, line=grey(dash=None))
     if tenth_of is not None:
-        line = float(frame.loc[frame[by] == tenth_of, metric].mean()) / 10
+        line = float(frame.loc[frame["arm"] == tenth_of, metric].mean()) / 10
         figure.add_vline(x=line, line=grey(dash="dash"))
-        words = theme.text(f"a tenth of {word(tenth_of)}")
+        words = theme.text(f"a tenth of {theme.look(tenth_of).label}")
         figure.add_annotation(x=math.log10(line), y=1, yref="paper", yanchor="bottom", text=words, showarrow=False)
         figure.update_xaxes(type="log", dtick=1)
     figure.update_layout(
@@ -140,9 +123,8 @@ def intervals_if(frame: pd.DataFrame, metric: str, *, otherwise: str, scaled: bo
         frame, metric, scaled, options: as in :func:`intervals`.
         otherwise: what to say when the column is not there, holds no finite value, or nothing stands beside the baseline.
     """
-    rows = finite(frame, [metric, f"ts_{metric}"] if scaled else [metric])
-    baseline, by = options.get("baseline"), options.get("by", "arm")
-    lone = baseline is not None and not {baseline} < set(rows[by] if len(rows) else ())
+    rows, baseline = finite(frame, [metric, f"ts_{metric}"] if scaled else [metric]), options.get("baseline")
+    lone = baseline is not None and not {baseline} < set(rows["arm"] if len(rows) else ())
     return absent(otherwise) if rows.empty or lone else intervals(rows, metric, scaled=scaled, **options)
 
 
@@ -210,11 +192,6 @@ def once(frame: pd.DataFrame, key: list[str]) -> None:
     differ = [c for c in settings if first[c].nunique(dropna=False) > 1]
     what = ", ".join(f"{k} {first[k].iloc[0]!r}" for k in key)
     raise ValueError(f"{len(first)} rows for {what}; they differ in {', '.join(differ) or 'no setting'}: select one of them first")
-
-
-def _look(frame: pd.DataFrame, by: str, name: Any) -> theme.Look:
-    arms = frame.loc[frame[by] == name, "arm"].unique() if "arm" in frame else []
-    return theme.look(arms[0]) if len(arms) == 1 else theme.look("teacher")
 
 
 def _seeds(sample: pd.Series, at: float, look: theme.Look, *, hollow: bool) -> go.Scatter:

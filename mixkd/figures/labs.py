@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,13 +29,12 @@ _UNMIXED = {"kd_mixup": "kd", "mixup": "ce"}
 _FIRST = {"kd_mixup": 0, "ce": 1, "kd": 2, "mixup": 3}
 
 
-def lab_of(records: Iterable[Any], *, name: str = "lab", first: str = "ce", second: str = "kd_mixup") -> TemperatureLab | Html:
-    """The temperature lab over records: choose arm, tau and seed, and what else differs between them.
+def lab_of(records: Iterable[Any], *, name: str = "lab") -> TemperatureLab | Html:
+    """The temperature lab over records: choose arm, tau and seed, and what else differs; at first the plain student beside the paper's.
 
     Args:
         records: see :class:`mixkd.records.Record`; of one data set or of several.
         name: as in :func:`temperature_lab`.
-        first, second: the arms that are shown, and compared with, at first (if they are there).
 
     Returns:
         The lab, or a sentence when there is no record.
@@ -44,7 +42,7 @@ def lab_of(records: Iterable[Any], *, name: str = "lab", first: str = "ce", seco
     Raises:
         ValueError: when two records differ in nothing a reader could choose by.
     """
-    found = sorted(records, key=lambda record: ({first: 0, second: 1}.get(record.spec.arm, 2), record.spec.seed))
+    found = sorted(records, key=lambda record: ({"ce": 0, "kd_mixup": 1}.get(record.spec.arm, 2), record.spec.seed))
     if not found:
         return absent("No lab: no record of these models is in this store.")
     labels = [_label(record.spec) for record in found]
@@ -201,7 +199,7 @@ _PIXELS = 3 * 2**18
 """Bytes of images that a page may carry; with larger images it offers fewer pairs."""
 
 
-def vicinal_of(records: Iterable[Record], *, name: str = "path", first: str | None = None, root: str | Path | None = None) -> VicinalLab:
+def vicinal_of(records: Iterable[Record], *, name: str = "path", first: str | None = None) -> VicinalLab:
     """Return the vicinal lab over records: choose arm, seed and pair, compare with the teacher.
 
     The images come from the data set when it is embedded, or lies on this disk; else the lab shows the answers alone.
@@ -211,7 +209,6 @@ def vicinal_of(records: Iterable[Record], *, name: str = "path", first: str | No
         records: students of one data set. Teachers are read from the store they lie in.
         name: as in :func:`vicinal_lab`.
         first: id of the record that is shown first; else the arm of the paper.
-        root: where a folder or zip of images is looked for, as in :func:`mixkd.load_data`.
 
     Raises:
         ValueError: for no record.
@@ -227,7 +224,7 @@ def vicinal_of(records: Iterable[Record], *, name: str = "path", first: str | No
             teachers[run.id] = there[0]
     same = probe.same_class
     kept = [*(~same).nonzero().squeeze(1).tolist()[:CROSS], *same.nonzero().squeeze(1).tolist()[:SAME]]
-    images = _images(spec, probe.pairs[kept].numpy(), root)
+    images = _images(spec, probe.pairs[kept].numpy())
     if images is not None and images.nbytes > _PIXELS:
         per = images.nbytes // len(kept)
         fewer = max(4, _PIXELS // per)
@@ -254,12 +251,12 @@ def _telling(logits: np.ndarray, labels: np.ndarray, lam: Sequence[float]) -> in
     return int(candidates[area[candidates].argsort(kind="stable")[len(candidates) // 2]])
 
 
-def _images(spec: RunSpec, pairs: np.ndarray, root: str | Path | None) -> np.ndarray | None:
+def _images(spec: RunSpec, pairs: np.ndarray) -> np.ndarray | None:
     """(P, 2, C, H, W) uint8 images of the pairs, or None when the data are vectors or not at hand."""
     if spec.data != "digits" and not spec.data.startswith("folder:"):
         return None
     try:
-        data = load_data(spec.data, image_size=spec.image_size, root=root)
+        data = load_data(spec.data, image_size=spec.image_size)
     except (OSError, ValueError):
         return None
     images = data.splits["test"].pixels

@@ -1,12 +1,12 @@
 """Reliability diagrams: accuracy against confidence, bin by bin, over the histogram of confidence; and those that others published.
 
-It draws bins that were measured elsewhere (``calibration.reliability``); it refuses to bin anything itself.
+It draws bins that were measured elsewhere (``calibration.reliability``).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -44,7 +44,7 @@ class Bins(Protocol):
 
 
 def wilson(hits: np.ndarray, n: np.ndarray, z: float = 1.959964) -> tuple[np.ndarray, np.ndarray]:
-    """Ends of the Wilson score interval of a proportion; ``n`` need not be whole. (0, 1) where n is 0."""
+    """Ends of the Wilson score interval of a proportion; (0, 1) where n is 0."""
     with np.errstate(invalid="ignore", divide="ignore"):
         p = hits / n
         middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
@@ -53,40 +53,33 @@ def wilson(hits: np.ndarray, n: np.ndarray, z: float = 1.959964) -> tuple[np.nda
     return np.clip(low, 0, 1), np.clip(high, 0, 1)
 
 
-def reliability(diagrams: Mapping[str, Bins | Sequence[Bins]], *, repeats: int = 1) -> Plot:
+def reliability(diagrams: Mapping[str, Bins]) -> Plot:
     """Draw one line for each entry.
 
     Args:
-        diagrams: what to draw, by arm (or ``"teacher"``); several for one arm (its seeds) are pooled. At most nine.
-        repeats: how many rows of one diagram are answers to the same image (its views): they are not independent, so
-            intervals are as wide as for 1/repeats of the counts. Pooled seeds share their images and count once for the
-            same reason.
+        diagrams: what to draw, by arm (or ``"teacher"``). At most nine.
 
     Raises:
-        ValueError: for nothing to draw, an unknown arm, repeats < 1, or pooled diagrams whose edges differ.
+        ValueError: for nothing to draw, or an unknown arm.
     """
     if not diagrams:
         raise ValueError("no diagrams: nothing to draw")
-    if repeats < 1:
-        raise ValueError(f"repeats must be at least 1, not {repeats}")
     figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.05, row_heights=[0.74, 0.26])
     _diagonal(figure, showlegend=False)
     table = []
-    for arm, given in diagrams.items():
+    for arm, bins in diagrams.items():
         look = theme.look(arm)
-        many = list(given) if isinstance(given, Sequence) else [given]
-        count, confidence, accuracy, edges = _pool(arm, many)
+        count, confidence, accuracy = _arrays(bins)
         share = count / count.sum()
         markers = _markers(
-            count, confidence, accuracy, {"color": look.color, "symbol": look.symbol, "size": 9}, dependent=repeats * len(many),
-            said=f"{theme.text(look.label)}<br>", mode="lines+markers", name=theme.text(look.label), legendgroup=arm,
-            line={"color": look.color, "dash": look.dash, "width": 1.5},
+            bins, {"color": look.color, "symbol": look.symbol, "size": 9}, f"{theme.text(look.label)}<br>", mode="lines+markers",
+            name=theme.text(look.label), legendgroup=arm, line={"color": look.color, "dash": look.dash, "width": 1.5},
         )  # fmt: skip
         figure.add_trace(markers)
         figure.add_scatter(
-            x=edges, y=np.append(share, share[-1]), mode="lines", line={"color": look.color, "dash": look.dash, "width": 2, "shape": "hv"},
-            fill="tozeroy", fillcolor=theme.translucent(look.color, 0.1), showlegend=False, legendgroup=arm,
-            hovertemplate="%{y:.3f} of the predictions<extra></extra>", row=2, col=1,
+            x=np.asarray(bins.edges, dtype=float), y=np.append(share, share[-1]), mode="lines", legendgroup=arm, showlegend=False,
+            line={"color": look.color, "dash": look.dash, "width": 2, "shape": "hv"}, fill="tozeroy",
+            fillcolor=theme.translucent(look.color, 0.1), hovertemplate="%{y:.3f} of the predictions<extra></extra>", row=2, col=1,
         )  # fmt: skip
         weight = share * (confidence - accuracy)
         mean = {"accuracy": (share * accuracy).sum(), "confidence": (share * confidence).sum()}
@@ -118,12 +111,12 @@ def published(tables: Mapping[str, Bins]) -> Plot:
         subplot_titles=[theme.text(name) for name in tables],
     )  # fmt: skip
     for place, (name, bins) in enumerate(tables.items()):
-        count, confidence, accuracy, _ = _pool(name, [bins])
+        count, confidence, accuracy = _arrays(bins)
         panel = {"row": place // _COLUMNS + 1, "col": place % _COLUMNS + 1}
         _diagonal(figure, **panel)
         size = (6 + 26 * np.sqrt(count / count.sum()))[count > 0]
         marker = {"size": size, "color": theme.look("kd_mixup").color, "opacity": 0.75, "line": {"width": 0}}
-        figure.add_trace(_markers(count, confidence, accuracy, marker, mode="markers"), **panel)
+        figure.add_trace(_markers(bins, marker, mode="markers"), **panel)
         table += [
             {"": name, "bin": m + 1, "predictions": int(count[m]), "confidence": confidence[m], "accuracy": accuracy[m]}
             for m in np.flatnonzero(count)
@@ -142,12 +135,10 @@ def _diagonal(figure: go.Figure, **more: Any) -> None:
     figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line=grey(dash="dash"), hoverinfo="skip", **more)
 
 
-def _markers(
-    count: np.ndarray, confidence: np.ndarray, accuracy: np.ndarray, marker: dict[str, Any], *,
-    dependent: int = 1, said: str = "", **style: Any,
-) -> go.Scatter:  # fmt: skip
-    """Return a marker for each bin that is not empty, with its Wilson interval; ``dependent`` predictions count as one there."""
-    low, high = wilson(accuracy * count / dependent, count / dependent)
+def _markers(bins: Bins, marker: dict[str, Any], said: str = "", **style: Any) -> go.Scatter:
+    """Return a marker for each bin that is not empty, with its Wilson interval."""
+    count, confidence, accuracy = _arrays(bins)
+    low, high = wilson(accuracy * count, count)
     full = count > 0
     return go.Scatter(
         x=confidence[full], y=accuracy[full], marker=marker, customdata=np.stack([count, low, high], 1)[full],
@@ -157,16 +148,7 @@ def _markers(
     )  # fmt: skip
 
 
-def _pool(arm: str, many: Sequence[Bins]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Counts added, confidences and accuracies averaged by count."""
-    edges = np.asarray(many[0].edges, dtype=float)
-    if any(not np.array_equal(edges, np.asarray(d.edges, dtype=float)) for d in many):
-        raise ValueError(f"diagrams of {arm!r} have different bin edges: pool only diagrams over the same bins")
-    counts = np.array([np.asarray(d.count, dtype=float) for d in many])
-    total = counts.sum(0)
-    # Empty bins may hold NaN; they weigh nothing.
-    confidence, accuracy = (
-        (np.nan_to_num(np.array([np.asarray(getattr(d, name), dtype=float) for d in many])) * counts).sum(0) / np.maximum(total, 1)
-        for name in ("confidence", "accuracy")
-    )
-    return total, confidence, accuracy, edges
+def _arrays(bins: Bins) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Counts, confidences and accuracies; 0 in empty bins, which may hold nan."""
+    count, confidence, accuracy = (np.asarray(values, dtype=float) for values in (bins.count, bins.confidence, bins.accuracy))
+    return count, np.nan_to_num(confidence), np.nan_to_num(accuracy)

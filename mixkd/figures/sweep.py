@@ -1,6 +1,6 @@
 """Measures in small panels, one under the other, over a quantity on a log scale: the distillation temperature, the number of classes.
 
-It draws what a frame holds; it refuses to fit a curve.
+It draws what a frame holds and fits no curve.
 """
 
 from __future__ import annotations

@@ -13,29 +13,26 @@ from mixkd.figures.markup import CALIBRATIONS, SIGNS, Html, absent
 from mixkd.figures.panels import said, unit_of
 
 
-def holds_in(rows: Iterable[Any], *, per_profile: bool = True) -> str:
+def holds_in(rows: Iterable[Any]) -> str:
     """Return the sentence "Holds in 3 of 14 settings of digits; 2 are undecided", for each profile of the rows.
 
     Args:
         rows: of :func:`mixkd.claims.across`, of one claim.
-        per_profile: one sentence for each; else one for all.
     """
     given = list(rows)
     sentences = []
-    for name in dict.fromkeys(row.profile for row in given) if per_profile else [""]:
-        own = [row for row in given if not name or row.profile == name]
+    for name in dict.fromkeys(row.profile for row in given):
+        own = [row for row in given if row.profile == name]
         counted = Counter(row.as_stated for row in own)
-        run = len(own) - counted["not run"]
-        place = f" of {name}" if name else ""
-        if not run:
-            sentences.append(f"Not run on {name}." if name else "Not run.")
+        if counted["not run"] == len(own):
+            sentences.append(f"Not run on {name}.")
             continue
         if len(own) == 1:
-            sentences.append(f"On {name or own[0].profile} it {_DOES[own[0].as_stated]}.")
+            sentences.append(f"On {name} it {_DOES[own[0].as_stated]}.")
             continue
         *most, last = [f"{_DOES[word]} in {counted[word]}" for word in list(_DOES)[1:] if counted[word]] or [""]
         rest = f"; it {' and '.join([', '.join(most), last] if most else [last])}" if last else ""
-        sentences.append(f"The claim holds in {counted['supported'] or 'none'} of {len(own)} settings{place}{rest}.")
+        sentences.append(f"The claim holds in {counted['supported'] or 'none'} of {len(own)} settings of {name}{rest}.")
     return " ".join(sentences)
 
 
