@@ -149,6 +149,18 @@ class TestJudgement:
             assert verdict.command in shown.markup
 
 
+def test_a_premise_that_several_claims_ask_for_stands_once_and_the_unmet_one_is_shown():
+    met, unmet = (Premise("P2", f"accuracy, teacher {name} - ce (at least 0.03)", value, value, value, 0.03, ok, "above", "points")
+                  for name, value, ok in (("good", 0.2, True), ("poor", 0.01, False)))  # fmt: skip
+    own = Premise("Equal accuracy", "accuracy", 0.0, 0.0, 0.0, 0.02, True, "equivalent", "points")
+    verdicts = [judged(claim="d", premises=(met, unmet)), judged(claim="g", premises=(met, own))]
+    said = repr(figures.premises_of(verdicts))
+    assert said.count("\n") == 0
+    assert "teacher poor" in said
+    assert "not met; claims (d), (g)" in said
+    assert "teacher good" in repr(figures.premises_of(verdicts[1:]))
+
+
 class TestFinding:
     def test_each_pair_of_words_has_its_own_answer(self):
         pairs = [("supported", word) for word in ("supported", "not supported", "unresolved", "not run")] + [
