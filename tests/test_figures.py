@@ -171,7 +171,7 @@ def test_the_table_of_a_diagram_sums_its_bins():
         (lambda: reliability({}), "nothing to draw"),
         (lambda: reliability({"cee": _bins()}), "did you mean 'ce'"),
         (lambda: stack([]), "no records"),
-        (lambda: Plot(go.Figure(layout={"title": {"text": "$x$"}}), label=""), "dollar"),
+        (lambda: _plot(pd.DataFrame(), go.Figure(layout={"title": {"text": "$x$"}})), "dollar"),
         (lambda: temperature_lab([]), "at least one model"),
         (lambda: temperature_lab([_model(), _model()]), "two models have the label"),
         (lambda: temperature_lab([_model(), _model(arm="kd", tau=1.0)]), "must have the fields"),
@@ -214,17 +214,16 @@ class TestPlot:
     def test_names_from_data_cannot_become_markup(self):
         evil = "</script><b>x</b>"
         figure = go.Figure(go.Scatter(x=[1, 2], y=[1, 2], name=evil), layout={"showlegend": True})
-        markup = figure_html(Plot(figure, label=evil, table=pd.DataFrame({evil: [evil]})).to_dict())
+        markup = figure_html(Plot(figure, label=evil, reading=evil, table=pd.DataFrame({evil: [evil]})).to_dict())
         assert markup.count("</script>") == 1
         assert "<b>" not in markup
 
-    def test_a_figure_without_a_table_shows_its_points(self):
-        figure = go.Figure([go.Bar(x=["a", "b"], y=[1, 2.25], name="n"), go.Heatmap(z=[[1, 2], [3, 4]]), go.Scatter(y=[None, 5.0])])
-        markup = Plot(figure, label="points").numbers()
-        assert re.findall("<t[hd]>(.*?)</t", markup) == ["series", "x", "y", "n", "a", "1", "n", "b", "2.2500", "", "0", "–", "", "1", "5"]
+    def test_numbers_are_short_and_gaps_are_dashes(self):
+        markup = _plot(pd.DataFrame({"n": [1.0, 2.25, np.nan]})).numbers()
+        assert re.findall("<t[hd]>(.*?)</t", markup) == ["n", "1", "2.2500", "–"]
 
     def test_only_the_first_rows_of_a_long_table_are_shown(self):
-        markup = Plot(go.Figure(), label="long", table=pd.DataFrame({"n": range(99)})).numbers()
+        markup = _plot(pd.DataFrame({"n": range(99)})).numbers()
         assert markup.count("<tr") == 61
         assert "The first 60 of 99 rows." in markup
 
@@ -254,6 +253,10 @@ class TestLab:
     def test_it_asks_for_nothing_outside(self):
         markup = temperature_lab([_model()])._repr_html_()
         assert set(re.findall(r"https?://[^\s\"'<]+", markup)) <= {"http://www.w3.org/2000/svg"}
+
+
+def _plot(table: pd.DataFrame, figure: go.Figure | None = None) -> Plot:
+    return Plot(figure or go.Figure(), label="label", reading="reading", table=table)
 
 
 def _model(arm: str = "ce", seed: int = 0, **more) -> LabModel:

@@ -31,14 +31,13 @@ class Plot:
             lacks, and the text would vanish.
         label: what the figure shows, in a sentence: its name for a screen reader.
         reading: how to read it.
-        table: the numbers behind it, shown on demand and where there is no JavaScript. Without one the points of the
-            figure serve.
+        table: the numbers behind it, shown on demand and where there is no JavaScript.
 
     Raises:
         ValueError: for text with a dollar sign.
     """
 
-    def __init__(self, figure: go.Figure, *, label: str, reading: str = "", table: pd.DataFrame | None = None) -> None:
+    def __init__(self, figure: go.Figure, *, label: str, reading: str, table: pd.DataFrame) -> None:
         self.figure = figure
         self.label = label
         self.reading = reading
@@ -61,17 +60,9 @@ class Plot:
         return {MIME: {**data, "config": CONFIG}, "text/html": shown, "text/plain": f"<figure: {self.label}>"}
 
     def numbers(self) -> str:
-        """Return the table as HTML, or the points of the figure where there is none."""
-        frame = self.table
-        if frame is None:
-            rows = [(t.name or "", x, y) for t in self.figure.data if t.y is not None for x, y in zip(_xs(t), t.y, strict=False)]
-            frame = pd.DataFrame(rows, columns=["series", "x", "y"])
-        more = f"<p>The first {_MOST_ROWS} of {len(frame)} rows.</p>" if len(frame) > _MOST_ROWS else ""
-        return frame.head(_MOST_ROWS).to_html(index=False, border=0, na_rep="–", float_format=_shown) + more if len(frame) else ""
-
-
-def _xs(trace: Any) -> Any:
-    return range(len(trace.y)) if trace.x is None else trace.x
+        """Return the table as HTML, its first rows where it is long."""
+        more = f"<p>The first {_MOST_ROWS} of {len(self.table)} rows.</p>" if len(self.table) > _MOST_ROWS else ""
+        return self.table.head(_MOST_ROWS).to_html(index=False, border=0, na_rep="–", float_format=_shown) + more
 
 
 def _shown(value: float) -> str:
