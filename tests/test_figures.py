@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from mixkd.figures import LabModel, Plot, curves, effects, intervals, reliability, stack, sweep, temperature_lab, theme
-from mixkd.figures.intervals import t_interval
+from mixkd.figures import LabModel, Plot, curves, intervals, reliability, stack, sweep, temperature_lab, theme
+from mixkd.figures.intervals import effects, t_interval
 from mixkd.figures.plot import MIME
 from mixkd.figures.reliability import wilson
 from mixkd.spec import ARMS
@@ -63,7 +63,7 @@ def _all() -> dict[str, Plot]:
         "sweep": sweep(frame, ["accuracy", "gap"]),
         "intervals": intervals(_one_tau(frame), "ece", scaled=True),
         "differences": intervals(_one_tau(frame), "ece", baseline="ce"),
-        "reliability": reliability({"ce": _bins(0), "kd_mixup": [_bins(1), _bins(2)], "teacher": _bins(3)}, repeats=4),
+        "reliability": reliability({"ce": _bins(0), "kd_mixup": _bins(1), "teacher": _bins(3)}),
         "curves": curves(long),
         "effects": effects(pd.DataFrame({"name": ["one", "two"], "effect": [1.0, -0.2], "low": [0.5, -0.5], "high": [1.5, 0.1]})),
     }  # fmt: skip
@@ -150,14 +150,15 @@ def test_wilson_interval_agrees_with_scipy(hits, extra):
     assert (low[0], high[0]) == pytest.approx((expected.low, expected.high), abs=1e-6)
 
 
-def test_pooled_reliability_counts_every_prediction_and_an_image_once():
+def test_the_table_of_a_diagram_sums_its_bins():
     bins = _bins()
-    alone, twice = (reliability({"ce": given_bins}) for given_bins in (bins, [bins, bins]))
-    assert twice.table.predictions[0] == 2 * alone.table.predictions[0]
-    assert twice.table.ECE[0] == pytest.approx(alone.table.ECE[0])
-    np.testing.assert_allclose(twice.figure.data[1].error_y.array, alone.figure.data[1].error_y.array)
-    wider = reliability({"ce": bins}, repeats=4).figure.data[1].error_y.array
-    assert np.all(np.asarray(wider) > np.asarray(alone.figure.data[1].error_y.array))
+    [row] = reliability({"ce": bins}).table.to_dict("records")
+    full = bins.count > 0
+    share, off = bins.count[full] / bins.count.sum(), (bins.confidence - bins.accuracy)[full]
+    assert row["predictions"] == bins.count.sum()
+    assert row["gap"] == pytest.approx(share @ off)
+    assert row["ECE"] == pytest.approx(share @ abs(off))
+    assert row["OE"] == pytest.approx(share @ (bins.confidence[full] * np.clip(off, 0, None)))
 
 
 @pytest.mark.parametrize(
@@ -169,9 +170,8 @@ def test_pooled_reliability_counts_every_prediction_and_an_image_once():
         (lambda: intervals(_frame().iloc[:0], "ece"), "empty"),
         (lambda: reliability({}), "nothing to draw"),
         (lambda: reliability({"cee": _bins()}), "did you mean 'ce'"),
-        (lambda: reliability({"ce": [_bins(), SimpleNamespace(**vars(_bins()) | {"edges": np.linspace(0, 1, 11)})]}), "different bin"),
         (lambda: stack([]), "no records"),
-        (lambda: Plot(go.Figure(layout={"title": {"text": "$x$"}}), label=""), "dollar"),
+        (lambda: _plot(pd.DataFrame(), go.Figure(layout={"title": {"text": "$x$"}})), "dollar"),
         (lambda: temperature_lab([]), "at least one model"),
         (lambda: temperature_lab([_model(), _model()]), "two models have the label"),
         (lambda: temperature_lab([_model(), _model(arm="kd", tau=1.0)]), "must have the fields"),
@@ -216,17 +216,16 @@ class TestPlot:
     def test_names_from_data_cannot_become_markup(self):
         evil = "</script><b>x</b>"
         figure = go.Figure(go.Scatter(x=[1, 2], y=[1, 2], name=evil), layout={"showlegend": True})
-        markup = figure_html(Plot(figure, label=evil, table=pd.DataFrame({evil: [evil]})).to_dict())
+        markup = figure_html(Plot(figure, label=evil, reading=evil, table=pd.DataFrame({evil: [evil]})).to_dict())
         assert markup.count("</script>") == 1
         assert "<b>" not in markup
 
-    def test_a_figure_without_a_table_shows_its_points(self):
-        figure = go.Figure([go.Bar(x=["a", "b"], y=[1, 2.25], name="n"), go.Heatmap(z=[[1, 2], [3, 4]]), go.Scatter(y=[None, 5.0])])
-        markup = Plot(figure, label="points").numbers()
-        assert re.findall("<t[hd]>(.*?)</t", markup) == ["series", "x", "y", "n", "a", "1", "n", "b", "2.2500", "", "0", "–", "", "1", "5"]
+    def test_numbers_are_short_and_gaps_are_dashes(self):
+        markup = _plot(pd.DataFrame({"n": [1.0, 2.25, np.nan]})).numbers()
+        assert re.findall("<t[hd]>(.*?)</t", markup) == ["n", "1", "2.2500", "–"]
 
     def test_only_the_first_rows_of_a_long_table_are_shown(self):
-        markup = Plot(go.Figure(), label="long", table=pd.DataFrame({"n": range(99)})).numbers()
+        markup = _plot(pd.DataFrame({"n": range(99)})).numbers()
         assert markup.count("<tr") == 61
         assert "The first 60 of 99 rows." in markup
 
@@ -256,6 +255,10 @@ class TestLab:
     def test_it_asks_for_nothing_outside(self):
         markup = temperature_lab([_model()])._repr_html_()
         assert set(re.findall(r"https?://[^\s\"'<]+", markup)) <= {"http://www.w3.org/2000/svg"}
+
+
+def _plot(table: pd.DataFrame, figure: go.Figure | None = None) -> Plot:
+    return Plot(figure or go.Figure(), label="label", reading="reading", table=table)
 
 
 def _model(arm: str = "ce", seed: int = 0, **more) -> LabModel:

@@ -12,8 +12,8 @@ import pytest
 from mixkd import claims, figures
 from mixkd.claims import Comparison, Premise, Row, Verdict
 from mixkd.claims.verdicts import explain
-from mixkd.figures.judgement import needs, region, said
 from mixkd.figures.markup import in_words, number, times
+from mixkd.figures.panels import needs, region, said
 from mixkd.studies import profiles
 
 WORDS = ("supported", "not supported", "depends", "unresolved", "premise not met", "not run")
@@ -148,6 +148,18 @@ class TestJudgement:
             shown = figures.judgement(verdict)
             tree(shown.markup)
             assert verdict.command in shown.markup
+
+
+def test_a_premise_that_several_claims_ask_for_stands_once_and_the_unmet_one_is_shown():
+    met, unmet = (Premise("P2", f"accuracy, teacher {name} - ce (at least 0.03)", value, value, value, 0.03, ok, "above", "points")
+                  for name, value, ok in (("good", 0.2, True), ("poor", 0.01, False)))  # fmt: skip
+    own = Premise("Equal accuracy", "accuracy", 0.0, 0.0, 0.0, 0.02, True, "equivalent", "points")
+    verdicts = [judged(claim="d", premises=(met, unmet)), judged(claim="g", premises=(met, own))]
+    said = repr(figures.premises_of(verdicts))
+    assert said.count("\n") == 0
+    assert "teacher poor" in said
+    assert "not met; claims (d), (g)" in said
+    assert "teacher good" in repr(figures.premises_of(verdicts[1:]))
 
 
 class TestFinding:

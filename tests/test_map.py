@@ -47,7 +47,7 @@ class TestWords:
         assert drawn.bounds(0.5, 2.0, 1.3) == "2.0 times more to 2.0 times less"
 
     def test_points_have_a_sign_and_a_real_minus(self):
-        assert [drawn.points(value) for value in (0.1341, -0.02, 0.0, -0.0001)] == ["+13.4", "−2.0", "+0.0", "+0.0"]
+        assert [drawn.points(value) for value in (0.1341, -0.02, 0.0, -0.0001)] == ["+13.4", "−2.0", "0.0", "0.0"]
 
     @pytest.mark.parametrize(
         ("fields", "sign", "words"),
@@ -127,7 +127,7 @@ class TestFound:
         decides, holds, rival = repr(figures.found([survey])).splitlines()
         assert decides == (
             "1. What decides is the teacher’s calibration. On digits the student is 4.0 times less overconfident when the teacher is left "
-            "as trained, 24 times when it is calibrated first (accuracy +0.0 points); from τ 1 to 4, 4.0 to 6.0 times."
+            "as trained, 24 times when it is calibrated first (accuracy 0.0 points); from τ 1 to 4, 4.0 to 6.0 times."
         )
         assert holds == (
             "2. Tenfold holds in 3 of 13 cells that were run. It holds where the teacher is calibrated (τ 1, 2, 4); it fails in 10, 3 of "

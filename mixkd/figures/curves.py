@@ -13,8 +13,7 @@ import plotly.graph_objects as go
 
 from mixkd.figures import theme
 from mixkd.figures.intervals import once, t_interval
-from mixkd.figures.plot import Plot
-from mixkd.spec import nearest
+from mixkd.figures.plot import Plot, band, dots, required, seeds
 
 READING = "The line is the mean over seeds, the band its 95 % t interval, the thin lines the seeds themselves."
 ALONE = "One run of each arm, as it was recorded; how far another seed would lie from it, this figure cannot say."
@@ -39,55 +38,19 @@ def curves(frame: pd.DataFrame, y: str = "val_accuracy", *, x: str = "epoch") ->
     Raises:
         ValueError: for a column that is not there, an empty frame, or several rows for one (arm, seed, ``x``).
     """
-    for column in ("arm", "seed", x, y):
-        if column not in frame:
-            raise ValueError(f"column {column!r} is not in the frame{nearest(column, map(str, frame.columns))}")
-    if frame.empty:
-        raise ValueError("the frame is empty: no curve to draw")
+    required(frame, ["arm", "seed", x, y], "curve")
     once(frame, ["arm", "seed", x])
     figure, last = go.Figure(), []
     for arm in theme.order(list(frame["arm"])):
         look, own = theme.look(arm), frame[frame["arm"] == arm].dropna(subset=[y])
         rows = [(at, *t_interval(group[y])) for at, group in own.groupby(x)]
         at, mean, low, high = (list(column) for column in zip(*rows, strict=True))
-        for _, seed in own.groupby("seed"):
-            seed = seed.sort_values(x)
-            figure.add_scatter(
-                x=seed[x].to_numpy(),
-                y=seed[y].to_numpy(),
-                mode="lines",
-                line={"color": look.color, "width": 0.8},
-                opacity=0.35,
-                showlegend=False,
-                legendgroup=arm,
-                hoverinfo="skip",
-            )
-        if own["seed"].nunique() > 1:
-            edge = {"mode": "lines", "line": {"width": 0}, "showlegend": False, "legendgroup": arm, "hoverinfo": "skip"}
-            figure.add_scatter(x=at, y=low, **edge)
-            figure.add_scatter(x=at, y=high, fill="tonexty", fillcolor=theme.translucent(look.color, 0.16), **edge)
-        figure.add_trace(
-            go.Scatter(
-                x=at,
-                y=mean,
-                mode="lines+markers",
-                name=theme.text(look.label),
-                legendgroup=arm,
-                line={"color": look.color, "dash": look.dash, "width": 2.2},
-                marker={"symbol": look.symbol, "size": 7, "color": look.color},
-                hovertemplate=f"{theme.text(look.label)}<br>{theme.measure(x)} %{{x}}: %{{y:.4f}}<extra></extra>",
-            )
-        )
-        last.append(
-            {
-                "arm": look.label,
-                x: at[-1],
-                "mean": mean[-1],
-                "low": low[-1],
-                "high": high[-1],
-                "seeds": own["seed"].nunique(),
-            }
-        )
+        count = own["seed"].nunique()
+        seeds(figure, own, x, y, look.color, arm)
+        if count > 1:
+            band(figure, at, low, high, look.color, arm)
+        figure.add_trace(dots(look, at, mean, group=arm, hover=f"{theme.text(look.label)}<br>{theme.measure(x)} %{{x}}: %{{y:.4f}}"))
+        last.append({"arm": look.label, x: at[-1], "mean": mean[-1], "low": low[-1], "high": high[-1], "seeds": count})
     figure.update_layout(theme.layout(xaxis={"title": {"text": theme.measure(x)}}, yaxis={"title": {"text": theme.measure(y)}}))
     ends = pd.DataFrame(last)
     reading = READING if (ends["seeds"] > 1).any() else ALONE

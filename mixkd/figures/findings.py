@@ -5,18 +5,14 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from mixkd.figures.absent import absent
-from mixkd.figures.map import COLUMNS, NAMES, bounds, fall, label, points, tau_word, times
-from mixkd.figures.markup import Html
+from mixkd.figures.map import COLUMNS, NAMES, fall, interval_of, label, points, tau_word, times
+from mixkd.figures.markup import Html, absent, tabulate
 from mixkd.studies import Cell
 
 if TYPE_CHECKING:
-    from mixkd.claims import Reading, Row, Survey
-
-
-RIVAL = "the plain student, its logits divided by one number fitted on validation images."
+    from mixkd.claims import Claim, Reading, Row, Survey
 
 
 def found(surveys: Iterable[Survey]) -> Html:
@@ -107,7 +103,7 @@ def _rival(surveys: Sequence[Survey]) -> tuple[str, str] | None:
         ratio, paper = survey.rival.ratio, _at(survey, survey.profile.paper_cell.calibration)
         if math.isnan(ratio.estimate):
             continue
-        interval = "" if math.isnan(ratio.low) else f" ({bounds(10**ratio.low, 10**ratio.high, 10**ratio.estimate)})"
+        interval = "" if math.isnan(ratio.low) else f" ({interval_of(survey.rival)})"
         words = f"On {label(survey)} it is {fall(10**ratio.estimate)}{interval}"
         if paper is not None:
             less = paper.gain.estimate >= 0
@@ -124,37 +120,34 @@ def _rival(surveys: Sequence[Survey]) -> tuple[str, str] | None:
     )
 
 
-def standing(rows: Iterable[Row], claims: Mapping[str, Any], *, up: str = "") -> Html:
+def standing(rows: Iterable[Row], claims: Mapping[str, Claim]) -> Html:
     """Return a row for each claim: where it holds as stated, where it does not, where it is open, what was not tried.
 
     Args:
         rows: of :func:`mixkd.claims.across`.
         claims: :data:`mixkd.claims.CLAIMS`, for titles, sentences and pages.
-        up: path from the page to the folder of the chapters.
     """
     given = list(rows)
     if not given:
         return absent("No table: no profile has records in this store.")
-    body, text = "", []
+    groups = {
+        "holds": ("supported",), "does not hold": ("not supported", "depends"), "open": ("unresolved", "premise not met"),
+        "not tried": ("not run",),
+    }  # fmt: skip
+    body, text = [], []
     for letter in dict.fromkeys(row.claim for row in given):
         own, claim = [row for row in given if row.claim == letter], claims[letter]
-        groups = {
-            "holds": [row for row in own if row.as_stated == "supported"],
-            "does not hold": [row for row in own if row.as_stated in ("not supported", "depends")],
-            "open": [row for row in own if row.as_stated in ("unresolved", "premise not met")],
-            "not tried": [row for row in own if row.as_stated == "not run"],
-        }
-        link = f'<a href="{html.escape(up + claim.chapter)}.html">{html.escape(claim.title)}</a>'
-        cells = "".join(f'<td data-group="{name}">{_group(found, own)}</td>' for name, found in groups.items())
-        body += f'<tr><th scope="row">({letter}) {link}<span class="mixkd-sentence">{html.escape(claim.sentence)}</span></th>{cells}</tr>'
-        counts = ", ".join(f"{name} {len(found)}" for name, found in groups.items())
-        text.append(f"({letter}) {claim.title}: {counts}")
-    head = "".join(f'<th scope="col">{name}</th>' for name in ("claim", "holds", "does not", "open", "not tried"))
-    markup = (
-        '<div class="mixkd-table mixkd-standing" tabindex="0" role="region" aria-label="where each claim holds"><table>'
-        "<caption>Cells of the map in which the claim holds as stated, does not (or only in part), is open (undecided, or this data set "
-        f"cannot test it), or was not run.</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        found = {name: [row for row in own if row.as_stated in words] for name, words in groups.items()}
+        link = f'<a href="{html.escape(claim.chapter)}.html">{html.escape(claim.title)}</a>'
+        name = f'({letter}) {link}<span class="mixkd-sentence">{html.escape(claim.sentence)}</span>'
+        body.append((name, [_group(rows, own) for rows in found.values()]))
+        text.append(f"({letter}) {claim.title}: {', '.join(f'{name} {len(rows)}' for name, rows in found.items())}")
+    caption = (
+        "Cells of the map in which the claim holds as stated, does not (or only in part), is open (undecided, or this data set cannot test "
+        "it), or was not run."
     )
+    head, columns = ("claim", "holds", "does not", "open", "not tried"), [f' data-group="{name}"' for name in groups]
+    markup = tabulate(head, body, label="where each claim holds", caption=caption, kind="mixkd-standing", columns=columns)
     return Html(markup, "\n".join(text))
 
 

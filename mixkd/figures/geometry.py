@@ -15,9 +15,8 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from mixkd.figures import theme
-from mixkd.figures.absent import absent
-from mixkd.figures.markup import Html
-from mixkd.figures.plot import Plot
+from mixkd.figures.markup import Html, absent
+from mixkd.figures.plot import Plot, grey, slider
 from mixkd.measure import geometry
 
 READING = (
@@ -45,42 +44,31 @@ def class_map(models: Mapping[int, Mapping[str, Any]]) -> Plot | Html:
         return absent("No map: the models of this page are not among these records.")
     rows = math.ceil(len(arms) / 2)
     figure = make_subplots(
-        rows=rows,
-        cols=min(2, len(arms)),
-        horizontal_spacing=0.04,
-        vertical_spacing=0.1 / rows,
+        rows=rows, cols=min(2, len(arms)), horizontal_spacing=0.04, vertical_spacing=0.1 / rows,
         subplot_titles=[theme.text(theme.look(arm).label) for arm in arms],
-    )
+    )  # fmt: skip
     table: list[dict[str, Any]] = []
-    frames = {seed: _panels(models[seed], arms, seed, table) for seed in seeds}
-    figure.add_traces(frames[seeds[0]])
-    sides = [side for traces in frames.values() for trace in traces for side in (trace.x, trace.y)]
+    stops = [(str(seed), _panels(models[seed], arms, seed, table)) for seed in seeds]
+    slider(figure, stops, "seed ", room=14)
+    sides = [side for _, traces in stops for trace in traces for side in (trace.x, trace.y)]
     reach = 1.15 * max(abs(value) for side in sides for value in side if value is not None)
-    figure.update_layout(theme.layout(height=70 + 240 * rows, showlegend=False, margin={"l": 8, "r": 8, "t": 30, "b": 8}))
+    height = (150 if len(seeds) > 1 else 70) + 240 * rows
+    figure.update_layout(theme.layout(height=height, showlegend=False, margin={"l": 8, "r": 8, "t": 30, "b": 8}))
+    plain = {"range": [-reach, reach], "showticklabels": False, "ticks": "", "zeroline": False}
+    figure.update_xaxes(plain)
     for i in range(1, len(arms) + 1):
-        plain = {"range": [-reach, reach], "showticklabels": False, "ticks": "", "zeroline": False}
-        n = _nth(i)
-        figure.update_layout({f"xaxis{n}": plain, f"yaxis{n}": {**plain, "scaleanchor": f"x{n}"}})
+        figure.update_layout({f"yaxis{_nth(i)}": {**plain, "scaleanchor": f"x{_nth(i)}"}})
     figure.update_annotations(font={"size": 13})
-    if len(seeds) > 1:
-        figure.frames = [go.Frame(name=str(seed), data=traces) for seed, traces in frames.items()]
-        now = {"mode": "immediate", "frame": {"duration": 0, "redraw": True}, "transition": {"duration": 0}}
-        steps = [{"label": str(seed), "method": "animate", "args": [[str(seed)], now]} for seed in seeds]
-        slider = {"active": 0, "currentvalue": {"prefix": "seed "}, "pad": {"t": 14}, "steps": steps}
-        figure.update_layout(height=150 + 240 * rows, sliders=[slider])
     label = "Maps of the class means of each model, turned onto the teacher's"
     return Plot(figure, label=label, reading=READING, table=pd.DataFrame(table))
 
 
-def shape(
-    records: Iterable[Any], teacher_of: Callable[[Any], Any] | None = None, *, lam: Sequence[float] = (0.0, 0.5, 1.0)
-) -> pd.DataFrame:
+def shape(records: Iterable[Any], teacher_of: Callable[[Any], Any] | None = None) -> pd.DataFrame:
     """Return measures of the representation, one row for each record.
 
     Args:
-        records: with ``features``, ``probe_features``, ``probe`` and ``labels()``.
+        records: with ``features``, ``probe_features`` at lam 0, 1/2 and 1, ``probe`` and ``labels()``.
         teacher_of: the record to compare a record's representation with, or None.
-        lam: (3,) where ``probe_features`` were taken; the middle is used.
 
     Returns:
         arm, seed, accuracy, "feature non-linearity" (mean over cross-class pairs), "NC1", "effective rank", and with the other
@@ -88,7 +76,7 @@ def shape(
     """
     rows = []
     for record in records:
-        bend = geometry.feature_linearity(record.probe_features, np.asarray(lam))[len(lam) // 2]
+        bend = geometry.feature_linearity(record.probe_features, np.array([0.0, 0.5, 1.0]))[1]
         same = record.probe.same_class[: len(bend)]
         phi, labels, other = record.features, record.labels()[: len(record.features)], teacher_of(record) if teacher_of else None
         rows.append(
@@ -117,32 +105,19 @@ def _panels(models: Mapping[str, Any], arms: Sequence[str], seed: int, table: li
         shared = [k for k, name in enumerate(classes) if name in reference]
         goal = np.array([reference[classes[k]] for k in shared])
         at = at @ _turn(at[shared], goal)
-        table.append(
-            {
-                "model": look.label,
-                "seed": seed,
-                "share of the distances on the map": kept,
-                "distance to the teacher's map": float(np.linalg.norm(at[shared] - goal)),
-            }
-        )
+        far = float(np.linalg.norm(at[shared] - goal))
+        found = {"share of the distances on the map": kept, "distance to the teacher's map": far}
+        table.append({"model": look.label, "seed": seed, **found})
         lines = [[value for a, b in zip(goal, at[shared], strict=True) for value in (a[side], b[side], None)] for side in (0, 1)]
         axes = {"xaxis": f"x{_nth(i)}", "yaxis": f"y{_nth(i)}"}
-        traces.append(go.Scatter(x=lines[0], y=lines[1], mode="lines", line={"color": theme.NEUTRAL, "width": 1}, hoverinfo="skip", **axes))
+        traces.append(go.Scatter(x=lines[0], y=lines[1], mode="lines", line=grey(1, dash=None), hoverinfo="skip", **axes))
         words = [theme.text(record.classes[name] if name < len(record.classes) else name) for name in classes]
-        few = len(classes) <= NAMED
-        traces.append(
-            go.Scatter(
-                x=at[:, 0],
-                y=at[:, 1],
-                mode="text" if few else "markers",
-                text=words,
-                textfont={"color": look.color, "size": 15},
-                marker={"color": look.color, "size": 5},
-                name=theme.text(look.label),
-                hovertemplate="%{text}<extra></extra>",
-                **axes,
-            )
-        )
+        means = go.Scatter(
+            x=at[:, 0], y=at[:, 1], mode="text" if len(classes) <= NAMED else "markers", text=words, name=theme.text(look.label),
+            textfont={"color": look.color, "size": 15}, marker={"color": look.color, "size": 5}, hovertemplate="%{text}<extra></extra>",
+            **axes,
+        )  # fmt: skip
+        traces.append(means)
     return traces
 
 

@@ -16,13 +16,15 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from mixkd.figures import theme
-from mixkd.figures.plot import Plot
+from mixkd.figures.intervals import dot, over
+from mixkd.figures.plot import Plot, entries, grey, required
 from mixkd.measure import fidelity
 from mixkd.measure.statistics import t_interval
-from mixkd.spec import nearest
 
 INPUTS = ("clean", "mixed")
-_HALVES = (("own", 0.1, "with its teacher"), ("other", -0.16, "with teachers it never saw"))
+MEASURES = ("agreement", "copied errors")
+_HALVES = (("own", 0.1, "its teacher"), ("other", -0.16, "teachers it never saw"))
+_ENDS = ("mean", "low", "high")
 
 READING = (
     "Filled, the student with its own teacher; hollow, with teachers trained like it from other seeds, which the "
@@ -52,135 +54,58 @@ def imitation_rates(student: Any, teacher: Any, strangers: Sequence[Any]) -> lis
         copied = fidelity.copied_errors(marked, taught_marked, labels, [other[1] for other in far])
         head = {"arm": student.spec.arm, "seed": student.spec.seed, "inputs": inputs}
         own = float(copied.paired_rate.nanmean()) if far else copied.rate
-        found += [
-            {
-                **head,
-                "measure": "agreement",
-                "own": fidelity.agreement(said, taught).agreement,
-                "other": float(np.mean(agreed)) if far else np.nan,
-            },
-            {**head, "measure": "copied errors", "own": own, "other": float(copied.paired_chance.nanmean())},
-        ]
+        agreement = {"own": fidelity.agreement(said, taught).agreement, "other": float(np.mean(agreed)) if far else np.nan}
+        errors = {"own": own, "other": float(copied.paired_chance.nanmean())}
+        found += [{**head, "measure": measure, **rates} for measure, rates in zip(MEASURES, (agreement, errors), strict=True)]
     return found
 
 
-def imitation(
-    frame: pd.DataFrame,
-    measures: Sequence[str] = ("agreement", "copied errors"),
-    *,
-    yardstick: pd.DataFrame | None = None,
-) -> Plot:
+def imitation(frame: pd.DataFrame, *, yardstick: pd.DataFrame | None = None) -> Plot:
     """Draw one row for each arm, a panel for each measure and kind of input.
 
     Args:
         frame: rows of :func:`imitation_rates`.
-        measures: the values of ``measure`` to draw, one row of panels each.
         yardstick: rows of :func:`imitation_rates` for one teacher with another; the mean of ``own`` is drawn.
 
     Raises:
         ValueError: for a column that is not there, or an empty frame.
     """
-    for column in ("arm", "seed", "inputs", "measure", "own", "other"):
-        if column not in frame:
-            raise ValueError(f"column {column!r} is not in the frame{nearest(column, map(str, frame.columns))}")
-    if frame.empty:
-        raise ValueError("the frame is empty: no student to draw")
-    arms = theme.order(list(frame["arm"]))
-    titles = [theme.text(f"{measure}, {inputs}") for measure in measures for inputs in INPUTS]
-    rows = len(measures)
-    figure = make_subplots(
-        rows=rows,
-        cols=2,
-        subplot_titles=titles,
-        shared_xaxes=False,
-        horizontal_spacing=0.06,
-        vertical_spacing=0.42 / (rows + 1),
-    )
-    table = []
-    for row, measure in enumerate(measures, start=1):
+    required(frame, ["arm", "seed", "inputs", "measure", "own", "other"], "student")
+    arms, rows = theme.order(list(frame["arm"])), len(MEASURES)
+    titles = [theme.text(f"{measure}, {inputs}") for measure in MEASURES for inputs in INPUTS]
+    figure = make_subplots(rows=rows, cols=2, subplot_titles=titles, horizontal_spacing=0.06, vertical_spacing=0.42 / (rows + 1))
+    table: list[dict[str, Any]] = []
+    for row, measure in enumerate(MEASURES, start=1):
         for side, inputs in enumerate(INPUTS, start=1):
+            panel, here = {"row": row, "col": side}, {"measure": measure, "inputs": inputs}
             own = frame[(frame["measure"] == measure) & (frame["inputs"] == inputs)]
             for place, arm in enumerate(reversed(arms)):
+                look = theme.look(arm)
                 for which, shift, words in _HALVES:
                     values = own.loc[own["arm"] == arm, which].to_numpy(dtype=float)
-                    interval = t_interval(values[np.isfinite(values)])
-                    if not interval.n:
+                    found = t_interval(values[np.isfinite(values)])
+                    if not found.n:
                         continue
-                    look, hollow = theme.look(arm), which == "other"
-                    half = interval.high - interval.estimate
-                    figure.add_scatter(
-                        x=[interval.estimate],
-                        y=[place + shift],
-                        mode="markers",
-                        name=theme.text(look.label),
-                        showlegend=False,
-                        marker={
-                            "symbol": look.symbol + ("-open" if hollow else ""),
-                            "size": 10,
-                            "color": look.color,
-                            "line": {"width": 2 if hollow else 0},
-                        },
-                        error_x={"type": "data", "array": [half], "color": look.color, "thickness": 2, "width": 4}
-                        if interval.defined
-                        else None,
-                        hovertemplate=f"{theme.text(look.label)} {words}: %{{x:.3f}}<extra></extra>",
-                        row=row,
-                        col=side,
-                    )
-                    table.append(
-                        {
-                            "measure": measure,
-                            "inputs": inputs,
-                            "arm": look.label,
-                            "with": words.removeprefix("with "),
-                            "mean": interval.estimate,
-                            "low": interval.low,
-                            "high": interval.high,
-                            "seeds": interval.n,
-                        }
-                    )
+                    ends, hover = (found.estimate, found.low, found.high), f"{theme.text(look.label)} with {words}: %{{x:.3f}}"
+                    figure.add_trace(dot(ends, place + shift, look, hollow=which == "other", hover=hover, size=10), **panel)
+                    table.append({**here, "arm": look.label, "with": words, **dict(zip(_ENDS, ends, strict=True)), "seeds": found.n})
                 if side == 1:
-                    figure.add_annotation(
-                        x=0,
-                        xref="x domain" if row == 1 else f"x{2 * row - 1} domain",
-                        xanchor="left",
-                        y=place,
-                        yshift=18,
-                        yref="y" if row == 1 else f"y{2 * row - 1}",
-                        text=theme.text(theme.look(arm).label),
-                        showarrow=False,
-                        font={"size": 11},
-                    )
+                    n = 2 * row - 1 if row > 1 else ""
+                    over(figure, theme.text(look.label), place, xref=f"x{n} domain", yref=f"y{n}", yshift=18, font={"size": 11})
             level = _level(yardstick, measure, inputs)
             if level is not None:
-                figure.add_vline(x=level, line={"color": theme.NEUTRAL, "dash": "dot", "width": 1.5}, row=row, col=side)
-                table.append(
-                    {
-                        "measure": measure,
-                        "inputs": inputs,
-                        "arm": "teacher",
-                        "with": "another teacher",
-                        "mean": level,
-                        "low": np.nan,
-                        "high": np.nan,
-                        "seeds": None,
-                    }
-                )
-    for symbol, words in (("circle", "with its own teacher"), ("circle-open", "with teachers it never saw")):
-        marker = {"symbol": symbol, "size": 10, "color": theme.NEUTRAL}
-        figure.add_scatter(x=[None], y=[None], mode="markers", marker=marker, name=words, showlegend=True)
+                figure.add_vline(x=level, line=grey(), **panel)
+                ends = (level, np.nan, np.nan)
+                table.append({**here, "arm": "teacher", "with": "another teacher", **dict(zip(_ENDS, ends, strict=True)), "seeds": None})
+    entries(figure, {"circle": "with its own teacher", "circle-open": "with teachers it never saw"})
     height = 130 + rows * (70 + 46 * len(arms))
     figure.update_layout(theme.layout(height=height, legend={"y": 1 + 40 / height}, margin={"l": 12, "r": 12, "t": 96, "b": 44}))
     figure.update_yaxes(visible=False, range=[-0.5, len(arms) - 0.15])
     figure.update_xaxes(nticks=5, tickformat=".2f", zeroline=False)
     for note in figure.layout.annotations[: len(titles)]:
         note.update(font={"size": 12.5}, yshift=6)
-    return Plot(
-        figure,
-        label=f"{' and '.join(measures)} with the own teacher and with independent ones",
-        reading=READING,
-        table=pd.DataFrame(table),
-    )
+    label = f"{' and '.join(MEASURES)} with the own teacher and with independent ones"
+    return Plot(figure, label=label, reading=READING, table=pd.DataFrame(table))
 
 
 def _level(yardstick: pd.DataFrame | None, measure: str, inputs: str) -> float | None:

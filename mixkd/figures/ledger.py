@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
-from mixkd.figures.judgement import STYLE, Judged, panels, premises
-from mixkd.figures.markup import Html, badge, in_words
+from mixkd.figures.judgement import codes, paragraphs, premises
+from mixkd.figures.markup import Html, badge, in_words, tabulate
+from mixkd.figures.panels import READING, STYLE, compared
 from mixkd.studies import load_profile, profiles
 
+if TYPE_CHECKING:
+    from mixkd.claims import Claim, Verdict
 
-def ledger(verdicts: Mapping[str, Sequence[Judged]] | Sequence[Judged], *, first: str = "", up: str = "", waiting: bool = True) -> Html:
+
+def ledger(verdicts: Mapping[str, Sequence[Verdict]] | Sequence[Verdict], *, first: str = "", waiting: bool = True) -> Html:
     """Claims by profiles. A cell holds both verdicts and opens the evidence behind them in the row below; it needs no script.
 
     Args:
         verdicts: of one or several profiles, or by profile as :func:`mixkd.claims.everywhere` has them.
         first: the profile whose column stands first.
-        up: path from the page to the folder of the chapters.
         waiting: whether the profiles that were not run are listed below, with what it takes to run them.
     """
     given = [verdict for own in verdicts.values() for verdict in own] if isinstance(verdicts, Mapping) else list(verdicts)
@@ -26,7 +29,7 @@ def ledger(verdicts: Mapping[str, Sequence[Judged]] | Sequence[Judged], *, first
     cells = {(verdict.claim, verdict.profile): verdict for verdict in given}
     rows, text = [], []
     for judged in {verdict.claim: verdict for verdict in given}.values():
-        link = f'<a href="{html.escape(up)}{html.escape(judged.chapter)}.html">{html.escape(judged.title)}</a>'
+        link = f'<a href="{html.escape(judged.chapter)}.html">{html.escape(judged.title)}</a>'
         row = (
             f'<th scope="row"><span class="mixkd-letter">({judged.claim})</span> {link}'
             f'<span class="mixkd-sentence">{html.escape(judged.sentence)}</span></th>'
@@ -66,7 +69,7 @@ _OPENING = (
 )
 
 
-def _opener(judged: Judged) -> str:
+def _opener(judged: Verdict) -> str:
     """A cell: both outcomes as the summary of what stands in the row below."""
     name = f"evidence-{judged.claim}-{judged.profile}"
     return (
@@ -77,25 +80,22 @@ def _opener(judged: Judged) -> str:
     )
 
 
-def _evidence(judged: Judged, link: str) -> str:
+def _evidence(judged: Verdict, link: str) -> str:
     """What a cell rests on: every comparison with its interval drawn against its margin, what to keep in mind, the records."""
-    parts = premises(judged.premises)
-    parts += panels(judged.stated, "As stated") + panels(judged.rivals, "Against each simpler explanation")
     note = f"<p>{html.escape(in_words(judged.note))}</p>" if judged.note else ""
     missing = f", {judged.missing} more are planned and missing" if judged.missing else ""
-    ids = " ".join(f"<code>{html.escape(id)}</code>" for id in judged.records)
     name = html.escape(f"evidence-{judged.claim}-{judged.profile}")
     return (
         f'<div id="{name}" tabindex="-1" role="group" aria-label="evidence on claim {judged.claim}, profile {html.escape(judged.profile)}">'
         f'<p class="mixkd-claim">Claim ({judged.claim}) on {html.escape(judged.profile)}: '
         f"{badge(judged.as_stated)} as stated, {badge(judged.attributed)} when attributed. Chapter: {link}.</p>"
-        f"{note}{parts}<p>Dot: estimate; bar: 95 % interval; shaded: where the claim passes.</p>"
-        f'<details class="mixkd-ids"><summary>{len(judged.records)} records{missing}</summary><p>{ids}</p>'
+        f"{note}{premises(judged.premises)}{compared(judged)}<p>{READING}</p>"
+        f'<details class="mixkd-ids"><summary>{len(judged.records)} records{missing}</summary><p>{codes(judged.records)}</p>'
         "<p>Where a record came from: <code>mixkd records show ID</code>.</p></details></div>"
     )
 
 
-def rules(claims: Mapping[str, Any]) -> Html:
+def rules(claims: Mapping[str, Claim]) -> Html:
     """Return what each claim measures, its rule and the simpler explanations it must beat, folded under its title.
 
     Args:
@@ -104,11 +104,9 @@ def rules(claims: Mapping[str, Any]) -> Html:
     body, text = "", []
     for claim in claims.values():
         parts = {"Statistic": claim.statistic, "Rule": claim.rule, "Simpler explanations": claim.rivals}
-        listed = "".join(f"<p><strong>{name}.</strong> {html.escape(words)}</p>" for name, words in parts.items())
-        body += (
-            f"<details><summary>({claim.letter}) {html.escape(claim.title)}: <em>{html.escape(claim.sentence)}</em></summary>{listed}"
-            f'<p>Evidence: <a href="{html.escape(claim.chapter)}.html">{html.escape(claim.chapter)}</a>.</p></details>'
-        )
+        title, chapter = f"({claim.letter}) {html.escape(claim.title)}: <em>{html.escape(claim.sentence)}</em>", html.escape(claim.chapter)
+        link = f'<p>Evidence: <a href="{chapter}.html">{chapter}</a>.</p>'
+        body += f"<details><summary>{title}</summary>{paragraphs(parts)}{link}</details>"
         text.append(f"({claim.letter}) {claim.title}: {claim.sentence} " + " ".join(f"{name}: {words}." for name, words in parts.items()))
     return Html(f'<div class="mixkd-verdict">{body}</div>', "\n".join(text))
 
@@ -117,17 +115,13 @@ def _waiting(names: Sequence[str]) -> str:
     """Profiles without records: what they are, the command, the cost."""
     if not names:
         return ""
-    rows = "".join(
-        f'<tr><th scope="row">{html.escape(name)}</th><td>{html.escape(load_profile(name).title)}</td>'
-        f"<td><code>mixkd reproduce --profile {html.escape(name)}</code></td><td>{_duration(load_profile(name).minutes)}</td></tr>"
-        for name in names
-    )
-    return (
-        '<div class="mixkd-table mixkd-waiting" tabindex="0" role="region" aria-label="profiles that were not run"><table>'
-        f"<caption>Not run here. A profile is a data set with its recipe; the time holds where it is meant to run.</caption>"
-        '<thead><tr><th scope="col">profile</th><th scope="col">what it is</th><th scope="col">to run it</th>'
-        f'<th scope="col">about</th></tr></thead><tbody>{rows}</tbody></table></div>'
-    )
+    rows = []
+    for name in map(html.escape, names):
+        plan = load_profile(name)
+        rows.append((name, (html.escape(plan.title), f"<code>mixkd reproduce --profile {name}</code>", _duration(plan.minutes))))
+    caption = "Not run here. A profile is a data set with its recipe; the time holds where it is meant to run."
+    head = ("profile", "what it is", "to run it", "about")
+    return tabulate(head, rows, label="profiles that were not run", caption=caption, kind="mixkd-waiting")
 
 
 def _duration(minutes: float) -> str:

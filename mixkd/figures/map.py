@@ -8,14 +8,14 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from mixkd.figures import theme
-from mixkd.figures.absent import absent
 from mixkd.figures.explorer import block
-from mixkd.figures.markup import CALIBRATIONS, SIGNS, Html
+from mixkd.figures.markup import CALIBRATIONS, SIGNS, Html, absent, number
 from mixkd.studies import Cell
 
 if TYPE_CHECKING:
@@ -61,16 +61,16 @@ class Map:
     def _repr_html_(self) -> str:
         meta = {
             "name": self.name, "title": TITLE, "question": self.question, "questions": QUESTIONS, "columns": COLUMNS, "students": STUDENTS,
-            "steps": STEPS, "looks": {arm: _look(arm) for arm in ("ce", "kd", "kd_mixup", "teacher")},
+            "steps": STEPS, "looks": {arm: asdict(theme.look(arm)) for arm in ("ce", "kd", "kd_mixup", "teacher")},
             "rows": max(len(taus(survey)) for survey in self.surveys), "marked": MARKED,
             "tabs": [_tab(survey) | {"marks": place(survey, self.marks)} for survey in self.surveys],
         }  # fmt: skip
         return block("map", meta, self._fallback())
 
     def _fallback(self) -> str:
-        tables = "".join(table(survey) for survey in self.surveys)
+        still, tables = map_svg(self.surveys[0], alone=False), "".join(map(table, self.surveys))
         return (
-            f'<figure class="mixkd-fallback">{picture(self.surveys[0])}{tables}<figcaption>Times less overconfident than the plain '
+            f'<figure class="mixkd-fallback">{still}{tables}<figcaption>Times less overconfident than the plain '
             "student, with 95 % intervals over seeds and test images. With JavaScript each cell opens its students.</figcaption></figure>"
         )
 
@@ -109,11 +109,6 @@ def map_of(
     return Map(found, question, name, marks or {})
 
 
-def map_svg(survey: Survey) -> str:
-    """Return the map of one survey as an SVG file of its own, readable on light and on dark pages; for a README."""
-    return picture(survey, alone=True)
-
-
 # --- words --------------------------------------------------------------------------------------------------------------
 
 
@@ -137,10 +132,14 @@ def bounds(low: float, high: float, ratio: float) -> str:
     return f"{times(1 / low)} times more to {times(high)} times less"
 
 
+def interval_of(reading: Reading) -> str:
+    """The interval of a reading's ratio."""
+    return bounds(10**reading.ratio.low, 10**reading.ratio.high, 10**reading.ratio.estimate)
+
+
 def points(value: float) -> str:
     """A difference of accuracies in points, with its sign."""
-    rounded = round(100 * value, 1) + 0.0
-    return f"{'−' if rounded < 0 else '+'}{abs(rounded):.1f}"
+    return number(100 * value, 1, sign=True)
 
 
 def sharpness(temperature: float) -> str:
@@ -148,10 +147,6 @@ def sharpness(temperature: float) -> str:
     if 0.95 < temperature < 1.05:
         return "calibrated"
     return f"{times(temperature)} times too sharp" if temperature > 1 else f"{times(1 / temperature)} times too soft"
-
-
-def seeds(n: int) -> str:
-    return "one seed" if n == 1 else f"{n} seeds"
 
 
 def words(reading: Reading) -> dict[str, str]:
@@ -162,14 +157,13 @@ def words(reading: Reading) -> dict[str, str]:
     """
     if reading.model is None:
         return {"head": "Not run", "short": "not run"}
-    ratio = _ratio(reading.ratio)
-    known = not math.isnan(reading.ratio.low)
-    interval = f"95 % interval {bounds(_power(reading.ratio.low), _power(reading.ratio.high), ratio)}" if known else "no interval"
+    ratio, n = 10**reading.ratio.estimate, len(reading.model.seeds)
+    interval = "no interval" if math.isnan(reading.ratio.low) else f"95 % interval {interval_of(reading)}"
     return {
-        "head": fall(ratio), "interval": f"{interval}, {seeds(len(reading.model.seeds))}", "short": f"{times(ratio)}×",
+        "head": fall(ratio), "interval": f"{interval}, {'one seed' if n == 1 else f'{n} seeds'}", "short": f"{times(ratio)}×",
         "gain": f"{points(reading.gain.estimate)} points of accuracy{_between(reading.gain)}",
         "sign": SIGNS[reading.as_stated], "verdict": _verdict(reading, ratio),
-        "needs": f"{_temperature(reading.needs)}" if reading.needs.n else "",
+        "needs": _temperature(reading.needs) if reading.needs.n else "",
     }  # fmt: skip
 
 
@@ -193,30 +187,18 @@ def _verdict(reading: Reading, ratio: float) -> str:
     return f"Undecided: {why}." if why else "Undecided: too few seeds or test images to tell."
 
 
-def _ratio(interval: Interval) -> float:
-    return _power(interval.estimate)
-
-
-def _power(value: float) -> float:
-    return math.nan if math.isnan(value) else 10**value
-
-
 def _between(interval: Interval) -> str:
     return "" if math.isnan(interval.low) or interval.low == interval.high else f" ({points(interval.low)} to {points(interval.high)})"
 
 
 def _temperature(log: Interval) -> str:
-    tail = "" if math.isnan(log.low) else f" ({math.exp(log.low):.2f} to {math.exp(log.high):.2f})"
-    return f"{math.exp(log.estimate):.2f}{tail}"
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.0f} %"
+    own, low, high = (number(math.exp(value), 2) for value in (log.estimate, log.low, log.high))
+    return own if math.isnan(log.low) else f"{own} ({low} to {high})"
 
 
 def claims_of(model: Model) -> str:
     """How often a model is right, and how often it says it is."""
-    return f"right {_percent(model.accuracy)}, claims {_percent(model.confidence)}"
+    return f"right {number(100 * model.accuracy, 0)} %, claims {number(100 * model.confidence, 0)} %"
 
 
 def label(survey: Survey) -> str:
@@ -275,7 +257,7 @@ def _entry(reading: Reading) -> dict[str, Any]:
     said = words(reading)
     if reading.model is None:
         return said | {"command": reading.command}
-    found = said | _bars(reading.model) | {"step": step(_ratio(reading.ratio)), "bought": reading.bought}
+    found = said | _bars(reading.model) | {"step": step(10**reading.ratio.estimate), "bought": reading.bought}
     return found | ({"taught": {str(seed): _short(value) for seed, value in reading.taught.items()}} if reading.taught else {})
 
 
@@ -300,11 +282,6 @@ def _traded(trade: Trade) -> list[str]:
     ]
 
 
-def _look(arm: str) -> Mapping[str, str]:
-    look = theme.look(arm)
-    return {"label": look.label, "color": look.color, "dash": look.dash, "symbol": look.symbol}
-
-
 def _short(value: float) -> float:
     return round(float(value), 4)
 
@@ -320,33 +297,21 @@ def step(ratio: float) -> int:
 def table(survey: Survey) -> str:
     """Every cell that was run, as a table: ratio, interval, accuracy, underconfident part, the word of the claim."""
     head = (
-        "student",
-        "teacher",
-        "its calibration",
-        "τ",
-        "less overconfident",
-        "95 % interval",
-        "accuracy, points",
-        "underconfident part",
+        "student", "teacher", "its calibration", "τ", "less overconfident", "95 % interval", "accuracy, points", "underconfident part",
         "claim (e)",
-    )
-    body = ""
-    waiting = 0
-    for (arm, cell), reading in [
-        ((survey.rival.arm, None), survey.rival),
-        *sorted(survey.readings.items(), key=lambda item: list(STUDENTS).index(item[0][0])),
-    ]:
+    )  # fmt: skip
+    places: list[tuple[tuple[str, ...], Reading]] = [(("one temperature after training", "–", "–", "–"), survey.rival)]
+    for (arm, cell), reading in sorted(survey.readings.items(), key=lambda item: list(STUDENTS).index(item[0][0])):
+        places.append(((STUDENTS[arm], cell.teacher, COLUMNS[cell.calibration], tau_word(cell.tau)), reading))
+    body, waiting = "", 0
+    for place, reading in places:
         if reading.model is None:
             waiting += 1
             continue
         said = words(reading)
-        place = ("one temperature after training", "–", "–", "–") if cell is None else (
-            STUDENTS[arm], cell.teacher, COLUMNS[cell.calibration], tau_word(cell.tau)
-        )  # fmt: skip
-        told = reading.ratio
-        interval = bounds(_power(told.low), _power(told.high), _ratio(told)) if not math.isnan(told.low) else "one seed"
+        interval = "one seed" if math.isnan(reading.ratio.low) else interval_of(reading)
         gain = f"{points(reading.gain.estimate)}{_between(reading.gain)}"
-        row = (*place, said["short"], interval, gain, f"{reading.model.under:.4f}", f"{said['sign']} {said['verdict']}")
+        row = (*place, said["short"], interval, gain, number(reading.model.under, 4), f"{said['sign']} {said['verdict']}")
         body += "<tr>" + "".join(f"<td>{html.escape(value)}</td>" for value in row) + "</tr>"
     titles = "".join(f'<th scope="col">{title}</th>' for title in head)
     rest = f" {waiting} more cells were not run." if waiting else ""
@@ -358,8 +323,13 @@ def table(survey: Survey) -> str:
     )
 
 
-def picture(survey: Survey, *, alone: bool = False) -> str:
-    """The map of the default teacher's students distilled on mixup as an SVG."""
+def map_svg(survey: Survey, *, alone: bool = True) -> str:
+    """Return the map of the default teacher's students distilled on mixup as an SVG.
+
+    Args:
+        survey: what it shows.
+        alone: whether it is a file of its own, readable on light and on dark pages; else it takes the page's colour of text.
+    """
     model, rows = survey.profile.default_teacher, taus(survey)
     left, top, wide, tall = 70, 58, 104, 40
     width, height = left + 4 * wide + 12, top + tall * len(rows) + 74
@@ -398,7 +368,7 @@ def _square(reading: Reading | None, x: float, y: float, wide: float, tall: floa
     box = f'<rect x="{x:g}" y="{y:g}" width="{wide:g}" height="{tall:g}" rx="4"'
     if reading is None or reading.model is None:
         return f'{box} fill="#7d848e" fill-opacity=".14"/><text {middle} class="soft">not run</text>'
-    _, color, ink = STEPS[step(_ratio(reading.ratio))]
+    _, color, ink = STEPS[step(10**reading.ratio.estimate)]
     hatch = (
         f'{box} fill="url(#bought)"/><rect x="{x + wide / 2 - 34:g}" y="{y + 8:g}" width="68" height="{tall - 16:g}" fill="{color}"/>'
         if reading.bought
@@ -412,14 +382,11 @@ def _square(reading: Reading | None, x: float, y: float, wide: float, tall: floa
 
 
 def _legend(x: float, y: float, width: float) -> str:
-    each = width / len(STEPS)
-    out = ""
+    each, out = width / len(STEPS), ""
     for i, (low, color, _) in enumerate(STEPS):
-        name = "more" if i == 0 else f"{low:g}×"
+        name = f"{low:g}×" if i else "more"
         out += f'<rect x="{x + each * i:.1f}" y="{y}" width="{each:.1f}" height="10" fill="{color}"/>'
         out += f'<text x="{x + each * i:.1f}" y="{y + 24}" class="soft">{name}</text>'
-    tenth = x + each * next(i for i, (low, _, _) in enumerate(STEPS) if low == 10)
+    out += f'<path d="M{x + each * step(10):.1f} {y - 4}v18" stroke="#7d848e" stroke-width="2"/>'
     note = "✓ tenfold by the claim’s rule; striped: underconfident, or likelihood no better"
-    line = f'<path d="M{tenth:.1f} {y - 4}v18" stroke="#7d848e" stroke-width="2"/>'
-    words = f'<text x="{x}" y="{y + 41}" class="soft" font-size="11">{note}</text>'
-    return out + line + words
+    return out + f'<text x="{x}" y="{y + 41}" class="soft" font-size="11">{note}</text>'

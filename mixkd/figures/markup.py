@@ -1,11 +1,11 @@
-"""HTML that shows itself, the badge of an outcome, and numbers and names as a reader says them."""
+"""HTML that shows itself, a table, the badge of an outcome, and numbers and names as a reader says them."""
 
 from __future__ import annotations
 
 import html
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from mixkd.spec import ARMS
 
@@ -38,6 +38,38 @@ class Html:
 
     def __repr__(self) -> str:
         return self.text
+
+
+def absent(words: str) -> Html:
+    """Return a sentence in the place of a figure."""
+    return Html(f"<p><em>{html.escape(words)}</em></p>", words)
+
+
+def tabulate(
+    head: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]], *,
+    label: str, caption: str = "", kind: str = "", columns: Sequence[str] = (),
+) -> str:  # fmt: skip
+    """Return a table of the book as HTML; all words but the label and the caption are HTML already.
+
+    Args:
+        head: titles, the first over the names of the rows.
+        rows: the name of each, and its cells.
+        label: its name for a screen reader.
+        caption: words over it.
+        kind: more classes of the block.
+        columns: attributes of the columns after the first, such as ``' class="mixkd-words"'``.
+    """
+    kinds = columns or [""] * (len(head) - 1)
+    titles = "".join(f'<th scope="col"{attribute}>{title}</th>' for title, attribute in zip(head, ["", *kinds], strict=True))
+    body = "".join(
+        f'<tr><th scope="row">{name}</th>{"".join(f"<td{a}>{cell}</td>" for a, cell in zip(kinds, cells, strict=True))}</tr>'
+        for name, cells in rows
+    )
+    over = f"<caption>{html.escape(caption)}</caption>" if caption else ""
+    return (
+        f'<div class="{f"mixkd-table {kind}".strip()}" tabindex="0" role="region" aria-label="{html.escape(label)}"><table>{over}'
+        f"<thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
 
 
 def badge(outcome: str) -> str:

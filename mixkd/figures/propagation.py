@@ -13,10 +13,10 @@ import plotly.graph_objects as go
 from scipy.optimize import brentq
 
 from mixkd.figures import theme
-from mixkd.figures.absent import absent
 from mixkd.figures.intervals import once, t_interval
-from mixkd.figures.markup import CALIBRATIONS, Html, number
-from mixkd.figures.plot import Plot
+from mixkd.figures.markup import CALIBRATIONS, Html, absent, tabulate
+from mixkd.figures.plot import Plot, dots, grey
+from mixkd.figures.table import mean_half
 from mixkd.measure.selective import score
 
 NO_TEACHER = "no teacher"
@@ -24,6 +24,10 @@ CAPACITY = (
     "Each pale dot is one seed: its accuracy minus that of the cross-entropy student with the same initial weights and data order. "
     "Markers are means, bars 95 % t intervals over seeds; a bar above the zero line is a gain beyond seed noise. Inside the grey band the "
     "difference counts as none. Under each teacher stands its own accuracy."
+)
+PASSED_ON = (
+    "One marker for each kind of teacher, its bar a 95 % t interval over seeds; pale dots are seeds. Right of 1 the teacher was too "
+    "sharp, above 1 its student is. On the dotted line a student needs exactly the temperature its teacher needs."
 )
 FOLLOWED = (
     "Test images are sorted by how much steeper (right) or softer (left) the teacher was made on them, and cut into groups of equal "
@@ -56,25 +60,19 @@ def capacity(
         if arm == baseline:
             continue
         look, own, means = theme.look(arm), frame[frame["arm"] == arm], []
-        for place in places:
-            sample = own[own["place"] == place]
-            gain = 100 * (sample.set_index("seed")["accuracy"] - base).dropna()
+        for place, name in enumerate(places):
+            gain = 100 * (own[own["place"] == name].set_index("seed")["accuracy"] - base).dropna()
             if gain.empty:
                 continue
-            at = places.index(place) + _OFFSET.get(arm, 0.0)
+            at = place + _OFFSET.get(arm, 0.0)
             means.append((at, *t_interval(gain)))
             figure.add_scatter(
-                x=np.full(len(gain), at - 0.06),
-                y=gain.to_numpy(),
-                mode="markers",
-                showlegend=False,
-                legendgroup=arm,
-                marker={"color": look.color, "size": 5, "opacity": 0.55},
-                text=[f"seed {seed}" for seed in gain.index],
+                x=np.full(len(gain), at - 0.06), y=gain.to_numpy(), mode="markers", showlegend=False, legendgroup=arm,
+                marker={"color": look.color, "size": 5, "opacity": 0.55}, text=[f"seed {seed}" for seed in gain.index],
                 hovertemplate="%{text}: %{y:+.2f} points<extra></extra>",
-            )
+            )  # fmt: skip
             _, mean, low, high = means[-1]
-            rows.append({"arm": look.label, "teacher": place, "points": mean, "low": low, "high": high, "seeds": len(gain)})
+            rows.append({"arm": look.label, "teacher": name, "points": mean, "low": low, "high": high, "seeds": len(gain)})
         if means:
             figure.add_trace(_means(means, look, arm, joined=len(means) > 1))
     if not rows:
@@ -91,6 +89,7 @@ def capacity(
     return Plot(figure, label=label, reading=CAPACITY, table=pd.DataFrame(rows))
 
 
+_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "star", "cross", "x", "hexagon", "pentagon", "bowtie")
 _OFFSET = {"label_smoothing": -0.12, "mixup": 0.12, "kd": -0.12, "kd_mixup": 0.12}
 
 
@@ -155,38 +154,32 @@ def passed_on(frame: pd.DataFrame) -> Plot | Html:
     known = frame[np.isfinite(frame["needs"])] if len(frame) else frame
     if known.empty:
         return absent("No figure: the students of these teachers, or their teachers, are not here.")
-    figure, rows = go.Figure(), []
-    low, high = known["needs"].min() / 1.12, known["needs"].max() * 1.12
-    line = {"color": theme.NEUTRAL, "dash": "dot", "width": 2}
-    figure.add_scatter(x=[low, high], y=[low, high], mode="lines", name="passed on whole", line=line, hoverinfo="skip")
-    symbols = ("circle", "square", "diamond", "triangle-up", "star", "cross", "x", "hexagon", "pentagon", "bowtie")
+    look, figure, rows = theme.look("kd_mixup"), go.Figure(), []
+    ends = [known["needs"].min() / 1.12, known["needs"].max() * 1.12]
+    figure.add_scatter(x=ends, y=ends, mode="lines", name="passed on whole", line=grey(2), hoverinfo="skip")
     for i, (kind, alike) in enumerate(known.groupby("kind", sort=False)):
-        look = theme.look("kd_mixup")
         figure.add_scatter(
             x=alike["needs"].to_numpy(), y=alike["temperature"].to_numpy(), mode="markers", showlegend=False, legendgroup=kind,
             marker={"color": look.color, "size": 4, "opacity": 0.45}, hoverinfo="skip",
         )  # fmt: skip
-        points = []
+        points, names = [], []
         for teacher, own in alike.groupby("teacher", sort=False):
             at = float(np.exp(np.log(own["needs"]).mean()))
-            mean, below, above = (float(np.exp(value)) for value in t_interval(np.log(own["temperature"])))
-            points.append((at, mean, below, above))
-            rows.append({"teacher": f"{teacher}, {kind}", "teacher's T*": at, "student's T*": points[-1][1], "low": points[-1][2],
-                         "high": points[-1][3], "seeds": len(own)})  # fmt: skip
-        trace = _means(points, theme.Look("", look.color, "solid", symbols[i % len(symbols)]), str(kind), joined=False, name=str(kind))
-        trace.text = [row["teacher"] for row in rows[-len(points) :]]
-        trace.hovertemplate = "%{text}<br>teacher %{x:.2f}, student %{y:.2f}<extra></extra>"
-        figure.add_trace(trace)
+            mean, low, high = (float(np.exp(value)) for value in t_interval(np.log(own["temperature"])))
+            points.append((at, mean, low, high))
+            names.append(f"{teacher}, {kind}")
+            shown = {"teacher's T*": at, "student's T*": mean, "low": low, "high": high, "seeds": len(own)}
+            rows.append({"teacher": names[-1], **shown})
+        kind_look = theme.Look(str(kind), look.color, "solid", _SYMBOLS[i % len(_SYMBOLS)])
+        hover = "%{text}<br>teacher %{x:.2f}, student %{y:.2f}"
+        figure.add_trace(_means(points, kind_look, str(kind), joined=False, hover=hover, text=names))
     figure.update_layout(theme.layout(height=470, margin={"l": 56, "r": 12, "t": 96, "b": 48}))
     ticks = [0.25, 0.35, 0.5, 0.7, 1, 1.4, 2, 2.8, 4, 5.6, 8]
     log = {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
     figure.update_xaxes(title={"text": "temperature T* the teacher needs"}, **log)
     figure.update_yaxes(title={"text": "T* the student needs"}, **log)
-    reading = (
-        "One marker for each kind of teacher, its bar a 95 % t interval over seeds; pale dots are seeds. Right of 1 the teacher was too "
-        "sharp, above 1 its student is. On the dotted line a student needs exactly the temperature its teacher needs."
-    )
-    return Plot(figure, label="The student's NLL-optimal temperature against its teacher's", reading=reading, table=pd.DataFrame(rows))
+    label = "The student's NLL-optimal temperature against its teacher's"
+    return Plot(figure, label=label, reading=PASSED_ON, table=pd.DataFrame(rows))
 
 
 def teacher_table(frame: pd.DataFrame) -> Html:
@@ -198,30 +191,19 @@ def teacher_table(frame: pd.DataFrame) -> Html:
     if frame.empty:
         return absent("No table: no student of this study is here.")
     head = ("teacher", "its accuracy", "its T*", "student’s T*", "student’s accuracy")
-    body, text = "", []
+    body, text = [], []
     for (kind, model), own in frame.groupby(["kind", "teacher"], sort=False):
-        name = f"{model}, {kind}"
-        cells = (
-            _half(100 * own["teacher_accuracy"], 1), _half(own["needs"], 2), _half(own["temperature"], 2), _half(100 * own["accuracy"], 1),
-        )  # fmt: skip
-        body += f'<tr><th scope="row">{html.escape(name)}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
+        name, accuracy, needs = f"{model}, {kind}", _half(100 * own["teacher_accuracy"], 1), _half(own["needs"], 2)
+        cells = (accuracy, needs, _half(own["temperature"], 2), _half(100 * own["accuracy"], 1))
+        body.append((html.escape(name), cells))
         text.append(f"{name}: " + ", ".join(f"{title} {cell}" for title, cell in zip(head[1:], cells, strict=True)))
-    titles = "".join(f'<th scope="col">{title}</th>' for title in head)
-    markup = (
-        '<div class="mixkd-table" tabindex="0" role="region" aria-label="students by teacher"><table>'
-        "<caption>Means over seeds ± half the 95 % t interval. Accuracy in per cent.</caption>"
-        f"<thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table></div>"
-    )
-    return Html(markup, "\n".join(text))
+    caption = "Means over seeds ± half the 95 % t interval. Accuracy in per cent."
+    return Html(tabulate(head, body, label="students by teacher", caption=caption), "\n".join(text))
 
 
 def _half(sample: pd.Series, digits: int) -> str:
     """A mean and the half-width of its interval; no width where all values are one."""
-    if not np.isfinite(sample).all():
-        return "–"
-    mean, low, high = t_interval(sample)
-    wide = f" ± {number((high - low) / 2, digits)}" if math.isfinite(low) and high > low else ""
-    return f"{number(mean, digits)}{wide}"
+    return mean_half(sample if sample.nunique() > 1 else sample[:1], digits) if np.isfinite(sample).all() else "–"
 
 
 def followed(students: Iterable[tuple[Any, Any, Any]], *, groups: int = 10) -> Plot | Html:
@@ -247,55 +229,31 @@ def followed(students: Iterable[tuple[Any, Any, Any]], *, groups: int = 10) -> P
         return absent("No figure: the students of a teacher with a temperature for each image, or their siblings, are not in this store.")
     look, figure = theme.look("kd_mixup"), go.Figure()
     x = np.array([places for _, places, _ in lines]).mean(axis=0)
+    found = [t_interval(column) for column in zip(*(moves for _, _, moves in lines), strict=True)]
+    table = pd.DataFrame(found, columns=["student", "low", "high"])
+    table.insert(0, "−ln T(x)", x)
     if own:
-        line = {"color": theme.NEUTRAL, "dash": "longdash", "width": 2}
-        figure.add_scatter(x=x, y=np.mean(own, axis=0), mode="lines", name="the teacher itself", line=line)
+        table["teacher"] = np.mean(own, axis=0)
+        figure.add_scatter(x=x, y=table["teacher"].to_numpy(), mode="lines", name="the teacher itself", line=grey(2, "longdash"))
+    pale = {"color": look.color, "width": 0.8}
     for seed, places, moves in lines:
-        figure.add_scatter(
-            x=places, y=moves, mode="lines", line={"color": look.color, "width": 0.8}, opacity=0.4, showlegend=False, name=f"seed {seed}"
-        )
-    intervals = [t_interval(column) for column in zip(*(moves for _, _, moves in lines), strict=True)]
-    figure.add_trace(
-        _means([(at, *interval) for at, interval in zip(x, intervals, strict=True)], look, "student", joined=True, name="the student")
-    )
-    figure.add_hline(y=0, line={"color": theme.NEUTRAL, "width": 1})
+        figure.add_scatter(x=places, y=moves, mode="lines", line=pale, opacity=0.4, showlegend=False, name=f"seed {seed}")
+    points = [(at, *interval) for at, interval in zip(x, found, strict=True)]
+    figure.add_trace(_means(points, look, "student", joined=True, name="the student"))
+    figure.add_hline(y=0, line=grey(1, dash=None))
     figure.update_layout(theme.layout(height=400))
     figure.update_xaxes(title={"text": "teacher made steeper by −ln T(x)"}, zeroline=False)
     figure.update_yaxes(title={"text": "change in log-odds"}, zeroline=False)
-    table = pd.DataFrame(
-        [{"−ln T(x)": at, "student": mean, "low": low, "high": high} for at, (mean, low, high) in zip(x, intervals, strict=True)]
-    )
-    if own:
-        table["teacher"] = np.mean(own, axis=0)
-    return Plot(
-        figure, label="Change of the student's confidence over the teacher's input-dependent temperature", reading=FOLLOWED, table=table
-    )
+    label = "Change of the student's confidence over the teacher's input-dependent temperature"
+    return Plot(figure, label=label, reading=FOLLOWED, table=table)
 
 
 def _means(
-    points: Sequence[tuple[float, float, float, float]], look: theme.Look, group: str, *, joined: bool, name: str = "", legend: bool = True
+    points: Sequence[tuple[float, float, float, float]], look: theme.Look, group: str, *, hover: str = "mean %{y:.3f}", **more: Any
 ) -> go.Scatter:
     """Means with their intervals; a single seed has a bar of no length."""
-    x, y, low, high = (np.array(column, dtype=float) for column in zip(*points, strict=True))
-    return go.Scatter(
-        x=x,
-        y=y,
-        mode="lines+markers" if joined else "markers",
-        name=theme.text(name or look.label),
-        legendgroup=group,
-        showlegend=legend,
-        line={"color": look.color, "dash": look.dash, "width": 2},
-        marker={"symbol": look.symbol, "size": 10, "color": look.color},
-        error_y={
-            "type": "data",
-            "array": np.nan_to_num(high - y),
-            "arrayminus": np.nan_to_num(y - low),
-            "color": look.color,
-            "thickness": 1.5,
-            "width": 4,
-        },
-        hovertemplate="mean %{y:.3f}<extra></extra>",
-    )
+    x, *interval = (np.array(column, dtype=float) for column in zip(*points, strict=True))
+    return dots(look, x, *interval, group=group, width=2, size=10, hover=hover, showlegend=True, **more)
 
 
 def _accuracy(record: Any) -> float:

@@ -1,25 +1,32 @@
-"""Reliability diagrams: accuracy against confidence, bin by bin, over the histogram of confidence.
+"""Reliability diagrams: accuracy against confidence, bin by bin, over the histogram of confidence; and those that others published.
 
-It draws bins that were measured elsewhere (``calibration.reliability``); it refuses to bin anything itself.
+It draws bins that were measured elsewhere (``calibration.reliability``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from mixkd.figures import theme
-from mixkd.figures.plot import Plot
+from mixkd.figures.plot import Plot, bars, grey
 
 READING = (
     "Above: one marker for each bin of confidence, at its mean confidence and its accuracy, with a 95 % Wilson "
     "interval. On the diagonal the model is right as often as it says; below it is overconfident, above it "
     "underconfident. Below: the share of predictions in each bin; a far-off marker with few predictions weighs little."
 )
+READING_PUBLISHED = (
+    "One panel for each table; a marker for each bin, at its mean confidence and accuracy, its area the share of predictions, its bar a "
+    "95 % Wilson interval. Below the diagonal overconfident, above it underconfident."
+)
+_COLUMNS = 2
 
 
 class Bins(Protocol):
@@ -37,7 +44,7 @@ class Bins(Protocol):
 
 
 def wilson(hits: np.ndarray, n: np.ndarray, z: float = 1.959964) -> tuple[np.ndarray, np.ndarray]:
-    """Ends of the Wilson score interval of a proportion; ``n`` need not be whole. (0, 1) where n is 0."""
+    """Ends of the Wilson score interval of a proportion; (0, 1) where n is 0."""
     with np.errstate(invalid="ignore", divide="ignore"):
         p = hits / n
         middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
@@ -46,86 +53,38 @@ def wilson(hits: np.ndarray, n: np.ndarray, z: float = 1.959964) -> tuple[np.nda
     return np.clip(low, 0, 1), np.clip(high, 0, 1)
 
 
-def reliability(diagrams: Mapping[str, Bins | Sequence[Bins]], *, repeats: int = 1) -> Plot:
+def reliability(diagrams: Mapping[str, Bins]) -> Plot:
     """Draw one line for each entry.
 
     Args:
-        diagrams: what to draw, by arm (or ``"teacher"``); several for one arm (its seeds) are pooled. At most nine.
-        repeats: how many rows of one diagram are answers to the same image (its views): they are not independent, so
-            intervals are as wide as for 1/repeats of the counts. Pooled seeds share their images and count once for the
-            same reason.
+        diagrams: what to draw, by arm (or ``"teacher"``). At most nine.
 
     Raises:
-        ValueError: for nothing to draw, an unknown arm, repeats < 1, or pooled diagrams whose edges differ.
+        ValueError: for nothing to draw, or an unknown arm.
     """
     if not diagrams:
         raise ValueError("no diagrams: nothing to draw")
-    if repeats < 1:
-        raise ValueError(f"repeats must be at least 1, not {repeats}")
     figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.05, row_heights=[0.74, 0.26])
-    figure.add_scatter(
-        x=[0, 1],
-        y=[0, 1],
-        mode="lines",
-        line={"color": theme.NEUTRAL, "width": 1.5, "dash": "dash"},
-        showlegend=False,
-        hoverinfo="skip",
-    )
+    _diagonal(figure, showlegend=False)
     table = []
-    for arm, given in diagrams.items():
+    for arm, bins in diagrams.items():
         look = theme.look(arm)
-        many = list(given) if isinstance(given, Sequence) else [given]
-        count, confidence, accuracy, edges = _pool(arm, many)
-        low, high = wilson(accuracy * count / (repeats * len(many)), count / (repeats * len(many)))
-        full = count > 0
-        figure.add_scatter(
-            x=confidence[full],
-            y=accuracy[full],
-            mode="lines+markers",
-            name=theme.text(look.label),
-            legendgroup=arm,
-            line={"color": look.color, "dash": look.dash, "width": 1.5},
-            marker={"symbol": look.symbol, "size": 9, "color": look.color},
-            error_y={
-                "type": "data",
-                "array": (high - accuracy)[full],
-                "arrayminus": (accuracy - low)[full],
-                "color": look.color,
-                "thickness": 1.2,
-                "width": 3,
-            },
-            customdata=np.stack([count, low, high], 1)[full],
-            hovertemplate=f"{theme.text(look.label)}<br>confidence %{{x:.4f}}, accuracy %{{y:.4f}} "
-            "(%{customdata[1]:.3f} to %{customdata[2]:.3f})<br>%{customdata[0]} predictions<extra></extra>",
-        )
+        count, confidence, accuracy = _arrays(bins)
         share = count / count.sum()
+        markers = _markers(
+            bins, {"color": look.color, "symbol": look.symbol, "size": 9}, f"{theme.text(look.label)}<br>", mode="lines+markers",
+            name=theme.text(look.label), legendgroup=arm, line={"color": look.color, "dash": look.dash, "width": 1.5},
+        )  # fmt: skip
+        figure.add_trace(markers)
         figure.add_scatter(
-            x=edges,
-            y=np.append(share, share[-1]),
-            mode="lines",
-            line={"color": look.color, "dash": look.dash, "width": 2, "shape": "hv"},
-            fill="tozeroy",
-            fillcolor=theme.translucent(look.color, 0.1),
-            showlegend=False,
-            legendgroup=arm,
-            hovertemplate="%{y:.3f} of the predictions<extra></extra>",
-            row=2,
-            col=1,
-        )
-        weight = share * (confidence - accuracy) * full
-        ece, oe = np.abs(weight).sum(), (np.clip(weight, 0, None) * confidence).sum()
-        mean_confidence, mean_accuracy = (share * confidence)[full].sum(), (share * accuracy)[full].sum()
-        table.append(
-            {
-                "arm": look.label,
-                "accuracy": mean_accuracy,
-                "confidence": mean_confidence,
-                "gap": mean_confidence - mean_accuracy,
-                "ECE": ece,
-                "OE": oe,
-                "predictions": int(count.sum()),
-            }
-        )
+            x=np.asarray(bins.edges, dtype=float), y=np.append(share, share[-1]), mode="lines", legendgroup=arm, showlegend=False,
+            line={"color": look.color, "dash": look.dash, "width": 2, "shape": "hv"}, fill="tozeroy",
+            fillcolor=theme.translucent(look.color, 0.1), hovertemplate="%{y:.3f} of the predictions<extra></extra>", row=2, col=1,
+        )  # fmt: skip
+        weight = share * (confidence - accuracy)
+        mean = {"accuracy": (share * accuracy).sum(), "confidence": (share * confidence).sum()}
+        errors = {"ECE": np.abs(weight).sum(), "OE": (np.clip(weight, 0, None) * confidence).sum()}
+        table.append({"arm": look.label, **mean, "gap": mean["confidence"] - mean["accuracy"], **errors, "predictions": int(count.sum())})
     figure.update_layout(theme.layout(height=560))
     figure.update_xaxes(range=[0, 1.01], title={"text": ""})
     figure.update_xaxes(title={"text": "confidence"}, row=2, col=1)
@@ -135,16 +94,61 @@ def reliability(diagrams: Mapping[str, Bins | Sequence[Bins]], *, repeats: int =
     return Plot(figure, label=label, reading=READING, table=pd.DataFrame(table))
 
 
-def _pool(arm: str, many: Sequence[Bins]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Counts added, confidences and accuracies averaged by count."""
-    edges = np.asarray(many[0].edges, dtype=float)
-    if any(not np.array_equal(edges, np.asarray(d.edges, dtype=float)) for d in many):
-        raise ValueError(f"diagrams of {arm!r} have different bin edges: pool only diagrams over the same bins")
-    counts = np.array([np.asarray(d.count, dtype=float) for d in many])
-    total = counts.sum(0)
-    # Empty bins may hold NaN; they weigh nothing.
-    confidence, accuracy = (
-        (np.nan_to_num(np.array([np.asarray(getattr(d, name), dtype=float) for d in many])) * counts).sum(0) / np.maximum(total, 1)
-        for name in ("confidence", "accuracy")
-    )
-    return total, confidence, accuracy, edges
+def published(tables: Mapping[str, Bins]) -> Plot:
+    """Draw reliability diagrams of published bin tables of students distilled on mixup, side by side.
+
+    Args:
+        tables: what a panel is called -> its bins.
+
+    Raises:
+        ValueError: for no table.
+    """
+    if not tables:
+        raise ValueError("no tables: nothing to draw")
+    rows, table = math.ceil(len(tables) / _COLUMNS), []
+    figure = make_subplots(
+        rows=rows, cols=_COLUMNS, shared_xaxes=True, shared_yaxes=True, horizontal_spacing=0.05, vertical_spacing=0.09,
+        subplot_titles=[theme.text(name) for name in tables],
+    )  # fmt: skip
+    for place, (name, bins) in enumerate(tables.items()):
+        count, confidence, accuracy = _arrays(bins)
+        panel = {"row": place // _COLUMNS + 1, "col": place % _COLUMNS + 1}
+        _diagonal(figure, **panel)
+        size = (6 + 26 * np.sqrt(count / count.sum()))[count > 0]
+        marker = {"size": size, "color": theme.look("kd_mixup").color, "opacity": 0.75, "line": {"width": 0}}
+        figure.add_trace(_markers(bins, marker, mode="markers"), **panel)
+        table += [
+            {"": name, "bin": m + 1, "predictions": int(count[m]), "confidence": confidence[m], "accuracy": accuracy[m]}
+            for m in np.flatnonzero(count)
+        ]
+    figure.update_layout(theme.layout(height=120 + 290 * rows, showlegend=False))
+    figure.update_xaxes(range=[0, 1.02], tickvals=[0, 0.5, 1])
+    figure.update_yaxes(range=[-0.02, 1.03], tickvals=[0, 0.5, 1])
+    figure.update_xaxes(title={"text": "confidence"}, row=rows)
+    figure.update_yaxes(title={"text": "accuracy"}, col=1)
+    figure.update_annotations(font={"size": 13})
+    label = f"Published reliability diagrams: {', '.join(tables)}"
+    return Plot(figure, label=label, reading=READING_PUBLISHED, table=pd.DataFrame(table))
+
+
+def _diagonal(figure: go.Figure, **more: Any) -> None:
+    figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line=grey(dash="dash"), hoverinfo="skip", **more)
+
+
+def _markers(bins: Bins, marker: dict[str, Any], said: str = "", **style: Any) -> go.Scatter:
+    """Return a marker for each bin that is not empty, with its Wilson interval."""
+    count, confidence, accuracy = _arrays(bins)
+    low, high = wilson(accuracy * count, count)
+    full = count > 0
+    return go.Scatter(
+        x=confidence[full], y=accuracy[full], marker=marker, customdata=np.stack([count, low, high], 1)[full],
+        error_y=bars(accuracy[full], low[full], high[full], marker["color"], thickness=1.2, width=3),
+        hovertemplate=f"{said}confidence %{{x:.4f}}, accuracy %{{y:.4f}} (%{{customdata[1]:.3f}} to %{{customdata[2]:.3f}})"
+        "<br>%{customdata[0]} predictions<extra></extra>", **style,
+    )  # fmt: skip
+
+
+def _arrays(bins: Bins) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Counts, confidences and accuracies; 0 in empty bins, which may hold nan."""
+    count, confidence, accuracy = (np.asarray(values, dtype=float) for values in (bins.count, bins.confidence, bins.accuracy))
+    return count, np.nan_to_num(confidence), np.nan_to_num(accuracy)

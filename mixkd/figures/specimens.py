@@ -10,8 +10,7 @@ import torch
 from PIL import Image
 
 from mixkd.data import Dataset
-from mixkd.figures.absent import absent
-from mixkd.figures.markup import Html
+from mixkd.figures.markup import Html, absent
 
 SHOWN = 12
 _GAP = 1

@@ -9,51 +9,38 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from mixkd.figures.absent import absent
-from mixkd.figures.judgement import said, unit_of
-from mixkd.figures.markup import CALIBRATIONS, SIGNS, Html
+from mixkd.figures.markup import CALIBRATIONS, SIGNS, Html, absent
+from mixkd.figures.panels import said, unit_of
 
 
-def holds_in(rows: Iterable[Any], *, per_profile: bool = True) -> str:
+def holds_in(rows: Iterable[Any]) -> str:
     """Return the sentence "Holds in 3 of 14 settings of digits; 2 are undecided", for each profile of the rows.
 
     Args:
         rows: of :func:`mixkd.claims.across`, of one claim.
-        per_profile: one sentence for each; else one for all.
     """
     given = list(rows)
     sentences = []
-    for name in dict.fromkeys(row.profile for row in given) if per_profile else [""]:
-        own = [row for row in given if not name or row.profile == name]
+    for name in dict.fromkeys(row.profile for row in given):
+        own = [row for row in given if row.profile == name]
         counted = Counter(row.as_stated for row in own)
-        run = len(own) - counted["not run"]
-        place = f" of {name}" if name else ""
-        if not run:
-            sentences.append(f"Not run on {name}." if name else "Not run.")
+        if counted["not run"] == len(own):
+            sentences.append(f"Not run on {name}.")
             continue
         if len(own) == 1:
-            sentences.append(f"On {name or own[0].profile} it {_ONE[own[0].as_stated]}.")
+            sentences.append(f"On {name} it {_DOES[own[0].as_stated]}.")
             continue
-        words = (
-            ("depends", "depends in {}"), ("not supported", "fails in {}"), ("unresolved", "undecided in {}"),
-            ("premise not met", "cannot be tested in {}"), ("not run", "not run in {}"),
-        )  # fmt: skip
-        rest = [text.format(counted[word]) for word, text in words if counted[word]]
-        holds = f"holds in {counted['supported'] or 'none'} of {len(own)} settings{place}"
-        sentences.append(f"The claim {holds}{'; it ' if rest else ''}{_listed(rest)}.")
+        *most, last = [f"{_DOES[word]} in {counted[word]}" for word in list(_DOES)[1:] if counted[word]] or [""]
+        rest = f"; it {' and '.join([', '.join(most), last] if most else [last])}" if last else ""
+        sentences.append(f"The claim holds in {counted['supported'] or 'none'} of {len(own)} settings of {name}{rest}.")
     return " ".join(sentences)
 
 
-_ONE = {
-    "supported": "holds", "not supported": "fails", "depends": "depends", "unresolved": "is undecided",
-    "premise not met": "cannot be tested",
+_DOES = {
+    "supported": "holds", "depends": "depends", "not supported": "fails", "unresolved": "is undecided",
+    "premise not met": "cannot be tested", "not run": "is not run",
 }  # fmt: skip
-
-
-def _listed(parts: Sequence[str]) -> str:
-    """ "fails in 2, is undecided in 3 and is not run in 1"."""
-    said_ = [part if part.startswith(("fails", "depends", "cannot")) else f"is {part}" for part in parts]
-    return said_[0] if len(said_) == 1 else f"{', '.join(said_[:-1])} and {said_[-1]}" if said_ else ""
+"""What a claim does in a cell, by the word of its verdict."""
 
 
 def where(rows: Iterable[Any]) -> Html:
@@ -84,20 +71,13 @@ def where(rows: Iterable[Any]) -> Html:
         + (f'<p class="mixkd-source">{key}{html.escape(unit)}</p>' if tables else "")
         + f"{waiting}</div>"
     )
-    text = [sentence, *(f"{_place(row)}: {row.as_stated}, {said(_Primary(row))}" for row in given), *commands]
+    text = [sentence, *(f"{_place(row)}: {row.as_stated}, {said(row)}" for row in given), *commands]
     return Html(markup, "\n".join(text))
 
 
 def _command(row: Any, *, whole: bool) -> str:
     """What trains a cell; all of a profile where nothing of it was run."""
     return re.sub(r" --study \S+", "", row.command) if whole else str(row.command)
-
-
-class _Primary:
-    """A row of the map read as the comparison it reports."""
-
-    def __init__(self, row: Any) -> None:
-        self.estimate, self.low, self.high, self.unit, self.seeds = row.estimate, row.low, row.high, row.unit, row.n
 
 
 def _words(rows: Sequence[Any]) -> list[str]:
@@ -138,7 +118,7 @@ def _cell(row: Any) -> str:
     """A cell: sign, and the estimate where there is one."""
     shown = unit_of(row).say(unit_of(row).shown(row.estimate)).split(" ")[0] if math.isfinite(row.estimate) else ""
     seeds = f", {row.n} seeds" if row.n else ""
-    title = f"{_place(row)}: {row.as_stated} as stated, {row.attributed} when attributed; {said(_Primary(row))}{seeds}"
+    title = f"{_place(row)}: {row.as_stated} as stated, {row.attributed} when attributed; {said(row)}{seeds}"
     kind = row.as_stated.replace(" ", "-")
     sign = f'<span aria-hidden="true">{SIGNS[row.as_stated]}</span><span class="mixkd-hidden">{row.as_stated} </span>'
     return f'<td class="mixkd-{kind}" title="{html.escape(title)}">{sign} {shown}</td>'

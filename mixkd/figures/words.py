@@ -7,21 +7,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from mixkd.figures import theme
 from mixkd.figures.intervals import t_interval
-from mixkd.figures.judgement import Judged
-from mixkd.figures.markup import number
+from mixkd.figures.markup import SIGNS, number
+
+if TYPE_CHECKING:
+    from mixkd.claims import Verdict
 
 NOT_HERE = "not run here"
 
-_SIX = ("supported", "not supported", "depends", "unresolved", "premise not met", "not run")
 
-
-def tally(verdicts: Sequence[Judged]) -> str:
+def tally(verdicts: Sequence[Verdict]) -> str:
     """How many claims hold as stated and how many of those when attributed, by letter."""
     ran = [found for found in verdicts if found.as_stated != "not run"]
     if not ran:
@@ -33,7 +33,7 @@ def tally(verdicts: Sequence[Judged]) -> str:
 
     said = []
     for which, words in (("as_stated", "As stated"), ("attributed", "attributed")):
-        found = [f"{letters(which, outcome)} {outcome}" for outcome in _SIX if any(getattr(row, which) == outcome for row in ran)]
+        found = [f"{letters(which, outcome)} {outcome}" for outcome in SIGNS if any(getattr(row, which) == outcome for row in ran)]
         said.append(f"{words}: {', '.join(found)}")
     return "; ".join(said)
 
@@ -71,13 +71,12 @@ def versus(
     if not both:
         return NOT_HERE
     mean, low, high = (scale * value for value in t_interval(a.loc[both] - b.loc[both]))
+    ahead = f"{more if mean > 0 else less} by {number(abs(mean), digits)}{unit}"
     if not math.isfinite(low):
-        return (
-            f"{more if mean > 0 else less} by {number(abs(mean), digits)}{unit} on the one seed there is, which says nothing about chance"
-        )
+        return f"{ahead} on the one seed there is, which says nothing about chance"
     if low > 0 or high < 0:
         near, far = sorted((abs(low), abs(high)))
-        return f"{more if low > 0 else less} by {number(abs(mean), digits)}{unit} ({number(near, digits)} to {number(far, digits)})"
+        return f"{ahead} ({number(near, digits)} to {number(far, digits)})"
     one_, low_, high_ = (number(value, digits, sign=True) for value in (mean, low, high))
     return f"undecided, a difference of {one_}{unit} ({low_} to {high_})"
 
@@ -88,23 +87,19 @@ def same_images(profile: Any) -> str:
     Args:
         profile: see :class:`mixkd.studies.Profile`.
     """
-    if profile.teacher_recipe.get("pretrained"):
-        return (
-            "Teachers come pretrained on other images, so what a student with a teacher gains over one without is the objective's "
-            "and those images' together; students of the same teacher compare objectives alone."
-        )
-    own = profile.recipe.get("train_size")
-    if profile.teacher_recipe.get("train_skip"):
-        return (
-            "Teachers and students learn from disjoint images, so what a student with a teacher gains over one without is the "
-            "objective's and the teacher's images' together; students of the same teacher compare objectives alone."
-        )
-    if own is not None and profile.teacher_recipe.get("train_size") == "all":
-        return (
-            f"Teachers were trained on more than the {own:,} training examples of their students, so what a student with a teacher gains "
-            "over one without is the objective's and those examples' together; students of the same teacher compare objectives alone."
-        )
-    return "Teachers and students are trained on the same examples, so a difference between two students is that of their objectives."
+    taught, own = profile.teacher_recipe, profile.recipe.get("train_size")
+    if taught.get("pretrained"):
+        known, more = "Teachers come pretrained on other images", "those images"
+    elif taught.get("train_skip"):
+        known, more = "Teachers and students learn from disjoint images", "the teacher's images"
+    elif own is not None and taught.get("train_size") == "all":
+        known, more = f"Teachers were trained on more than the {own:,} training examples of their students", "those examples"
+    else:
+        return "Teachers and students are trained on the same examples, so a difference between two students is that of their objectives."
+    return (
+        f"{known}, so what a student with a teacher gains over one without is the objective's and {more}' together; "
+        "students of the same teacher compare objectives alone."
+    )
 
 
 def slowest(curves: pd.DataFrame, column: str = "val_accuracy") -> str:
@@ -136,8 +131,8 @@ def beyond_strangers(rates: pd.DataFrame) -> str:
             if sample.empty:
                 parts.append(f"no stranger to compare with {name}")
                 continue
-            mean, low, high = t_interval(sample)
-            parts.append(f"{mean:+.1f}{f' ({low:+.1f} to {high:+.1f})' if _known(low) else ''} {name}")
+            mean, low, high = (number(value, 1, sign=True) for value in t_interval(sample))
+            parts.append(f"{mean}{f' ({low} to {high})' if len(sample) > 1 else ''} {name}")
         said.append(f"{theme.look(arm).label}: {', '.join(parts)}")
     return "; ".join(said)
 
@@ -149,7 +144,3 @@ def _group(frame: pd.DataFrame, column: str, rows: Mapping[str, Any]) -> pd.Seri
     for name, value in rows.items():
         frame = frame[frame[name] == value]
     return frame.groupby("seed")[column].mean().dropna()
-
-
-def _known(value: float) -> bool:
-    return math.isfinite(value)

@@ -1,4 +1,4 @@
-"""Known truth and published tables: what is drawn and typed is what was given."""
+"""Published tables: what is drawn and typed is what was given."""
 
 from __future__ import annotations
 
@@ -10,58 +10,9 @@ import pandas as pd
 import pytest
 
 from mixkd import calibration, chapters
-from mixkd.figures import against_truth, labelled_points, published, rows, truth_along
+from mixkd.figures import labelled_points, published, rows
 
-LAM = [0.0, 0.5, 1.0]
 LOGS = pd.read_csv(chapters.ROOT / "book" / "authors-logs.csv", comment="#")
-
-
-class TestTruth:
-    def answers(self) -> dict[str, np.ndarray]:
-        return {"exact": np.array([[0.1, 0.2], [0.5, 0.6], [0.9, 0.8]]), "teacher": np.full((3, 2), 0.5), "kd_mixup": np.eye(3)[:, :2]}
-
-    def test_every_pair_has_a_frame_with_its_own_answers(self):
-        figure = against_truth(self.answers(), LAM, ["0 → 1", "1 → 2"]).figure
-        assert len(figure.frames) == 2
-        for pair, frame in enumerate(figure.frames):
-            for trace, p in zip(frame.data, self.answers().values(), strict=True):
-                assert list(trace.y) == list(p[:, pair])
-        assert [list(trace.y) for trace in figure.data] == [list(trace.y) for trace in figure.frames[0].data]
-        assert figure.data[0].name == "exact posterior"
-
-    def test_one_pair_needs_no_slider(self):
-        figure = against_truth({name: p[:, :1] for name, p in self.answers().items()}, LAM, ["0 → 1"]).figure
-        assert not figure.frames
-        assert not figure.layout.sliders
-
-    def test_shapes_must_fit(self):
-        with pytest.raises(ValueError, match=r"must be \(3, 1\)"):
-            against_truth(self.answers(), LAM, ["0 → 1"])
-        with pytest.raises(ValueError, match="at least one pair"):
-            against_truth({"exact": np.empty((3, 0))}, LAM, [])
-
-    def test_along_draws_means_with_bands_over_seeds(self):
-        seeds = np.array([[0.1, 0.2, 0.3], [0.3, 0.4, 0.5], [0.2, 0.3, 0.4]])
-        plot = truth_along(LAM, {"exact": seeds[:1], "teacher": seeds, "ce": np.empty((0, 3))}, y="nats")
-        named = {trace.name: trace for trace in plot.figure.data if trace.name}
-        assert set(named) == {"exact posterior", "teacher"}
-        assert list(named["teacher"].y) == pytest.approx(seeds.mean(0))
-        edges = [trace for trace in plot.figure.data if trace.legendgroup == "teacher" and trace.name is None]
-        assert all(low < high for low, high in zip(edges[0].y, edges[1].y, strict=True))
-        assert set(plot.table["seeds"]) == {1, 3}
-
-    def test_a_band_on_a_logarithmic_axis_stays_above_0(self):
-        seeds = np.array([[0.01, 0.2, 0.3], [0.3, 0.4, 0.5]])
-        figure = truth_along(LAM, {"teacher": seeds}, y="nats", log=True).figure
-        assert figure.layout.yaxis.type == "log"
-        assert all(value > 0 for trace in figure.data for value in trace.y)
-
-    def test_one_seed_has_no_band(self):
-        assert len(truth_along(LAM, {"teacher": np.ones((1, 3))}, y="nats").figure.data) == 1
-
-    def test_nothing_to_draw(self):
-        with pytest.raises(ValueError, match="nothing to draw"):
-            truth_along(LAM, {"teacher": np.empty((0, 3))}, y="nats")
 
 
 class TestPublished:
@@ -84,12 +35,12 @@ class TestPublished:
         assert ((sizes - 6) ** 2 / ((sizes - 6) ** 2).sum()).tolist() == pytest.approx([0.25, 0.75])
 
     def test_points_are_named(self):
-        frame = pd.DataFrame({"x": [0.0, 1.0], "y": [0.5, -1.0]}, index=["a", "b <i>"])
-        [points] = labelled_points(frame, "x", "y").figure.data
+        frame = pd.DataFrame({"x": [0.0, 1.0], "y": [0.5, -1.0]}, index=["a", "b <i>"]).assign(whose="ours")
+        [points] = labelled_points(frame, "x", "y", by="whose").figure.data
         assert list(points.text) == ["a", "b &lt;i&gt;"]
         assert [place.split()[1] for place in points.textposition] == ["right", "left"]  # away from the edge
         with pytest.raises(ValueError, match="empty"):
-            labelled_points(frame.iloc[:0], "x", "y")
+            labelled_points(frame.iloc[:0], "x", "y", by="whose")
 
     def test_rows_escape_and_say_what_is_not_there(self):
         markup = rows(pd.DataFrame({"<b>": [1.23456, float("nan"), float("inf")]}, index=["p", "q&", "r"]), "cap", digits=2)._repr_html_()

@@ -68,6 +68,40 @@ def _capacity_frame(seeds=4):
     return pd.DataFrame(rows)
 
 
+STUDENTS = pd.DataFrame(
+    [
+        {"arm": arm, "group": group, "seed": seed, "accuracy": 0.5 + 0.1 * seed, "ratio": 2.0 + seed, "other": 1.0}
+        for arm, group in (("kd_mixup", "ours"), ("kd", "kd"), ("kd", "a wider one"))
+        for seed in range(3)
+    ]
+)
+AGAINST = figures.against_accuracy(STUDENTS, {"ratio": "as they are", "other": "tempered"}, y="ratio", line=1, log=True)
+
+
+class TestAgainstAccuracy:
+    def test_each_group_stands_at_its_means(self):
+        table = AGAINST.table
+        [row] = table[(table["trained with"] == "ours") & (table["measure"] == "as they are")].to_dict("records")
+        assert (row["accuracy (%)"], row["mean"], row["seeds"]) == (pytest.approx(60), pytest.approx(3), 3)
+        assert row["low"] < 3 < row["high"]
+
+    def test_groups_of_one_arm_differ_in_their_marker(self):
+        symbols = {t.name: t.marker.symbol for t in AGAINST.figure.data if t.showlegend}
+        assert len(symbols) == len(set(symbols.values())) == 3
+
+    def test_a_group_without_the_measure_is_left_out(self):
+        some = STUDENTS.assign(ratio=STUDENTS.ratio.where(STUDENTS.group != "ours"))
+        table = figures.against_accuracy(some, {"ratio": "as they are"}, y="ratio", line=1).table
+        assert set(table["trained with"]) == {"kd", "a wider one"}
+
+    @pytest.mark.parametrize(
+        ("frame", "column", "words"), [(STUDENTS, "ration", "did you mean 'ratio'"), (STUDENTS.iloc[:0], "ratio", "empty")]
+    )
+    def test_bad_input_is_named(self, frame, column, words):
+        with pytest.raises(ValueError, match=words):
+            figures.against_accuracy(frame, {column: "a"}, y="y", line=1)
+
+
 def test_capacity_pairs_by_seed():
     plot = figures.capacity(_capacity_frame(), pd.DataFrame({"student": ["big"], "accuracy": [0.9]}), ["small", "big"], margin=0.02)
     gains = plot.table.set_index(["arm", "teacher"])["points"]

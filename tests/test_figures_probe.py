@@ -1,4 +1,4 @@
-"""Figures of the chapters on the signal: what they draw is what was measured, and they stand on little data too."""
+"""Figures of answers on the probe: what they draw is what was measured, and they stand on little data too."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import pandas as pd
 import pytest
 import torch
 
-from mixkd.claims import Premise
 from mixkd.data import load_data
-from mixkd.figures import against_accuracy, along, imitation, imitation_rates, premises_of, signal_parts, specimens, theme
+from mixkd.figures import against_truth, along, imitation, imitation_rates, signal_parts, specimens, theme, truth_along
 from mixkd.measure import fidelity, signal
 from mixkd.sphinx_ext import figure_html
 from mixkd.vicinal import LAM_GRID
@@ -38,13 +37,8 @@ def _record(seed: int, arm: str = "ce") -> SimpleNamespace:
 
 RECORDS = [_record(seed) for seed in range(3)]
 SIGNALS = [signal.decompose(r.probe.logits, r.probe.lam, r.probe.labels) for r in RECORDS]
-STUDENTS = pd.DataFrame(
-    [
-        {"arm": arm, "group": group, "seed": seed, "accuracy": 0.5 + 0.1 * seed, "ratio": 2.0 + seed, "other": 1.0}
-        for arm, group in (("kd_mixup", "ours"), ("kd", "kd"), ("kd", "a wider one"))
-        for seed in range(3)
-    ]
-)
+TRUTH_LAM, SEEDS = [0.0, 0.5, 1.0], np.array([[0.1, 0.2, 0.3], [0.3, 0.4, 0.5], [0.2, 0.3, 0.4]])
+ANSWERS = {"exact": np.array([[0.1, 0.2], [0.5, 0.6], [0.9, 0.8]]), "teacher": np.full((3, 2), 0.5), "kd_mixup": np.eye(3)[:, :2]}
 RATES = pd.DataFrame(
     [row for arm in ("ce", "kd_mixup") for seed in (3, 4) for row in imitation_rates(_record(seed, arm), RECORDS[0], RECORDS[1:])]
 )
@@ -56,7 +50,8 @@ FIGURES = {
         y="mass",
         line=0.5,
     ),
-    "accuracy": against_accuracy(STUDENTS, {"ratio": "as they are", "other": "tempered"}, y="ratio", line=1, log=True),
+    "pairs": against_truth(ANSWERS, TRUTH_LAM, ["0 → 1", "1 → 2"]),
+    "distance": truth_along(TRUTH_LAM, {"exact": SEEDS[:1], "teacher": SEEDS, "ce": np.empty((0, 3))}, y="nats"),
     "imitation": imitation(RATES, yardstick=pd.DataFrame(imitation_rates(RECORDS[0], RECORDS[1], []))),
 }
 
@@ -91,16 +86,24 @@ class TestSignalParts:
             pooled = max(float(found.entropy.total[:, found.same_class == same].mean(1).max()) for same in (False, True))
             assert pooled / 2 < figure.layout.yaxis.range[1], "a seed may stand above the mean of two, not far"
 
-    def test_a_single_teacher_needs_no_slider(self):
-        figure = signal_parts({"only": SIGNALS[:1], "none": []}).figure
-        assert not figure.frames
-        assert not figure.layout.sliders
+
+@pytest.mark.parametrize(
+    "plot",
+    [
+        signal_parts({"only": SIGNALS[:1], "none": []}),
+        against_truth({name: p[:, :1] for name, p in ANSWERS.items()}, TRUTH_LAM, ["0 → 1"]),
+    ],
+)
+def test_one_stop_needs_no_slider(plot):
+    assert not plot.figure.frames
+    assert not plot.figure.layout.sliders
 
 
 def test_bands_need_two_rows_and_lines_one():
     one = along(LAM_GRID, {"alone": [np.linspace(0, 1, len(LAM_GRID))]}, y="value")
     assert len(one.figure.data) == 1
     assert one.table.low.isna().all()
+    assert len(truth_along(TRUTH_LAM, {"teacher": np.ones((1, 3))}, y="nats").figure.data) == 1
     assert len(along(LAM_GRID, {"two": [np.zeros(len(LAM_GRID)), np.ones(len(LAM_GRID))]}, y="value").figure.data) == 3
 
 
@@ -117,41 +120,38 @@ def test_what_is_undefined_is_left_out_of_a_line():
     assert list(line.x) == list(LAM_GRID[1:-1])
 
 
-class TestAgainstAccuracy:
-    def test_each_group_stands_at_its_means(self):
-        table = FIGURES["accuracy"].table
-        [row] = table[(table["trained with"] == "ours") & (table["measure"] == "as they are")].to_dict("records")
-        assert (row["accuracy (%)"], row["mean"], row["seeds"]) == (pytest.approx(60), pytest.approx(3), 3)
-        assert row["low"] < 3 < row["high"]
-
-    def test_groups_of_one_arm_differ_in_their_marker(self):
-        symbols = {t.name: t.marker.symbol for t in FIGURES["accuracy"].figure.data if t.showlegend}
-        assert len(symbols) == len(set(symbols.values())) == 3
-
-    def test_a_group_without_the_measure_is_left_out(self):
-        some = STUDENTS.assign(ratio=STUDENTS.ratio.where(STUDENTS.group != "ours"))
-        table = against_accuracy(some, {"ratio": "as they are"}, y="ratio", line=1).table
-        assert set(table["trained with"]) == {"kd", "a wider one"}
-
-
-def test_a_premise_that_several_claims_ask_for_stands_once_and_the_unmet_one_is_shown():
-    met, unmet = (Premise("P2", f"accuracy, teacher {name} - ce (at least 0.03)", value, value, value, 0.03, ok, "above", "points")
-                  for name, value, ok in (("good", 0.2, True), ("poor", 0.01, False)))  # fmt: skip
-    own = Premise("Equal accuracy", "accuracy", 0.0, 0.0, 0.0, 0.02, True, "equivalent", "points")
-    verdicts = [SimpleNamespace(claim="d", premises=[met, unmet]), SimpleNamespace(claim="g", premises=[met, own])]
-    said = repr(premises_of(verdicts))
-    assert said.count("\n") == 0
-    assert "teacher poor" in said
-    assert "not met; claims (d), (g)" in said
-    assert "teacher good" in repr(premises_of(verdicts[1:]))
-
-
 def test_specimens_are_the_images_under_each_transform():
     digits = load_data("digits")
     shown = specimens(digits)
     assert f"each under its {digits.views} fixed transforms" in repr(shown)
     assert "data:image/png" in shown._repr_html_()
     assert "no images" in repr(specimens(load_data("gaussians")))
+
+
+class TestTruth:
+    def test_every_pair_has_a_frame_with_its_own_answers(self):
+        figure = FIGURES["pairs"].figure
+        assert len(figure.frames) == 2
+        for pair, frame in enumerate(figure.frames):
+            for trace, p in zip(frame.data, ANSWERS.values(), strict=True):
+                assert list(trace.y) == list(p[:, pair])
+        assert [list(trace.y) for trace in figure.data] == [list(trace.y) for trace in figure.frames[0].data]
+        assert figure.data[0].name == "exact posterior"
+
+    def test_along_draws_means_with_bands_over_seeds(self):
+        plot = FIGURES["distance"]
+        named = {trace.name: trace for trace in plot.figure.data if trace.name}
+        assert set(named) == {"exact posterior", "teacher"}
+        assert list(named["teacher"].y) == pytest.approx(SEEDS.mean(0))
+        edges = [trace for trace in plot.figure.data if trace.legendgroup == "teacher" and trace.name is None]
+        assert all(low < high for low, high in zip(edges[0].y, edges[1].y, strict=True))
+        assert set(plot.table["seeds"]) == {1, 3}
+
+    def test_a_band_on_a_logarithmic_axis_stays_above_0(self):
+        seeds = np.array([[0.01, 0.2, 0.3], [0.3, 0.4, 0.5]])
+        figure = truth_along(TRUTH_LAM, {"teacher": seeds}, y="nats", log=True).figure
+        assert figure.layout.yaxis.type == "log"
+        assert all(value > 0 for trace in figure.data for value in trace.y)
 
 
 class TestRates:
@@ -197,8 +197,9 @@ def test_hollow_is_the_mean_over_strangers():
         (lambda: signal_parts({"small": SIGNALS}, first="smal"), "must be one of small"),
         (lambda: along(LAM_GRID, {}, y="y"), "0 hold values"),
         (lambda: along(LAM_GRID, {"short": [np.zeros(3)]}, y="y"), "3 values"),
-        (lambda: against_accuracy(STUDENTS, {"ration": "a"}, y="y", line=1), "did you mean 'ratio'"),
-        (lambda: against_accuracy(STUDENTS.iloc[:0], {"ratio": "a"}, y="y", line=1), "empty"),
+        (lambda: against_truth(ANSWERS, TRUTH_LAM, ["0 → 1"]), r"must be \(3, 1\)"),
+        (lambda: against_truth({"exact": np.empty((3, 0))}, TRUTH_LAM, []), "at least one pair"),
+        (lambda: truth_along(TRUTH_LAM, {"teacher": np.empty((0, 3))}, y="nats"), "nothing to draw"),
         (lambda: imitation(RATES.rename(columns={"own": "owns"})), "did you mean 'owns'"),
         (lambda: imitation(RATES.iloc[:0]), "empty"),
     ],
