@@ -21,6 +21,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from mixkd.myst import GLUE, Page, sentence
 from mixkd.spec import nearest
 from mixkd.studies import load_profile
 
@@ -50,6 +51,8 @@ if "google.colab" in sys.modules:
 
     scale = colab.start(train=TRAIN, minutes=MINUTES, drive=DRIVE)"""
 _COLAB_SCALE = """\
+import sys
+
 from mixkd.chapters import stop_at_unknown_parameters
 
 stop_at_unknown_parameters()
@@ -352,8 +355,7 @@ def execute_each(jobs: Sequence[Job], workers: int = 2, executor: Executor | Non
 def pair(chapter: str | Path, repository: str | None = None) -> Path:
     """Write the notebook of a chapter beside it, without outputs: what the Colab button opens.
 
-    The same text gives the same bytes. A first cell installs the project on Colab; roles that only a book knows become
-    plain words.
+    The same text gives the same bytes. A cell installs the project on Colab; what only a book shows becomes plain Markdown.
 
     Args:
         chapter: path, or name in this book.
@@ -372,26 +374,68 @@ def stamped(notebook: Path) -> str:
 
 
 def paired(chapter: str | Path, repository: str = "") -> str:
-    """The text of the notebook that `pair` writes."""
+    """The text of the notebook that `pair` writes.
+
+    The title and the first paragraph come first, then the cell for Colab, the parameters, and all set-up in one folded cell.
+
+    Raises:
+        ValueError: for a directive, a role or a reference of the chapter that has no plain form.
+    """
     import nbformat
     from nbformat import v4
 
     path = find(chapter)
     notebook = _read(path)
-    hidden = {"tags": ["remove-cell"]}
-    cells = [v4.new_code_cell(_COLAB.format(repository=json.dumps(repository)), metadata=hidden)]
+    page = Page(path, "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown"))
+    opening: list[str] = []
+    given: list[Any] = []
+    setup = [_COLAB_SCALE] if {"profile", "store"} <= set(parameters(path)) else []
+    body: list[Any] = []
     for cell in notebook.cells:
-        cells.append(cell)
-        if "parameters" in cell.metadata.get("tags", []) and {"profile", "store"} <= set(parameters(path)):
-            cells.append(v4.new_code_cell(_COLAB_SCALE, metadata=hidden))
+        tags = cell.metadata.get("tags", [])
+        if cell.cell_type == "markdown":
+            for glued, text in page.cells(cell.source):
+                if glued:
+                    body.append(v4.new_code_cell(sentence(text), metadata=_folded("remove-input")))
+                    continue
+                while text and not body and not (opening and _says_something(opening[-1])):
+                    first, _, text = text.partition("\n\n")
+                    opening.append(first)
+                body += [v4.new_markdown_cell(text)] if text else []
+        elif "parameters" in tags:
+            given.append(cell)
+        elif "remove-cell" in tags and not body:
+            setup.append(cell.source)
+        else:
+            if {"remove-cell", "remove-input"} & set(tags):
+                cell.metadata.update(_folded(*tags))
+            body.append(cell)
+    at_colab = {"tags": ["remove-cell"], "jupyter": {"source_hidden": True}}  # open on Colab: its settings are the reader's
+    cells = [
+        v4.new_markdown_cell("\n\n".join(opening)),
+        v4.new_code_cell(_COLAB.format(repository=json.dumps(repository)), metadata=at_colab),
+        *given,
+        *([v4.new_code_cell("# @title Set-up\n" + "\n\n".join(setup), metadata=_folded("remove-cell"))] if setup else []),
+        *body,
+        *([v4.new_markdown_cell(works)] if (works := page.references()) else []),
+    ]
     for number, cell in enumerate(cells):
         cell.id = f"c{number:03d}"
-        if cell.cell_type == "markdown":
-            cell.source = re.sub(r"\{([a-z]+)(?::[a-z]+)?\}`([^`]+)`", _plain_role, cell.source)
-        else:
+        if cell.cell_type == "code":
+            cell.source = cell.source.replace("from myst_nb import glue\n", f"{GLUE}\n")
             cell.outputs, cell.execution_count = [], None
     header = {"kernelspec": notebook.metadata.get("kernelspec", {}), "language_info": {"name": "python"}}
     return str(nbformat.writes(v4.new_notebook(cells=cells, metadata=header, nbformat_minor=5))) + "\n"
+
+
+def _says_something(block: str) -> bool:
+    """Whether a block is a sentence, not a heading."""
+    return not block.startswith("#")
+
+
+def _folded(*tags: str) -> dict[str, Any]:
+    """Metadata of a cell of which Jupyter and Colab show what it prints, and its code on demand."""
+    return {"tags": list(tags), "jupyter": {"source_hidden": True}, "cellView": "form"}
 
 
 def fingerprint(*places: Path) -> str:
@@ -471,13 +515,3 @@ def _tidy(notebook: Any) -> Any:
 
 def _run(job: Job) -> None:
     execute(job.chapter, job.out, note=job.note, **job.parameters)
-
-
-def _plain_role(match: re.Match[str]) -> str:
-    role, body = match[1], match[2]
-    words = re.sub(r"\s*<[^>]*>$", "", body)
-    if role in {"term", "doc", "ref", "numref"}:
-        return words
-    if role == "cite":
-        return f"[{words}]"
-    return f"`{words.split('::')[-1]}`" if role == "glue" else match[0]
