@@ -104,6 +104,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     batch.add_argument("--out", metavar="DIR", help="folder of the notebooks (default: batch/NAME of the grid)")
     batch.add_argument("--workers", type=int, default=2, metavar="N", help="notebooks side by side (default: 2)")
     batch.add_argument("--force", action="store_true", help="do finished notebooks again")
+    _strict(batch, default=True)
     _scheduler(batch)
 
     run = command("run", _run, "train one student, and its teacher first, or find its record")
@@ -135,6 +136,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     site = command("site", _site, "build the book from records; trains nothing")
     site.add_argument("--profile", default="digits", help="scale the chapters show (default: digits)")
     site.add_argument("--store", default="committed", help="folder of records (default: committed)")
+    _strict(site, default=False)
     site.add_argument("--serve", action="store_true", help="then serve it on this machine")
 
     bench = command("bench", _bench, "measure this checkout beside its peers; fills benchmarks/README.md")
@@ -161,6 +163,12 @@ def _machine(parser: argparse.ArgumentParser) -> None:
 
 def _scheduler(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scheduler", metavar="ADDRESS", help="a Dask scheduler whose workers do it, such as tcp://head-node:8786")
+
+
+def _strict(parser: argparse.ArgumentParser, *, default: bool) -> None:
+    what = "stop at a figure or a table whose records are missing, or show the page without it"
+    words = f"{what} (default: {'--strict' if default else '--no-strict'})"
+    parser.add_argument("--strict", action=argparse.BooleanOptionalAction, default=default, help=words)
 
 
 def _spec_flags(parser: argparse.ArgumentParser) -> None:
@@ -332,10 +340,7 @@ def _store(name: str) -> RecordStore:
     """The store of that name, for those that only read it."""
     from mixkd.records import RecordStore
 
-    store = RecordStore(name)
-    if not store.path.is_dir():
-        raise FileNotFoundError(f"store = {name!r}: no folder {store.path.absolute()}")
-    return store
+    return RecordStore.existing(name)
 
 
 def _records(options: argparse.Namespace) -> int:
@@ -402,7 +407,7 @@ def _claims(options: argparse.Namespace) -> int:
 def _site(options: argparse.Namespace) -> int:
     from mixkd import site
 
-    index = site.build(profile=options.profile, store=options.store)
+    index = site.build(profile=options.profile, store=options.store, strict=options.strict)
     print(index)
     if options.serve:
         site.serve(index.parent)
@@ -428,7 +433,7 @@ def _batch(options: argparse.Namespace) -> int:
         raise ValueError(f"--workers {options.workers}: at least 1")
     jobs = batch.grid(options.grid, out)
     with _executor(options.scheduler) as executor:
-        outcomes = batch.run(jobs, out, workers=options.workers, force=options.force, executor=executor)
+        outcomes = batch.run(jobs, out, workers=options.workers, force=options.force, strict=options.strict, executor=executor)
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     for outcome in failed:
         print(f"mixkd: failed: {outcome.error}", file=sys.stderr)

@@ -157,7 +157,7 @@ def made_up(tmp_path):
 
 
 def test_the_check_can_fail(made_up):
-    notebook = chapters._read(made_up)
+    notebook = chapters.notebook_of(made_up)
     notebook.cells.append(nbformat.v4.new_markdown_cell("As [hinton2015distilling] has it."))
     found = "\n".join(faults(nbformat.writes(notebook), made_up.parent))
     for what in (*MYST, "an answer outside a fold", "no sentence before the code", "open set-up", "open glue", "a link to nothing: #here"):

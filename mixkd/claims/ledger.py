@@ -96,7 +96,7 @@ def across(
     Raises:
         SpecError: for an unknown profile or claim.
     """
-    store = store if isinstance(store, RecordStore) else RecordStore(store)
+    store = RecordStore.existing(store)
     names = [only] if isinstance(only, str) else list(only) if only is not None else _there(store)
     chosen = _chosen(letters)
     rows = []
@@ -109,7 +109,7 @@ def across(
 
 def everywhere(store: str | Path | RecordStore = "committed", letters: Iterable[str] | None = None) -> dict[str, list[Verdict]]:
     """Return the verdicts in the paper's cell of every profile that has records in a store, by profile."""
-    store = store if isinstance(store, RecordStore) else RecordStore(store)
+    store = RecordStore.existing(store)
     return {name: evaluate(name, store, letters) for name in _there(store)}
 
 
@@ -159,7 +159,7 @@ def _command(claim: Claim, evidence: Evidence) -> str:
     fitting = (name for name in claim.studies if set(evidence.lacking) <= evidence.planned(name))
     name = next(fitting, None)
     elsewhere = profile.data.startswith(("folder:", "stream:")) or profile.data == "imagenet"
-    parts = ["mixkd reproduce --profile", profile.name, f"--study {name}" if name else "", "--data-root DIR" if elsewhere else ""]
+    parts = [f"mixkd reproduce --profile {profile.name}", f"--study {name}" if name else "", "--data-root DIR" if elsewhere else ""]
     return " ".join(part for part in parts if part)
 
 

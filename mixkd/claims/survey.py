@@ -151,7 +151,7 @@ def survey(only: str | Evidence | Iterable[str | Evidence] | None = None, store:
     if isinstance(only, Evidence):
         found = [_survey(only)]
     else:
-        place = store if isinstance(store, RecordStore) else RecordStore(store)
+        place = RecordStore.existing(store)
         names = sorted(_there(place), key=_small) if only is None else [only] if isinstance(only, str) else list(only)
         found = [_survey(name if isinstance(name, Evidence) else Evidence.of(name, place)) for name in names]
     return [one for one in found if one is not None]

@@ -17,10 +17,13 @@ from mixkd.figures.markup import Html, in_words
 from mixkd.figures.plot import Plot
 from mixkd.figures.table import table
 
+ABSENT = 'class="mixkd-absent"'
+"""What marks the HTML of such a sentence, so that a program can tell a page that lacks records."""
+
 
 def absent(words: str) -> Html:
     """A sentence in the place of a figure."""
-    return Html(f"<p><em>{html.escape(words)}</em></p>", words)
+    return Html(f"<p {ABSENT}><em>{html.escape(words)}</em></p>", words)
 
 
 def intervals_if(frame: pd.DataFrame, metric: str, *, otherwise: str, scaled: bool = False, **options: Any) -> Plot | Html:

@@ -6,6 +6,7 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mixkd.figures.absent import absent
 from mixkd.figures.judgement import STYLE, Judged, panels, premises
 from mixkd.figures.markup import Html, badge, in_words
 from mixkd.studies import load_profile, profiles
@@ -49,7 +50,7 @@ def ledger(verdicts: Mapping[str, Sequence[Judged]] | Sequence[Judged], *, first
         "It opens the evidence: premises, intervals and where they pass, the records.</caption>"
         f'<thead><tr><th scope="col">claim</th>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
         if names
-        else "<p>No profile has records in this store.</p>"
+        else absent("No profile has records in this store.").markup
     )
     missing = [name for name in profiles() if name not in names] if waiting else []
     text += [f"{name}: not run; mixkd reproduce --profile {name}" for name in missing]
