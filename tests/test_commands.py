@@ -14,6 +14,7 @@ import pytest
 
 from mixkd import batch, chapters, claims, cli, studies
 from mixkd.claims.survey import _fills
+from mixkd.flags import spec_of
 from mixkd.spec import SpecError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -119,7 +120,7 @@ def test_it_is_one_the_program_takes(command, prose):
     given = arguments(command)
     if command in REFUSED:
         with pytest.raises(SpecError):
-            cli._spec(parsed(given, prose))
+            spec_of(parsed(given, prose))
         return None
     if given == ["--help"] or (len(given) == 1 and given[0] in COMMANDS):  # a command by its name
         return None
@@ -129,7 +130,7 @@ def test_it_is_one_the_program_takes(command, prose):
     if given[0] == "reproduce" and not prose:
         assert cli._studies(options.chapters, options.study)
     if given[0] == "run" and len(given) > 1:
-        assert cli._spec(options).id
+        assert spec_of(options).id
     if given[0] == "batch" and (ROOT / options.grid).is_file():
         assert batch.grid(ROOT / options.grid, ROOT / "batch")
     return None
