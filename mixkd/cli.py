@@ -10,15 +10,15 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-    from mixkd.records import Record, RecordStore
+    from mixkd.records import Record
     from mixkd.runs import Machine
 
 EPILOG = """examples:
@@ -227,15 +227,10 @@ def _show(record: Record) -> None:
         print(f"  {name:<22}  {report.accuracy:.4f} {figures}")
 
 
-def _store(name: str) -> RecordStore:
-    """The store of that name, for those that only read it."""
+def _records(options: argparse.Namespace) -> int:
     from mixkd.records import RecordStore
 
-    return RecordStore.existing(name)
-
-
-def _records(options: argparse.Namespace) -> int:
-    store = _store(options.store)
+    store = RecordStore.existing(options.store)
     if options.action == "list" and options.id is not None:
         raise ValueError(f"records list {options.id}: it lists all of them; `mixkd records show {options.id}` shows one")
     if options.action == "verify":
@@ -287,9 +282,8 @@ def _export(options: argparse.Namespace) -> int:
 def _claims(options: argparse.Namespace) -> int:
     from mixkd import claims
 
-    store = _store(options.store)
-    verdicts = claims.evaluate(profile=options.profile, store=store)
-    print(claims.to_json(verdicts, claims.across(options.profile, store)) if options.json else claims.to_text(verdicts))
+    verdicts = claims.evaluate(profile=options.profile, store=options.store)
+    print(claims.to_json(verdicts, claims.across(options.profile, options.store)) if options.json else claims.to_text(verdicts))
     return 0
 
 
@@ -303,15 +297,12 @@ def _site(options: argparse.Namespace) -> int:
     return 0
 
 
-@contextmanager
-def _executor(scheduler: str | None) -> Iterator[Executor | None]:
+def _executor(scheduler: str | None) -> AbstractContextManager[Executor | None]:
     if scheduler is None:
-        yield None
-        return
+        return nullcontext()
     from mixkd.cluster import connected
 
-    with connected(scheduler) as executor:
-        yield executor
+    return connected(scheduler)
 
 
 def _batch(options: argparse.Namespace) -> int:
