@@ -13,8 +13,8 @@ import torch
 
 from mixkd import figures
 from mixkd.figures import Plot
-from mixkd.figures.geometry import _map, _turn
 from mixkd.figures.absent import ABSENT
+from mixkd.figures.geometry import _map, _turn
 from mixkd.figures.markup import Html
 from mixkd.measure import calibration
 
