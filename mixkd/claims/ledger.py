@@ -74,6 +74,7 @@ def evaluate(profile: str = "digits", store: str | Path | RecordStore = "committ
 
     Raises:
         SpecError: for an unknown profile or claim.
+        FileNotFoundError: for a store, given by its path, where no folder is.
     """
     evidence = Evidence.of(profile, store)
     return [_judge(claim, evidence, None) for claim in _chosen(letters)]
@@ -95,6 +96,7 @@ def across(
 
     Raises:
         SpecError: for an unknown profile or claim.
+        FileNotFoundError: for a store, given by its path, where no folder is.
     """
     store = RecordStore.existing(store)
     names = [only] if isinstance(only, str) else list(only) if only is not None else _there(store)
