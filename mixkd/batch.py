@@ -1,6 +1,6 @@
 """A batch: one chapter, or several, under every combination of parameters; a notebook each, and one page about them all.
 
-A notebook that stops harms no other. What is finished is not done again; how a notebook is executed is `mixkd.chapters`' business.
+A notebook that stops harms no other. What is finished is not done again; how a notebook is executed is `mixkd.execution`'s business.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ import time
 import tomllib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from mixkd.chapters import LIBRARY, ROOT, Job, check, execute_each, find, fingerprint
+from mixkd.chapters import LIBRARY, ROOT, check, find, fingerprint
+from mixkd.execution import Job, execute_each
 from mixkd.spec import nearest
 
 _NAME_LENGTH = 120
@@ -98,7 +99,15 @@ def grid(path: str | Path, out: str | Path, root: Path = ROOT) -> list[Job]:
     return jobs
 
 
-def run(jobs: Sequence[Job], out: str | Path, *, workers: int = 2, force: bool = False, executor: Executor | None = None) -> list[Outcome]:
+def run(
+    jobs: Sequence[Job],
+    out: str | Path,
+    *,
+    workers: int = 2,
+    force: bool = False,
+    strict: bool = True,
+    executor: Executor | None = None,
+) -> list[Outcome]:
     """Execute a batch, and write ``index.html``, ``results.csv`` and ``results.json`` into its folder, anew after each notebook.
 
     Args:
@@ -106,6 +115,7 @@ def run(jobs: Sequence[Job], out: str | Path, *, workers: int = 2, force: bool =
         out: the folder of the notebooks.
         workers: notebooks side by side.
         force: do finished ones again. Otherwise a notebook is kept whose chapter, parameters and library are the same.
+        strict: count a notebook as failed that shows a figure or a table without its records.
         executor: anything with ``submit``, instead of processes here.
 
     Returns:
@@ -114,7 +124,8 @@ def run(jobs: Sequence[Job], out: str | Path, *, workers: int = 2, force: bool =
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     library = fingerprint(LIBRARY)
-    jobs = [Job(job.chapter, job.out, job.parameters, _note(job, library)) for job in jobs]
+    jobs = [replace(job, strict=strict) for job in jobs]
+    jobs = [replace(job, note=_note(job, library)) for job in jobs]
     outcomes: dict[Path, Outcome] = {}
     for job in jobs:
         kept = None if force else _read(job.out)
@@ -165,7 +176,7 @@ def _name(stem: str, parameters: Mapping[str, Any]) -> str:
 
 def _note(job: Job, library: str) -> dict[str, Any]:
     key = hashlib.blake2b(digest_size=12)
-    for part in (library, job.chapter.read_text(encoding="utf-8"), json.dumps(dict(job.parameters), sort_keys=True)):
+    for part in (library, job.chapter.read_text(encoding="utf-8"), json.dumps([dict(job.parameters), job.strict], sort_keys=True)):
         key.update(part.encode() + b"\0")
     return {"chapter": job.chapter.stem, "parameters": dict(job.parameters), "key": key.hexdigest()}
 

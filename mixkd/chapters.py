@@ -1,6 +1,6 @@
-"""Chapters as programs: their parameters, execution by papermill, paired notebooks for Colab.
+"""Chapters as programs: which there are, the studies they read, their parameters, their notebooks for Colab.
 
-The MyST text is the only source. This executes it and refuses to build pages (`mixkd.site`).
+The MyST text is the only source; `mixkd.execution` runs it, `mixkd.site` makes pages of it.
 """
 
 from __future__ import annotations
@@ -8,26 +8,19 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
-import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
+from mixkd.myst import GLUE, Page, sentence
 from mixkd.spec import nearest
 from mixkd.studies import load_profile
 
 LIBRARY = Path(__file__).resolve().parent
 ROOT = LIBRARY.parent
-CELL_TIMEOUT = 1800
-_SHOWN_LINES = 12
 _COLAB = """\
 # Colab only: fetches the project, installs what Colab lacks, settles scale and store. Elsewhere this cell does nothing.
 import os
@@ -50,15 +43,13 @@ if "google.colab" in sys.modules:
 
     scale = colab.start(train=TRAIN, minutes=MINUTES, drive=DRIVE)"""
 _COLAB_SCALE = """\
+import sys
+
 from mixkd.chapters import stop_at_unknown_parameters
 
 stop_at_unknown_parameters()
 if "google.colab" in sys.modules:
     profile, store = scale"""
-
-
-class ChapterError(RuntimeError):
-    """A chapter stopped. The message names it, the cell, and the end of the traceback."""
 
 
 def chapters(root: Path = ROOT) -> list[Path]:
@@ -127,7 +118,7 @@ def parameters(chapter: str | Path) -> dict[str, Any]:
         ValueError: for no such cell, or more than one, or a cell that holds anything else.
     """
     path = find(chapter)
-    cells = [cell for cell in _read(path).cells if "parameters" in cell.metadata.get("tags", [])]
+    cells = [cell for cell in notebook_of(path).cells if "parameters" in cell.metadata.get("tags", [])]
     if len(cells) != 1:
         raise ValueError(f"{path.name}: one cell must be tagged 'parameters', there are {len(cells)}")
     found = {}
@@ -213,122 +204,10 @@ def _assigned(source: str) -> list[str]:
     return [target.id for target in targets if isinstance(target, ast.Name)]
 
 
-def execute(chapter: str | Path, out: str | Path, /, note: Mapping[str, Any] | None = None, **given: Any) -> Path:
-    """Run a chapter with parameters, and write the executed notebook.
-
-    It runs in the folder of the chapter, as in a plain build. The notebook appears whole or not at all; of a chapter
-    that stops, what ran lies beside it as ``<out>.failed.ipynb``.
-
-    Args:
-        chapter: path, or name in this book.
-        out: the ``.ipynb`` to write.
-        note: kept in the metadata of the notebook, under ``mixkd``.
-        given: parameters by name; the others keep their defaults.
-
-    Raises:
-        ValueError: from `check`, before anything runs.
-        ChapterError: when a cell fails, takes longer than ``CELL_TIMEOUT`` seconds, or the kernel dies.
-    """
-    import nbformat
-    from nbclient.exceptions import CellTimeoutError, DeadKernelError
-    from papermill import execute_notebook
-    from papermill.exceptions import PapermillExecutionError
-
-    path, out = find(chapter).resolve(), Path(out)
-    check(path, given)
-    notebook = _read(path)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_suffix(".failed.ipynb").resolve()
-    try:
-        done = execute_notebook(
-            notebook,
-            partial,
-            parameters=given,
-            execution_timeout=CELL_TIMEOUT,
-            progress_bar=False,
-            extra_arguments=["--Application.log_level=50"],  # the kernel's own remarks; what a cell prints is kept
-            resources={"metadata": {"path": str(path.parent)}},  # moves the kernel alone; papermill's cwd would move every thread
-        )
-    except PapermillExecutionError as error:
-        lines = "\n".join(re.sub(r"\x1b\[[0-9;]*m", "", line) for line in error.traceback).splitlines()
-        tail = "\n".join(f"  {line}" for line in lines[-_SHOWN_LINES:])
-        opening = next((line for line in error.source.splitlines() if line.strip()), "")
-        raise ChapterError(
-            f"chapter {path.stem}, cell {error.cell_index} (`{opening}`): {error.ename}: {error.evalue}\n{tail}\n  what ran: {partial}"
-        ) from None
-    except (CellTimeoutError, DeadKernelError) as error:
-        raise ChapterError(f"chapter {path.stem}: {str(error).strip().splitlines()[0]}\n  what ran: {partial}") from None
-    except RuntimeError as error:  # of jupyter_client: a kernel that died, or took too long, before its first cell
-        raise ChapterError(f"chapter {path.stem}: {error}") from error
-    partial.unlink()
-    temporary = out.with_suffix(".tmp")
-    done = _tidy(done)
-    if note:
-        done.metadata["mixkd"] = dict(note)
-    nbformat.write(done, temporary)
-    os.replace(temporary, out)
-    return out
-
-
-@dataclass(frozen=True)
-class Job:
-    """One execution: a chapter, the notebook to write, its parameters, and what is noted in the notebook about it."""
-
-    chapter: Path
-    out: Path
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    note: Mapping[str, Any] = field(default_factory=dict)
-
-
-def execute_all(jobs: Sequence[Job], workers: int = 2) -> None:
-    """Run jobs side by side, with progress.
-
-    Args:
-        jobs: all are checked before the first runs.
-        workers: kernels at a time.
-
-    Raises:
-        ValueError: from `check`.
-        ChapterError: after the others are done, naming every chapter that stopped.
-    """
-    failed = [str(error) for _, error in execute_each(jobs, workers) if error]
-    if failed:
-        raise ChapterError(f"{len(failed)} of {len(jobs)} chapters failed\n" + "\n".join(sorted(failed)))
-
-
-def execute_each(jobs: Sequence[Job], workers: int = 2, executor: Executor | None = None) -> Iterator[tuple[Job, ChapterError | None]]:
-    """Run jobs side by side, with progress, and yield each as it ends, with what stopped it if anything did.
-
-    Args:
-        jobs: all are checked before the first runs.
-        workers: kernels at a time.
-        executor: anything with ``submit``, instead of threads here; its workers must see the chapters and the folder of the outputs.
-
-    Raises:
-        ValueError: from `check`.
-    """
-    for job in jobs:
-        check(job.chapter, job.parameters)
-    with ExitStack() as stack:
-        if executor is None:
-            executor = ThreadPoolExecutor(max(1, min(workers, len(jobs))))  # threads that wait: the work is done in kernels
-            stack.callback(executor.shutdown, cancel_futures=True)
-        bar = stack.enter_context(tqdm(total=len(jobs), desc="chapters", unit="chapter", disable=None))
-        running = {executor.submit(_run, job): job for job in jobs}
-        for done in as_completed(running):
-            bar.update()
-            error = done.exception()
-            if error is None or isinstance(error, ChapterError):
-                yield running[done], error
-            else:
-                raise error
-
-
 def pair(chapter: str | Path, repository: str | None = None) -> Path:
     """Write the notebook of a chapter beside it, without outputs: what the Colab button opens.
 
-    The same text gives the same bytes. A first cell installs the project on Colab; roles that only a book knows become
-    plain words.
+    The same text gives the same bytes. A cell installs the project on Colab; what only a book shows becomes plain Markdown.
 
     Args:
         chapter: path, or name in this book.
@@ -347,26 +226,68 @@ def stamped(notebook: Path) -> str:
 
 
 def paired(chapter: str | Path, repository: str = "") -> str:
-    """The text of the notebook that `pair` writes."""
+    """The text of the notebook that `pair` writes.
+
+    The title and the first paragraph come first, then the cell for Colab, the parameters, and all set-up in one folded cell.
+
+    Raises:
+        ValueError: for a directive, a role or a reference of the chapter that has no plain form.
+    """
     import nbformat
     from nbformat import v4
 
     path = find(chapter)
-    notebook = _read(path)
-    hidden = {"tags": ["remove-cell"]}
-    cells = [v4.new_code_cell(_COLAB.format(repository=json.dumps(repository)), metadata=hidden)]
+    notebook = notebook_of(path)
+    page = Page(path, "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown"))
+    opening: list[str] = []
+    given: list[Any] = []
+    setup = [_COLAB_SCALE] if {"profile", "store"} <= set(parameters(path)) else []
+    body: list[Any] = []
     for cell in notebook.cells:
-        cells.append(cell)
-        if "parameters" in cell.metadata.get("tags", []) and {"profile", "store"} <= set(parameters(path)):
-            cells.append(v4.new_code_cell(_COLAB_SCALE, metadata=hidden))
+        tags = cell.metadata.get("tags", [])
+        if cell.cell_type == "markdown":
+            for glued, text in page.cells(cell.source):
+                if glued:
+                    body.append(v4.new_code_cell(sentence(text), metadata=_folded("remove-input")))
+                    continue
+                while text and not body and not (opening and _says_something(opening[-1])):
+                    first, _, text = text.partition("\n\n")
+                    opening.append(first)
+                body += [v4.new_markdown_cell(text)] if text else []
+        elif "parameters" in tags:
+            given.append(cell)
+        elif "remove-cell" in tags and not body:
+            setup.append(cell.source)
+        else:
+            if {"remove-cell", "remove-input"} & set(tags):
+                cell.metadata.update(_folded(*tags))
+            body.append(cell)
+    at_colab = {"tags": ["remove-cell"], "jupyter": {"source_hidden": True}}  # open on Colab: its settings are the reader's
+    cells = [
+        v4.new_markdown_cell("\n\n".join(opening)),
+        v4.new_code_cell(_COLAB.format(repository=json.dumps(repository)), metadata=at_colab),
+        *given,
+        *([v4.new_code_cell("# @title Set-up\n" + "\n\n".join(setup), metadata=_folded("remove-cell"))] if setup else []),
+        *body,
+        *([v4.new_markdown_cell(works)] if (works := page.references()) else []),
+    ]
     for number, cell in enumerate(cells):
         cell.id = f"c{number:03d}"
-        if cell.cell_type == "markdown":
-            cell.source = re.sub(r"\{([a-z]+)(?::[a-z]+)?\}`([^`]+)`", _plain_role, cell.source)
-        else:
+        if cell.cell_type == "code":
+            cell.source = cell.source.replace("from myst_nb import glue\n", f"{GLUE}\n")
             cell.outputs, cell.execution_count = [], None
     header = {"kernelspec": notebook.metadata.get("kernelspec", {}), "language_info": {"name": "python"}}
     return str(nbformat.writes(v4.new_notebook(cells=cells, metadata=header, nbformat_minor=5))) + "\n"
+
+
+def _says_something(block: str) -> bool:
+    """Whether a block is a sentence, not a heading."""
+    return not block.startswith("#")
+
+
+def _folded(*tags: str) -> dict[str, Any]:
+    """Metadata of a cell of which Jupyter and Colab show what it prints, and its code on demand."""
+    return {"tags": list(tags), "jupyter": {"source_hidden": True}, "cellView": "form"}
 
 
 def fingerprint(*places: Path) -> str:
@@ -424,41 +345,11 @@ def _is_notebook(path: Path) -> bool:
     return path.suffix == ".md" and not {"jupytext", "kernelspec", "file_format"}.isdisjoint(_front_matter(path))
 
 
-def _read(path: Path) -> Any:
-    """The notebook of a chapter, with cell ids that depend on its text only."""
+def notebook_of(path: Path) -> Any:
+    """Return the notebook of a chapter, with cell ids that depend on its text only."""
     import jupytext
 
     notebook = jupytext.read(path, fmt="md:myst")
     for number, cell in enumerate(notebook.cells):
         cell.id = f"c{number:03d}"
     return notebook
-
-
-def _tidy(notebook: Any) -> Any:
-    """Drop what changes from run to run; show papermill's cell no more than the one it overrides, folded at most."""
-    notebook.metadata.pop("papermill", None)
-    shown_as: list[str] = []
-    for number, cell in enumerate(notebook.cells):
-        cell.id = f"c{number:03d}"
-        for key in ("papermill", "execution"):
-            cell.metadata.pop(key, None)
-        tags = cell.metadata.get("tags", [])
-        if "parameters" in tags:
-            shown_as = [tag for tag in tags if tag.startswith(("remove-", "hide-"))]
-        elif "injected-parameters" in tags:
-            cell.metadata["tags"] = [*tags, *(shown_as or ["hide-input"])]
-    return notebook
-
-
-def _run(job: Job) -> None:
-    execute(job.chapter, job.out, note=job.note, **job.parameters)
-
-
-def _plain_role(match: re.Match[str]) -> str:
-    role, body = match[1], match[2]
-    words = re.sub(r"\s*<[^>]*>$", "", body)
-    if role in {"term", "doc", "ref", "numref"}:
-        return words
-    if role == "cite":
-        return f"[{words}]"
-    return f"`{words.split('::')[-1]}`" if role == "glue" else match[0]

@@ -10,17 +10,16 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-    from mixkd.records import Record, RecordStore
+    from mixkd.records import Record
     from mixkd.runs import Machine
-    from mixkd.spec import RunSpec
 
 EPILOG = """examples:
   mixkd reproduce                                 every experiment at small scale, then the site
@@ -70,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
 def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="mixkd",
-        description="Mixup-based distillation, measured.",
+        description="Train, measure and show mixup-based distillation: runs, records, claims and the book.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -82,66 +81,70 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         return made
 
     reproduce = command(
-        "reproduce",
-        _reproduce,
-        "train what a profile needs, build the site from it, compare with the committed records",
+        "reproduce", _reproduce, "train all runs of a profile, build the book from them, compare with the committed records"
     )
-    reproduce.add_argument("--profile", default="digits", help="scale (default: digits)")
-    reproduce.add_argument(
-        "--chapters", "--chapter", nargs="+", metavar="NAME", default=[], help="only what these chapters read: 07-overconfidence, or 07"
-    )
-    reproduce.add_argument("--study", "--studies", nargs="+", metavar="NAME", default=[], help="only these studies (default: all)")
-    reproduce.add_argument("--seeds", type=int, metavar="N", help="only the first N seeds: a reduced grid")
-    reproduce.add_argument("--store", default="runs", help="folder of the fresh records (default: runs)")
-    reproduce.add_argument("--plan", action="store_true", help="train nothing: list runs by study, and time a few steps of each kind")
-    reproduce.add_argument("--no-site", action="store_true", help="train and compare only")
-    reproduce.add_argument("--workers", type=int, metavar="N", help="processes side by side (default: one for each CPU)")
+    add = reproduce.add_argument
+    _profile(reproduce, "scale to train")
+    add("--chapters", "--chapter", nargs="+", metavar="NAME", default=[], help="train what these chapters read: 07-overconfidence, or 07")
+    add("--study", "--studies", nargs="+", metavar="NAME", default=[], help="train these studies, such as temperature (default: all)")
+    add("--seeds", type=int, metavar="N", help="use only the first N seeds of the profile (default: all)")
+    add("--store", default="runs", metavar="DIR", help="folder to write records to (default: runs)")
+    add("--plan", action="store_true", help="train nothing; list the runs of each study and the minutes they would take (default: off)")
+    add("--no-site", action="store_true", help="train and compare, without building the book (default: off)")
+    add("--workers", type=int, metavar="N", help="number of training processes (default: one for each CPU)")
     _scheduler(reproduce)
     _machine(reproduce)
 
-    batch = command("batch", _batch, "execute chapters over a grid of parameters: a notebook each, and a page about them all")
-    batch.add_argument("grid", metavar="GRID.toml", help="chapters, and lists of values for their parameters")
-    batch.add_argument("--out", metavar="DIR", help="folder of the notebooks (default: batch/NAME of the grid)")
-    batch.add_argument("--workers", type=int, default=2, metavar="N", help="notebooks side by side (default: 2)")
-    batch.add_argument("--force", action="store_true", help="do finished notebooks again")
+    batch = command("batch", _batch, "run chapters over a grid of parameters: one notebook each, and a page with all results")
+    add = batch.add_argument
+    add("grid", metavar="GRID.toml", help="file of chapters and lists of values for their parameters; every combination is run")
+    add("--out", metavar="DIR", help="folder to write notebooks to (default: batch/, then the name of the grid)")
+    add("--workers", type=int, default=2, metavar="N", help="number of notebooks run at a time (default: 2)")
+    add("--force", action="store_true", help="run finished notebooks again (default: keep them)")
+    _strict(batch, default=True)
     _scheduler(batch)
 
-    run = command("run", _run, "train one student, and its teacher first, or find its record")
-    run.add_argument("--profile", metavar="P", help="recipe of what is not given (default: the profile that fits the data)")
-    run.add_argument("--store", default="runs", help="folder of records (default: runs)")
+    run = command("run", _run, "train one student, its teacher first, unless its record is there")
+    run.add_argument("--profile", metavar="P", help="scale whose recipe fills in what is not given (default: the one that fits the data)")
+    run.add_argument("--store", default="runs", metavar="DIR", help="folder to find or write the record in (default: runs)")
     _machine(run)
     run.usage = "mixkd run [--data D] [--arm A] [--student S] [--teacher T] [--seed N] [--OTHER-FLAG X ...]"
     if arguments[:1] == ["run"]:  # the fields come from the spec, which is imported only for this command
-        _spec_flags(run)
+        from mixkd import flags
+
+        flags.add(run)
 
     records = command("records", _records, "list, show or verify records")
-    records.add_argument("action", choices=["list", "show", "verify"])
-    records.add_argument("id", nargs="?", help="of the record to show or verify; its beginning is enough (verify: all when not given)")
-    records.add_argument("--store", default="runs", help="folder of records, or 'committed' (default: runs)")
+    records.add_argument("action", choices=["list", "show", "verify"], help="list all, show one, or check files against their checksums")
+    records.add_argument("id", nargs="?", help="record to show or verify, by its id or the beginning of it (default: verify all)")
+    _reads(records, "runs")
 
     export = command("export", _export, "write a trained network to a file that others can use")
-    export.add_argument("id", help="of the record; its beginning is enough")
-    export.add_argument("--format", default="safetensors", help="safetensors, torch (torch.export) or onnx (default: safetensors)")
-    export.add_argument("--out", default=".", help="file or folder (default: here)")
-    export.add_argument("--scaled", action="store_true", help="divide its logits by the temperature fitted on validation data")
-    export.add_argument("--store", default="runs", help="folder of records, or 'committed' (default: runs)")
-    export.add_argument("--data-root", metavar="DIR", help="where data sets lie; only older records need them")
+    add = export.add_argument
+    add("id", help="record of the network, by its id or the beginning of it")
+    add("--format", default="safetensors", metavar="F", help="safetensors, torch (a torch.export program) or onnx (default: safetensors)")
+    add("--out", default=".", metavar="PATH", help="file or folder to write to (default: the current folder)")
+    add("--scaled", action="store_true", help="divide the logits by the temperature fitted on validation data (default: off)")
+    _reads(export, "runs")
+    _data_root(export)
 
-    claims = command("claims", _claims, "two verdicts on each claim, from records; trains nothing")
-    claims.add_argument("--profile", default="digits", help="scale (default: digits)")
-    claims.add_argument("--store", default="committed", help="folder of records (default: committed)")
-    claims.add_argument("--json", action="store_true", help="as JSON")
+    claims = command("claims", _claims, "print two verdicts on each claim of the paper, from records; trains nothing")
+    _profile(claims, "scale to judge")
+    _reads(claims, "committed")
+    claims.add_argument("--json", action="store_true", help="print JSON, with the map of all cells (default: a table)")
 
     site = command("site", _site, "build the book from records; trains nothing")
-    site.add_argument("--profile", default="digits", help="scale the chapters show (default: digits)")
-    site.add_argument("--store", default="committed", help="folder of records (default: committed)")
-    site.add_argument("--serve", action="store_true", help="then serve it on this machine")
+    _profile(site, "scale that chapters show")
+    _reads(site, "committed")
+    _strict(site, default=False)
+    site.add_argument("--serve", action="store_true", help="serve it on this machine afterwards, until Ctrl-C (default: off)")
 
-    bench = command("bench", _bench, "measure this checkout beside its peers; fills benchmarks/README.md")
-    bench.add_argument("--only", nargs="+", metavar="SECTION", help="calibration, training, scaling, ablation, precision")
-    bench.add_argument("--resume", action="store_true", help="leave out sections that were measured before")
-    bench.add_argument("--quick", action="store_true", help="tiny sizes: whether it runs, not how fast")
-    bench.add_argument("--no-table", action="store_true", help="leave benchmarks/README.md as it is")
+    bench = command("bench", _bench, "time this checkout beside other libraries, and write the tables of benchmarks/README.md")
+    add = bench.add_argument
+    add("--only", nargs="+", metavar="SECTION", help="any of calibration, training, scaling, ablation, precision (default: all)")
+    add("--resume", action="store_true", help="skip sections that were measured before (default: off)")
+    add("--quick", action="store_true", help="use tiny sizes, to see that it runs (default: off)")
+    add("--no-table", action="store_true", help="do not write benchmarks/README.md (default: off)")
     return parser
 
 
@@ -153,140 +156,35 @@ def _unknown(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> str:
     return "\n".join(f"{flag}: {parser.prog} has no such argument{nearest(flag, known)}" for flag in flags)
 
 
+def _profile(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument("--profile", default="digits", metavar="P", help=f"{what}, such as digits, gaussians or cifar10 (default: digits)")
+
+
+def _reads(parser: argparse.ArgumentParser, default: str) -> None:
+    words = f"folder of records, or 'committed' for those of the book (default: {default})"
+    parser.add_argument("--store", default=default, metavar="DIR", help=words)
+
+
 def _machine(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
-    parser.add_argument("--precision", default="auto", help="auto, fp32, bf16 or fp16 (default: auto)")
-    parser.add_argument("--data-root", metavar="DIR", help="where data sets lie")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda; auto takes a GPU where there is one (default: auto)")
+    parser.add_argument("--precision", default="auto", help="auto, fp32, bf16 or fp16; auto is fp32 on a CPU (default: auto)")
+    _data_root(parser)
+
+
+def _data_root(parser: argparse.ArgumentParser) -> None:
+    words = "folder of data sets and downloads (default: the current folder for images of yours, ~/.cache/mixkd for downloads)"
+    parser.add_argument("--data-root", metavar="DIR", help=words)
 
 
 def _scheduler(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--scheduler", metavar="ADDRESS", help="a Dask scheduler whose workers do it, such as tcp://head-node:8786")
+    words = "Dask scheduler whose workers do the work, such as tcp://head-node:8786 (default: this machine)"
+    parser.add_argument("--scheduler", metavar="ADDRESS", help=words)
 
 
-def _spec_flags(parser: argparse.ArgumentParser) -> None:
-    """One flag for each field of a RunSpec and of its TeacherSpec."""
-    from mixkd.spec import ARMS, RunSpec, TeacherSpec
-
-    fields = parser.add_argument_group("the run", "what is not given comes from the profile that fits the data")
-    for name, field in RunSpec.model_fields.items():
-        if name == "teacher":
-            continue
-        arms = f"what the student is trained with: {', '.join(ARMS)} (default: kd_mixup)"
-        text = arms if name == "arm" else _explained(_RUN_HELP[name], field)
-        if field.annotation is bool:
-            fields.add_argument(_flag(name), dest=f"run.{name}", action=argparse.BooleanOptionalAction, help=text)
-        else:
-            fields.add_argument(_flag(name), dest=f"run.{name}", metavar="X", help=text)
-    teacher = parser.add_argument_group("its teacher", "frozen while the student learns; trained first unless it is given")
-    teacher.add_argument("--teacher", dest="teacher.model", metavar="MODEL", help=_TEACHER_HELP["model"])
-    for name, field in TeacherSpec.model_fields.items():
-        if name != "model":
-            teacher.add_argument(_flag(f"teacher_{name}"), dest=f"teacher.{name}", metavar="X", help=_explained(_TEACHER_HELP[name], field))
-
-
-def _explained(text: str, field: Any) -> str:
-    """The meaning of a flag with its default: that of a spec, where no profile says otherwise."""
-    if field.is_required() or field.default is None or "default" in text:
-        return text
-    shown = {True: "on", False: "off"}.get(field.default, field.default) if isinstance(field.default, bool) else field.default
-    return f"{text} (default: {'none' if shown == () else shown})"
-
-
-_MODELS = "such as resnet20, wrn16-2, cnn8, mlp64, torchvision:NAME, timm:NAME or python:PACKAGE.MODULE:FUNCTION (a function of yours)"
-_WEIGHTS = (
-    "weights to start from: file:PATH (safetensors or a state dict of torch), or their name in torchvision or timm, such as IMAGENET1K_V1"
-)
-_CHANNELS = "of each channel, which the inputs of a network of yours are normalised with, on the scale 0 to 1: 0.49,0.48,0.45"
-_RUN_HELP = {
-    "data": "data set: digits, gaussians, gaussians16, cifar10, cifar100, imagenet, folder:PATH (a folder or zip of images) or stream:PATH "
-    "(a folder too big for memory) (default: digits)",
-    "student": f"the network that is trained, {_MODELS} (default: the profile's)",
-    "pretrained": _WEIGHTS + " (default: a random start)",
-    "mean": f"means {_CHANNELS} (default: what its file says)",
-    "std": f"standard deviations {_CHANNELS} (default: what its file says)",
-    "tau": "distillation temperature: teacher's and student's logits are divided by it inside the loss; above 0, or std",
-    "alpha": "how strongly images are mixed: lam is drawn from Beta(alpha, alpha); 0 mixes none, 1 draws evenly",
-    "lam_per": "one lam for each sample, or one for each batch",
-    "partial": "share of each batch that is mixed, 0 to 1",
-    "smoothing": "probability that label smoothing takes from the label, 0 to 1",
-    "kd_weight": "weight of the distillation term of the loss, 0 or more",
-    "ce_weight": "weight of the cross-entropy term of the loss, 0 or more",
-    "train_size": "number of training images (default: all, or the profile's)",
-    "train_skip": "number of training images passed over before those, which a teacher may have learnt from",
-    "image_size": "side of the images in pixels; they are resized and cropped to a square (default: their own)",
-    "augment": "random changes of the training images: none, flip, crop_flip, resize_crop_flip or resized_crop_flip",
-    "epochs": "passes through the training images; 0 takes a pretrained network as it is",
-    "batch_size": "images in a step",
-    "optimizer": "sgd, adamw or adam",
-    "lr": "learning rate at its highest",
-    "momentum": "of sgd, 0 to 1",
-    "nesterov": "Nesterov's form of that momentum",
-    "weight_decay": "pull of the weights towards 0",
-    "schedule": "of the learning rate: cosine (to zero), step or constant",
-    "warmup": "epochs in which the learning rate rises first",
-    "milestones": "epochs after which schedule step lowers the rate: 150,180,210",
-    "decay": "factor by which schedule step lowers it",
-    "seed": "of initialisation, order of the images, augmentation and mixing: 0, 1, 2, ... (default: the profile's first)",
-}
-_TEACHER_HELP = {
-    "model": f"the teacher's network, {_MODELS} (default: the profile's)",
-    "pretrained": _WEIGHTS + "; without --teacher-epochs it is taken as it is (default: it is trained here)",
-    "mean": _RUN_HELP["mean"],
-    "std": _RUN_HELP["std"],
-    "arm": "what the teacher was trained with: ce, label_smoothing or mixup",
-    "seed": "of the teacher's training: 0, 1, 2, ... (default: the profile's)",
-    "alpha": "as --alpha, for teachers of arm mixup",
-    "smoothing": "as --smoothing, for teachers of arm label_smoothing",
-    "epochs": "epochs of its training, or of its fine-tuning (default: as the student)",
-    "lr": "its learning rate at its highest (default: as the student)",
-    "milestones": "as --milestones (default: as the student)",
-    "train_size": "number of its training images, or all (default: as the student)",
-    "train_skip": "number of training images passed over first, so that it does not know its students' by heart (default: as the student)",
-    "temperature": "its logits are divided by this before any student sees them, above 0; fitted, which the book recommends, calibrates "
-    "it on validation data first",
-    "temperature_factor": "multiplies a fitted temperature: 0.5 makes an overconfident teacher, 2 an underconfident one",
-    "temperature_spread": "makes its temperature depend on the image: standard deviation of its logarithm",
-}
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
-def _spec(options: argparse.Namespace) -> RunSpec:
-    from mixkd.data import data_identity
-    from mixkd.spec import RunSpec, TeacherSpec
-    from mixkd.studies import load_profile, naming_the_teacher, one, profile_for
-
-    given: dict[str, Any] = {}
-    teacher: dict[str, Any] = {}
-    for name, value in vars(options).items():
-        part, _, field = name.partition(".")
-        if not field or value is None:
-            continue
-        if field in ("milestones", "mean", "std"):
-            value = tuple(value.split(","))
-        (given if part == "run" else teacher)[field] = value
-    given.setdefault("arm", "kd_mixup")
-    if options.profile is None:
-        data = given.setdefault("data", "digits")
-        if not data.startswith(("folder:", "stream:")):
-            data_identity(data)  # an unknown name has no profile, and would be told that a student is missing
-        options.profile = profile_for(data)
-    if options.profile is not None:
-        load_profile(options.profile)
-        return one(
-            options.profile, teacher=teacher.pop("model", None), **given, **{f"teacher_{name}": value for name, value in teacher.items()}
-        )
-    fields = {name: value for name, value in given.items() if value is not None}
-    if not teacher:
-        return RunSpec(**fields)
-    with naming_the_teacher():
-        fields["teacher"] = TeacherSpec(**teacher)
-    spec = RunSpec(**fields)
-    with naming_the_teacher():
-        spec.teacher_run()
-    return spec
+def _strict(parser: argparse.ArgumentParser, *, default: bool) -> None:
+    what = "stop at a figure or a table whose records are missing, or show the page without it"
+    words = f"{what} (default: {'--strict' if default else '--no-strict'})"
+    parser.add_argument("--strict", action=argparse.BooleanOptionalAction, default=default, help=words)
 
 
 def _make_machine(options: argparse.Namespace) -> Machine:
@@ -296,11 +194,12 @@ def _make_machine(options: argparse.Namespace) -> Machine:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from mixkd.flags import spec_of
     from mixkd.ranks import joined
     from mixkd.runs import run
 
     with joined(options.device) as ranks:  # torchrun's, or this process alone
-        record = run(_spec(options), options.store, _make_machine(options), progress=ranks.first)
+        record = run(spec_of(options), options.store, _make_machine(options), progress=ranks.first)
         if ranks.first:
             _show(record)
             _show_teacher(record, options.store)
@@ -328,27 +227,17 @@ def _show(record: Record) -> None:
         print(f"  {name:<22}  {report.accuracy:.4f} {figures}")
 
 
-def _store(name: str) -> RecordStore:
-    """The store of that name, for those that only read it."""
+def _records(options: argparse.Namespace) -> int:
     from mixkd.records import RecordStore
 
-    store = RecordStore(name)
-    if not store.path.is_dir():
-        raise FileNotFoundError(f"store = {name!r}: no folder {store.path.absolute()}")
-    return store
-
-
-def _records(options: argparse.Namespace) -> int:
-    store = _store(options.store)
+    store = RecordStore.existing(options.store)
     if options.action == "list" and options.id is not None:
         raise ValueError(f"records list {options.id}: it lists all of them; `mixkd records show {options.id}` shows one")
     if options.action == "verify":
         ids = None if options.id is None else [store.load(options.id).id]
         problems = store.verify(ids)
-        where = store.path
-        print(
-            "\n".join(problems) or (f"record {ids[0]} in {where} is whole" if ids else f"{len(store.ids())} records in {where}, all whole")
-        )
+        whole = f"record {ids[0]} in {store.path} is whole" if ids else f"{len(store.ids())} records in {store.path}, all whole"
+        print("\n".join(problems) or whole)
         return 1 if problems else 0
     if options.action == "show":
         if options.id is None:
@@ -393,31 +282,27 @@ def _export(options: argparse.Namespace) -> int:
 def _claims(options: argparse.Namespace) -> int:
     from mixkd import claims
 
-    store = _store(options.store)
-    verdicts = claims.evaluate(profile=options.profile, store=store)
-    print(claims.to_json(verdicts, claims.across(options.profile, store)) if options.json else claims.to_text(verdicts))
+    verdicts = claims.evaluate(profile=options.profile, store=options.store)
+    print(claims.to_json(verdicts, claims.across(options.profile, options.store)) if options.json else claims.to_text(verdicts))
     return 0
 
 
 def _site(options: argparse.Namespace) -> int:
     from mixkd import site
 
-    index = site.build(profile=options.profile, store=options.store)
+    index = site.build(profile=options.profile, store=options.store, strict=options.strict)
     print(index)
     if options.serve:
         site.serve(index.parent)
     return 0
 
 
-@contextmanager
-def _executor(scheduler: str | None) -> Iterator[Executor | None]:
+def _executor(scheduler: str | None) -> AbstractContextManager[Executor | None]:
     if scheduler is None:
-        yield None
-        return
+        return nullcontext()
     from mixkd.cluster import connected
 
-    with connected(scheduler) as executor:
-        yield executor
+    return connected(scheduler)
 
 
 def _batch(options: argparse.Namespace) -> int:
@@ -428,7 +313,7 @@ def _batch(options: argparse.Namespace) -> int:
         raise ValueError(f"--workers {options.workers}: at least 1")
     jobs = batch.grid(options.grid, out)
     with _executor(options.scheduler) as executor:
-        outcomes = batch.run(jobs, out, workers=options.workers, force=options.force, executor=executor)
+        outcomes = batch.run(jobs, out, workers=options.workers, force=options.force, strict=options.strict, executor=executor)
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     for outcome in failed:
         print(f"mixkd: failed: {outcome.error}", file=sys.stderr)

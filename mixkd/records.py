@@ -343,6 +343,20 @@ class RecordStore:
         except UnicodeEncodeError:
             raise ValueError(f"store = {os.path.abspath(self.path)!a}: must be a path in UTF-8; rename the folder") from None
 
+    @classmethod
+    def existing(cls, store: str | Path | RecordStore) -> RecordStore:
+        """Return a store to read from, by its path unless it is one.
+
+        Raises:
+            FileNotFoundError: for a path where no folder is.
+        """
+        if isinstance(store, RecordStore):
+            return store
+        found = cls(store)
+        if not found.path.is_dir():
+            raise FileNotFoundError(f"store = {str(store)!r}: no folder {found.path.absolute()}; mixkd reproduce --store DIR fills one")
+        return found
+
     def ids(self) -> list[str]:
         """The ids of all records, sorted. A record that is being written has no id yet."""
         if not self.path.is_dir():

@@ -21,7 +21,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from mixkd.chapters import LIBRARY, ROOT, Job, chapters, execute_all, fingerprint, parameters
+from mixkd.chapters import LIBRARY, ROOT, chapters, fingerprint, parameters
+from mixkd.execution import Job, execute_all
 from mixkd.records import RecordStore
 from mixkd.studies import load_profile
 
@@ -39,6 +40,7 @@ def build(
     *,
     out: str | Path | None = None,
     workers: int = 2,
+    strict: bool = False,
     root: Path = ROOT,
 ) -> Path:
     """Build the site.
@@ -51,6 +53,7 @@ def build(
         store: the records they read: "committed", or a folder.
         out: the folder of the site; ``_build/html`` of the book by default.
         workers: chapters executed side by side.
+        strict: stop at a page with a figure or a table whose records are not there, which says so otherwise.
         root: the book: the folder of ``_toc.yml``.
 
     Returns:
@@ -60,7 +63,7 @@ def build(
         ValueError: for an unknown profile.
         FileNotFoundError: for a store that is not there.
         FileExistsError: when ``out`` is a folder that holds something other than a site.
-        mixkd.chapters.ChapterError: naming each chapter that stopped, its cell, and the end of the traceback.
+        mixkd.execution.ChapterError: naming each chapter that stopped, its cell, and the end of the traceback.
         SiteError: with the warnings of Jupyter Book; each is an error.
     """
     load_profile(profile)
@@ -75,7 +78,7 @@ def build(
     work.mkdir(exist_ok=True)
     with FileLock(work / "site.lock"):
         _put_back(site)
-        executed = _execute(root, profile, folder, work / "executed", workers)
+        executed = _execute(root, profile, folder, work / "executed", workers, strict)
         stamp, library = work / "staged.library", fingerprint(LIBRARY)
         gone = _stage(root, work / "stage", executed)
         if gone or not stamp.is_file() or stamp.read_text() != library:
@@ -168,7 +171,7 @@ def _git(root: Path, *arguments: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def _execute(root: Path, profile: str, folder: Path | None, executed: Path, workers: int) -> dict[Path, Path]:
+def _execute(root: Path, profile: str, folder: Path | None, executed: Path, workers: int, strict: bool) -> dict[Path, Path]:
     """An executed notebook for each chapter; only what changed runs."""
     state = fingerprint(LIBRARY, root / "book" / "records", *([folder] if folder else []))
     found, missing = {}, []
@@ -179,14 +182,14 @@ def _execute(root: Path, profile: str, folder: Path | None, executed: Path, work
         asked = {"profile": profile, "store": where}
         given = {name: value for name, value in asked.items() if name in known and value != known[name]}
         key = hashlib.blake2b(digest_size=8)
-        for part in (state, chapter.read_text(encoding="utf-8"), json.dumps(given, sort_keys=True)):
+        for part in (state, chapter.read_text(encoding="utf-8"), json.dumps([given, strict], sort_keys=True)):
             key.update(part.encode() + b"\0")
         out = executed / f"{chapter.stem}-{key.hexdigest()}.ipynb"
         found[chapter] = out
         if out.is_file():
             os.utime(out)
         else:
-            missing.append(Job(chapter, out, given))
+            missing.append(Job(chapter, out, given, strict))
     if missing:
         execute_all(missing, workers)
     for chapter in found:

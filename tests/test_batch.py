@@ -220,6 +220,18 @@ def test_a_failure_stops_no_other_and_the_next_call_does_only_what_is_missing(tm
     assert [o.state for o in batch.run(jobs[1:2], out, force=True)] == ["done"]
 
 
+def test_a_batch_fails_where_records_are_missing_unless_told_otherwise(tmp_path, book):
+    page, out = book / "book" / "page.md", tmp_path / "out"
+    absent = "publish_display_data({'text/html': '<p class=\"mixkd-absent\">Not here.</p>', 'text/plain': 'Not here.'})"
+    page.write_text(page.read_text().replace("half = 10", f"{absent}\nhalf = 10"))
+    jobs = batch.grid(toml(tmp_path, 'chapters = ["page"]\n[parameters]\nn = [2]'), out, book)
+    for strict, state in ((False, "done"), (False, "kept"), (True, "failed"), (False, "done")):
+        [outcome] = batch.run(jobs, out, strict=strict)
+        assert outcome.state == state
+        assert ("records are missing" in outcome.error) == strict
+        assert outcome.results["half"] == 5
+
+
 def test_a_batch_of_ten_survives_a_damaged_notebook(tmp_path, book):
     out = tmp_path / "out"
     jobs = batch.grid(toml(tmp_path, 'chapters = ["page"]\n[parameters]\nn = [2]'), out, book)

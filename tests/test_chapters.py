@@ -13,8 +13,8 @@ import nbformat
 import pytest
 from miniature import write
 
-from mixkd import chapters
-from mixkd.chapters import ChapterError
+from mixkd import chapters, execution
+from mixkd.execution import ChapterError, Job, execute
 
 HEADER = """---
 jupytext:
@@ -64,7 +64,7 @@ def test_parameters_must_be_literals_in_one_cell(tmp_path, cell, words):
 def test_bad_parameters_stop_before_execution(tmp_path, given, error, words):
     path = _chapter(tmp_path, 'profile = "digits"\nlive = False\nrate = 1.0', "open('ran', 'w')")
     with pytest.raises(error, match=words):
-        chapters.execute(path, tmp_path / "out.ipynb", **given)
+        execute(Job(path, tmp_path / "out.ipynb", given))
     assert not (tmp_path / "ran").exists()
     assert not (tmp_path / "out.ipynb").exists()
 
@@ -79,7 +79,9 @@ def test_a_chapter_is_listed_with_every_study_that_it_reads():
     from mixkd.studies import STUDIES
 
     for path in chapters.chapters():
-        code = "\n".join(cell.source for cell in chapters._read(path).cells if cell.cell_type == "code" and "!" not in cell.source[:1])
+        code = "\n".join(
+            cell.source for cell in chapters.notebook_of(path).cells if cell.cell_type == "code" and "!" not in cell.source[:1]
+        )
         calls = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
         calls = [call for call in calls if call.func.attr in ("records", "frame", "students", "changes", "study")]
         read = {value.value for call in calls for value in call.args if isinstance(value, ast.Constant) and value.value in STUDIES}
@@ -104,7 +106,7 @@ def test_plain_papermill_stops_at_a_parameter_that_a_chapter_does_not_have(tmp_p
 
     stop = "from mixkd.chapters import stop_at_unknown_parameters\nstop_at_unknown_parameters()"
     path = _chapter(tmp_path, 'profile = "digits"\nlive: bool = False', stop, "print('reached')")
-    nbformat.write(chapters._read(path), tmp_path / "in.ipynb")
+    nbformat.write(chapters.notebook_of(path), tmp_path / "in.ipynb")
 
     def execute():
         return papermill.execute_notebook(tmp_path / "in.ipynb", tmp_path / "out.ipynb", parameters=given, progress_bar=False)
@@ -127,7 +129,8 @@ def test_an_int_may_stand_for_a_float(tmp_path):
 
 def test_execution_uses_parameters_and_leaves_no_trace_of_the_run(tmp_path):
     path = _chapter(tmp_path, "n = 1", "print(n + 1)")
-    out = chapters.execute(path, tmp_path / "out" / "done.ipynb", n=41)
+    out = tmp_path / "out" / "done.ipynb"
+    execute(Job(path, out, {"n": 41}))
     notebook = nbformat.read(out, as_version=4)
     assert notebook.cells[-1].outputs[0].text == "42\n"
     [injected] = [cell for cell in notebook.cells if "injected-parameters" in cell.metadata.get("tags", [])]
@@ -141,7 +144,7 @@ def test_a_failing_cell_is_named(tmp_path):
     out = tmp_path / "done.ipynb"
     out.write_text("former")
     with pytest.raises(ChapterError, match=r"(?s)chapter 10-test, cell \d+ \(`# look up`\): KeyError.*x\['missing'\].*done.failed.ipynb"):
-        chapters.execute(path, out)
+        execute(Job(path, out))
     assert out.read_text() == "former", "a chapter that stops must not take the place of one that ran"
     assert (tmp_path / "done.failed.ipynb").is_file()
 
@@ -154,13 +157,25 @@ def test_a_failing_cell_is_named(tmp_path):
     ],
 )
 def test_what_ran_is_kept_where_a_kernel_is_ended(tmp_path, monkeypatch, cell, words):
-    monkeypatch.setattr(chapters, "CELL_TIMEOUT", 3)  # the cells before must end in it on a busy machine too
+    monkeypatch.setattr(execution, "CELL_TIMEOUT", 3)  # the cells before must end in it on a busy machine too
     path = _chapter(tmp_path, "n = 1", "print(n + 1)", cell)
     with pytest.raises(ChapterError, match=rf"(?s)chapter 10-test: .*({words}).*done.failed.ipynb"):
-        chapters.execute(path, tmp_path / "done.ipynb", n=41)
+        execute(Job(path, tmp_path / "done.ipynb", {"n": 41}))
     ran = nbformat.read(tmp_path / "done.failed.ipynb", as_version=4).cells
     assert ran[-2].outputs[0].text == "42\n"
     assert not (tmp_path / "done.ipynb").exists()
+
+
+def test_a_strict_chapter_stops_where_records_are_missing(tmp_path):
+    path = _chapter(tmp_path, "n = 1", "from mixkd import figures\nfigures.absent('No record of it.') if n else 'all there'")
+    out = tmp_path / "done.ipynb"
+    execute(Job(path, out))
+    assert execution.missing(nbformat.read(out, as_version=4)) == ["No record of it."]
+    with pytest.raises(ChapterError, match=r"(?s)chapter 10-test: records are missing .*No record of it\..*done.failed.ipynb"):
+        execute(Job(path, tmp_path / "strict" / "done.ipynb", strict=True))
+    assert not (tmp_path / "strict" / "done.ipynb").exists()
+    execute(Job(path, out, {"n": 0}, strict=True))
+    assert execution.missing(nbformat.read(out, as_version=4)) == []
 
 
 def test_chapters_side_by_side_run_each_in_its_folder(tmp_path):
@@ -170,8 +185,8 @@ def test_chapters_side_by_side_run_each_in_its_folder(tmp_path):
         folder.mkdir()
         wait = "import os, time\nbefore = os.getcwd()\ntime.sleep(0.2)"
         path = _chapter(folder, "n = 0", wait, "print(before, os.getcwd())")
-        jobs.append(chapters.Job(path, folder / "done.ipynb", {"n": number}))
-    chapters.execute_all(jobs, workers=3)
+        jobs.append(Job(path, folder / "done.ipynb", {"n": number}))
+    execution.execute_all(jobs, workers=3)
     for job in jobs:
         folder = os.path.realpath(job.out.parent)
         assert nbformat.read(job.out, as_version=4).cells[-1].outputs[0].text.split() == [folder, folder]
@@ -181,15 +196,15 @@ def test_chapters_side_by_side_run_each_in_its_folder(tmp_path):
 def test_what_waits_does_not_begin_once_the_asker_gives_up(tmp_path, monkeypatch):
     begun = []
 
-    def fails(chapter, out, **_):
-        begun.append(out)
+    def fails(job):
+        begun.append(job)
         time.sleep(0.05)
         raise ZeroDivisionError
 
-    monkeypatch.setattr(chapters, "execute", fails)
+    monkeypatch.setattr(execution, "execute", fails)
     path = _chapter(tmp_path, "n = 0")
     with pytest.raises(ZeroDivisionError):
-        chapters.execute_all([chapters.Job(path, tmp_path / f"{n}.ipynb") for n in range(50)], workers=1)
+        execution.execute_all([Job(path, tmp_path / f"{n}.ipynb") for n in range(50)], workers=1)
     assert len(begun) < 50
 
 
@@ -203,17 +218,13 @@ def test_chapters_come_in_the_order_of_the_toc_and_hold_code(tmp_path):
 
 def test_a_pair_is_the_same_every_time_and_has_no_outputs(tmp_path):
     path = _chapter(tmp_path, "n = 1", "print(n)")
-    path.write_text(
-        path.read_text() + "\nSee {doc}`the lab <lab>`, {term}`ECE`, {cite:t}`guo2017calibration`, {glue:text}`index.md::n:d`, {math}`x`.\n"
-    )
     first = chapters.pair(path).read_text()
     assert chapters.pair(path).read_text() == first == chapters.paired(path)
     notebook = nbformat.reads(first, as_version=4)
     nbformat.validate(notebook)
-    assert "google.colab" in notebook.cells[0].source
+    assert "google.colab" in notebook.cells[1].source
     assert [cell.id for cell in notebook.cells] == [f"c{i:03d}" for i in range(len(notebook.cells))]
     assert all(not cell.outputs for cell in notebook.cells if cell.cell_type == "code")
-    assert notebook.cells[-1].source.endswith("See the lab, ECE, [guo2017calibration], `n:d`, {math}`x`.")
 
 
 def _colab_cells(path, repository=""):
@@ -314,10 +325,10 @@ def test_a_kernel_that_does_not_start_stops_its_own_chapter_only(tmp_path, monke
         return real(notebook, out, **options)
 
     monkeypatch.setattr(papermill, "execute_notebook", fails)
-    jobs = [chapters.Job(path, path.with_suffix(".ipynb")) for path in (slow, sound)]
-    ended = {job.chapter: error for job, error in chapters.execute_each(jobs)}
+    jobs = [Job(path, path.with_suffix(".ipynb")) for path in (slow, sound)]
+    ended = {job.chapter: error for job, error in execution.execute_each(jobs)}
     assert ended[sound] is None
-    assert isinstance(ended[slow], chapters.ChapterError)
+    assert isinstance(ended[slow], ChapterError)
     assert words in str(ended[slow])
     assert slow.stem in str(ended[slow])
 

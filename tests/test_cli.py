@@ -19,6 +19,7 @@ from mixkd import checkpoint
 from mixkd.chapters import studies_of
 from mixkd.checkpoint import Settings
 from mixkd.cli import main
+from mixkd.flags import spec_of
 from mixkd.records import RecordStore
 from mixkd.spec import ARMS, RunSpec, TeacherSpec
 from mixkd.studies import CORE_ARMS, Cell, cell_spec, cells, load_profile, one, study
@@ -209,7 +210,7 @@ def test_a_run_on_a_zip_of_images_leaves_a_record_without_its_path(capsys, pets,
 
 def parsed(*arguments):
     """The spec that `mixkd run` would train."""
-    return cli._spec(cli._parser(["run"]).parse_args(["run", *map(str, arguments)]))
+    return spec_of(cli._parser(["run"]).parse_args(["run", *map(str, arguments)]))
 
 
 @pytest.mark.parametrize("profile", ["digits", "gaussians", "cifar10-jpeg", "cifar10", "imagenet", "overconfident"])
@@ -486,15 +487,21 @@ def test_help_imports_nothing_heavy():
     assert done.stdout.endswith("False\n")
 
 
-def test_every_flag_of_a_run_says_what_it_means():
-    parser = next(action for action in cli.parser()._actions if action.dest == "==SUPPRESS==").choices["run"]
-    for action in parser._actions:
-        flag = action.option_strings[-1]
-        assert action.help, flag
-        if "." in action.dest:
-            assert len(action.help.split()) > 3, flag
-            assert "None" not in action.help, flag
-            assert "default" in action.help, flag
+def test_every_flag_says_what_it_means_and_its_default():
+    commands = next(action for action in cli.parser()._actions if action.dest == "==SUPPRESS==").choices
+    for name, parser in commands.items():
+        for action in parser._actions:
+            assert action.help, (name, action.dest)
+            assert "None" not in action.help, (name, action.dest)
+            if action.option_strings and action.dest not in ("help", "chapters"):
+                assert "default" in action.help, (name, action.dest)
+
+
+def test_the_defaults_that_a_run_names_are_those_of_digits():
+    text = cli.parser()._actions[-1].choices["run"].format_help()
+    plan = load_profile("digits")
+    assert f"(default on digits: {plan.recipe['epochs']})" in text
+    assert f"(default on digits: {plan.recipe['batch_size']})" in text
 
 
 def test_a_fitted_teacher_is_shown_before_and_after(capsys, tmp_path):

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import jupytext
 import pytest
 
-from mixkd import batch, chapters, cli, studies
+from mixkd import batch, chapters, claims, cli, studies
+from mixkd.claims.survey import _fills
+from mixkd.flags import spec_of
 from mixkd.spec import SpecError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,9 +46,29 @@ def printed(text: str, *, script: bool = False) -> Iterator[str]:
 
 
 def said(source: str) -> Iterator[str]:
-    """The commands in the strings of a code cell, each with the words that follow it."""
-    for found in re.findall(r"mixkd (?:reproduce|run|batch|records|claims|site|export|bench)\b[^\"'`;,.\n]*", source):
-        yield re.sub(r"\{[^}]*\}", "digits", found)
+    """The commands in the strings of Python code, each with the words that follow it; digits for a value that is filled in."""
+    tree = ast.parse(re.sub(r"^\s*[!%].*", "", source, flags=re.MULTILINE))
+    inside = {part for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            text = "".join(str(part.value) if isinstance(part, ast.Constant) else "digits" for part in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in inside:
+            text = node.value
+        else:
+            continue
+        text = re.sub(r"<[^>]*>", "`", text)
+        yield from re.findall(rf"mixkd (?:{'|'.join(COMMANDS)})\b(?: [\w:/-]+)*", text)
+
+
+def shown() -> Iterator[str]:
+    """The commands that figures compute: what fills the map of every profile, and what trains what a claim lacks."""
+    with tempfile.TemporaryDirectory() as empty:
+        yield from {row.command for row in claims.across(["digits", "imagenet"], empty) if row.command}
+        for name in studies.profiles():
+            evidence = claims.Evidence.of(name, empty)
+            for teacher in evidence.profile.teachers:
+                for calibration in studies.CALIBRATIONS:
+                    yield _fills(evidence, "kd_mixup", studies.Cell(teacher, calibration, evidence.profile.map_taus[0]))
 
 
 def commands() -> list[pytest.param]:
@@ -56,6 +80,9 @@ def commands() -> list[pytest.param]:
         cells = [cell.source for cell in jupytext.read(path, fmt="md:myst").cells if cell.cell_type == "code"]
         for command in (command for source in cells for command in said(source)):
             found.setdefault((command, True), f"{path.name}, a cell")
+    for path in sorted((ROOT / "mixkd").rglob("*.py")):
+        for command in said(path.read_text(encoding="utf-8")):
+            found.setdefault((command, True), path.name)
     for match in re.finditer(r"^  ((?:mixkd|torchrun) \S+(?: \S+)*)", cli.EPILOG, re.MULTILINE):
         found.setdefault((match[1], False), "--help")
     return [pytest.param(*given, id=f"{place}: {given[0]}") for given, place in found.items()]
@@ -93,7 +120,7 @@ def test_it_is_one_the_program_takes(command, prose):
     given = arguments(command)
     if command in REFUSED:
         with pytest.raises(SpecError):
-            cli._spec(parsed(given, prose))
+            spec_of(parsed(given, prose))
         return None
     if given == ["--help"] or (len(given) == 1 and given[0] in COMMANDS):  # a command by its name
         return None
@@ -103,10 +130,17 @@ def test_it_is_one_the_program_takes(command, prose):
     if given[0] == "reproduce" and not prose:
         assert cli._studies(options.chapters, options.study)
     if given[0] == "run" and len(given) > 1:
-        assert cli._spec(options).id
+        assert spec_of(options).id
     if given[0] == "batch" and (ROOT / options.grid).is_file():
         assert batch.grid(ROOT / options.grid, ROOT / "batch")
     return None
+
+
+def test_what_figures_compute_the_program_takes_too():
+    found = set(shown())
+    assert {command.split()[1] for command in found} == {"reproduce", "run"}
+    for command in sorted(found):
+        test_it_is_one_the_program_takes(command, prose=False)
 
 
 def papermill(given: list[str]) -> None:

@@ -17,7 +17,7 @@ def test_what_was_found_is_current():
 def test_only_what_stands_between_the_marks_is_written(tmp_path):
     path = tmp_path / "README.md"
     path.write_text(f"# Name\n\n{site.FOUND[0]}\nold\n{site.FOUND[1]}\n\nThe end.\n")
-    assert site.readme(tmp_path / "empty", tmp_path) == [path]
+    assert site.readme(tmp_path, tmp_path) == [path]
     text = path.read_text()
     assert text.startswith("# Name\n\n<!-- found -->\n")
     assert text.endswith("\n<!-- /found -->\n\nThe end.\n")
@@ -29,5 +29,5 @@ def test_a_readme_without_marks_is_left_alone(tmp_path):
     path = tmp_path / "README.md"
     path.write_text("# Name\n")
     with pytest.raises(ValueError, match="no lines <!-- found -->"):
-        site.readme(tmp_path / "empty", tmp_path)
+        site.readme(tmp_path, tmp_path)
     assert path.read_text() == "# Name\n"

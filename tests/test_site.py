@@ -14,6 +14,7 @@ import pytest
 from miniature import write
 
 from mixkd import chapters, site
+from mixkd.execution import ChapterError
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +138,7 @@ def test_every_reason_makes_chapters_run_again(built, tmp_path, monkeypatch):
     site.build(root=built)
     assert asks(profile="gaussians") == ["index", "lab"]
     assert asks(store=tmp_path) == ["index", "lab"]
+    assert asks(strict=True) == ["index", "lab"]
     for path, text, chapters_asked in (
         (built / "book" / "lab.md", None, ["lab"]),
         (site.LIBRARY / "a.py", "2", ["index", "lab"]),
@@ -186,7 +188,7 @@ def test_a_build_that_fails_leaves_the_former_site(built):
     former = {path: path.read_bytes() for path in html.rglob("*.html")}
     for path, text, error, says in (
         (words, "# Words\n\n{term}`nothing`\n", site.SiteError, "words.md:3"),
-        (lab, lab.read_text().replace("models = [", "models = [undefined, "), chapters.ChapterError, r"chapter lab, cell \d+.*NameError"),
+        (lab, lab.read_text().replace("models = [", "models = [undefined, "), ChapterError, r"chapter lab, cell \d+.*NameError"),
     ):
         kept = path.read_text()
         path.write_text(text)
@@ -240,8 +242,8 @@ def test_the_former_site_is_back_before_anything_of_a_build_can_fail(built, tmp_
     place = tmp_path / "html"
     (tmp_path / "html.old").mkdir()
     (tmp_path / "html.old" / "index.html").write_text("former")
-    monkeypatch.setattr(site, "_execute", lambda *_: (_ for _ in ()).throw(chapters.ChapterError("chapter lab, cell 1: stopped")))
-    with pytest.raises(chapters.ChapterError):
+    monkeypatch.setattr(site, "_execute", lambda *_: (_ for _ in ()).throw(ChapterError("chapter lab, cell 1: stopped")))
+    with pytest.raises(ChapterError):
         site.build(root=built, out=place)
     assert (place / "index.html").read_text() == "former"
 

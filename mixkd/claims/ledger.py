@@ -74,6 +74,7 @@ def evaluate(profile: str = "digits", store: str | Path | RecordStore = "committ
 
     Raises:
         SpecError: for an unknown profile or claim.
+        FileNotFoundError: for a store, given by its path, where no folder is.
     """
     evidence = Evidence.of(profile, store)
     return [judge(letter, evidence) for letter in _chosen(letters)]
@@ -95,6 +96,7 @@ def across(
 
     Raises:
         SpecError: for an unknown profile or claim.
+        FileNotFoundError: for a store, given by its path, where no folder is.
     """
     rows = []
     for evidence in evidence_of(only, store):
@@ -110,7 +112,7 @@ def everywhere(store: str | Path | RecordStore = "committed", letters: Iterable[
 
 def evidence_of(only: str | Iterable[str] | None, store: str | Path | RecordStore) -> list[Evidence]:
     """Return the evidence of profiles, by name; by default of every profile that has a record in the store."""
-    store = store if isinstance(store, RecordStore) else RecordStore(store)
+    store = RecordStore.existing(store)
     if only is None:
         there = set(store.ids())
         only = [name for name in profiles() if there and not there.isdisjoint(spec.id for spec in study("all", name))]
@@ -151,7 +153,7 @@ def command(letter: str, evidence: Evidence, lacking: Collection[str]) -> str:
     profile = evidence.profile
     name = next((name for name in CLAIMS[letter].studies if set(lacking) <= evidence.planned(name)), None)
     elsewhere = profile.data.startswith(("folder:", "stream:")) or profile.data == "imagenet"
-    parts = ["mixkd reproduce --profile", profile.name, f"--study {name}" if name else "", "--data-root DIR" if elsewhere else ""]
+    parts = [f"mixkd reproduce --profile {profile.name}", f"--study {name}" if name else "", "--data-root DIR" if elsewhere else ""]
     return " ".join(part for part in parts if part)
 
 

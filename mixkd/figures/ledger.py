@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from mixkd.figures.judgement import codes, paragraphs, premises
-from mixkd.figures.markup import Html, badge, in_words, tabulate
+from mixkd.figures.markup import Html, absent, badge, in_words, tabulate
 from mixkd.figures.panels import READING, STYLE, compared
 from mixkd.studies import load_profile, profiles
 
@@ -52,7 +52,7 @@ def ledger(verdicts: Mapping[str, Sequence[Verdict]] | Sequence[Verdict], *, fir
         "It opens the evidence: premises, intervals and where they pass, the records.</caption>"
         f'<thead><tr><th scope="col">claim</th>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
         if names
-        else "<p>No profile has records in this store.</p>"
+        else absent("No profile has records in this store.").markup
     )
     missing = [name for name in profiles() if name not in names] if waiting else []
     text += [f"{name}: not run; mixkd reproduce --profile {name}" for name in missing]

@@ -40,9 +40,13 @@ class Html:
         return self.text
 
 
+ABSENT = 'class="mixkd-absent"'
+"""What marks a sentence in the place of a figure, so that a program can tell a page that lacks records."""
+
+
 def absent(words: str) -> Html:
     """Return a sentence in the place of a figure."""
-    return Html(f"<p><em>{html.escape(words)}</em></p>", words)
+    return Html(f"<p {ABSENT}><em>{html.escape(words)}</em></p>", words)
 
 
 def tabulate(

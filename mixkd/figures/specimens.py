@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from mixkd.data import Dataset
-from mixkd.figures.markup import Html, absent
+from mixkd.figures.markup import Html
 
 SHOWN = 12
 _GAP = 1
@@ -24,7 +24,8 @@ def specimens(data: Dataset) -> Html:
     """
     images = data.splits["test"].images
     if not isinstance(images, torch.Tensor) or images.ndim != 4:
-        return absent("The inputs of this data set are no images that lie at hand.")
+        words = "The inputs of this data set are no images that lie at hand."
+        return Html(f"<p><em>{words}</em></p>", words)
     count = data.test_images
     shown = np.stack([images[view * count : view * count + SHOWN].numpy() for view in range(data.views)])  # (V, S, C, H, W)
     views, number, channels, tall, wide = shown.shape
