@@ -84,7 +84,7 @@ def test_every_cell_says_what_python_says(show, maps):
 def test_bars_stand_where_python_says(show, maps):
     page = show()
     page.locator("[data-cell='fitted~2']").click()
-    read = "(d) => [...d.querySelectorAll('.mixkd-map-bars')].map((bar) => +bar.getAttribute('height'))"
+    read = "(d) => [...d.querySelectorAll('.mixkd-bar')].map((bar) => +bar.getAttribute('height'))"
     heights = page.evaluate(f"[...{MAP}.querySelectorAll('.mixkd-small')].map({read})")
     whole = page.evaluate(f"(() => {{ const d = {MAP}.querySelector('.mixkd-diagonal').getBBox(); return d.height; }})()")
     ours = next(r for (arm, cell), r in maps[0].readings.items() if (arm, cell) == ("kd_mixup", Cell("cnn32", "fitted", 2.0)))
