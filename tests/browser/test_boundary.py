@@ -343,9 +343,13 @@ def test_no_handle_moves_the_page_of_a_phone(tmp_path, visit):
         _finger(page, box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, -90)
         assert page.evaluate("scrollY") == scrolled
     plane.scroll_into_view_if_needed()
-    scrolled, box = page.evaluate("scrollY"), plane.bounding_box()
-    _finger(page, box["x"] + 0.95 * box["width"], box["y"] + 0.5 * box["height"], -90)
+    before, scrolled, box = page.evaluate(state), page.evaluate("scrollY"), plane.bounding_box()
+    beside = box["x"] + 0.95 * box["width"], box["y"] + 0.5 * box["height"]
+    _finger(page, *beside, -90)
     assert page.evaluate("scrollY") > scrolled, "beside the handles a finger scrolls the page, or there would be no way past the figure"
+    assert page.evaluate(state) == before
+    page.touchscreen.tap(beside[0], beside[1] - 40)
+    assert page.evaluate(state)["at"] != before["at"], "and a tap puts the point there"
     assert not page.errors
 
 

@@ -117,6 +117,8 @@ def test_arrow_keys_move_and_one_square_is_a_stop_of_the_tab_key(show):
         page.keyboard.press(key)
         assert page.evaluate("document.activeElement.dataset.cell") == cell
         assert _state(page)["cell"] == f"cnn32~{cell}"
+    page.keyboard.press("Control+ArrowUp")
+    assert _state(page)["cell"] == "cnn32~double~4", "with a modifier a key stays the browser's"
     assert page.locator(".mixkd-square[tabindex='0']").count() == 1
     page.wait_for_function(f"{MAP}.querySelector('.mixkd-live').textContent.includes('31 times less overconfident')")
 

@@ -33,7 +33,7 @@ window.mixkdField = window.mixkdField || (() => {
 
   const pixels = document.createElement("canvas"); // a pixel for each point of the grid
   pixels.width = pixels.height = N;
-  /** Paint color(i) -> [r, g, b], strength of each point i over the paper, stretched to the side of the canvas. */
+  /** Paint the grid, stretched to a square. color(i) returns [[r, g, b], opacity over the paper] of point i. */
   function fill(context, side, paper, color) {
     const image = pixels.getContext("2d").createImageData(N, N), base = rgb(paper);
     for (let i = 0; i < N * N; i++) {
@@ -46,7 +46,7 @@ window.mixkdField = window.mixkdField || (() => {
     context.drawImage(pixels, 0, 0, side, side);
   }
 
-  /** The answers of one field: colours of the classes, paler where less sure; lines where the answer changes, and at 90 % sure. */
+  /** Paint a field in the colours of its classes, paler where less sure, with lines where the answer changes and at 90 %. */
   function paintAnswers(context, side, field, classColors, { paper, ink }) {
     const K = classColors.length, palette = classColors.map(rgb), top = new Float64Array(N * N);
     const margin = palette.map(() => new Float64Array(N * N)); // of each class over the best of the others
@@ -76,13 +76,13 @@ window.mixkdField = window.mixkdField || (() => {
     for (const f of margin) lines(contour(f, 0), 1.7, 0.9);
     lines(contour(top, 0.9), 0.8, 0.6);
   }
-  /** KL(of || to) at each point: paper is 0. */
+  /** Paint KL(of || to) at each point; 0 is the paper. */
   function paintDistance(context, side, of, to, K, { paper }) {
     fill(context, side, paper, (i) => [KL_COLOR, 0.95 * Math.sqrt(clamp(kl(of, to, K, i * K, i * K) / KL_TOP, 0, 1))]);
   }
 
-  const CORNERS = [[], [4, Math.PI / 4], [3, -Math.PI / 2], [4, 0], [3, Math.PI / 2]]; // and the turn of the first; none is a circle
-  /** A mark for a class: the shape tells it, the colour helps. */
+  const CORNERS = [[], [4, Math.PI / 4], [3, -Math.PI / 2], [4, 0], [3, Math.PI / 2]]; // and the angle of the first; none for a circle
+  /** Trace the mark of a class. Shapes differ too, not the colour alone. */
   function mark(context, label, x, y, r) {
     const [corners, turn] = CORNERS[label % CORNERS.length];
     context.beginPath();

@@ -2,7 +2,7 @@
 (() => {
   "use strict";
   const {
-    set, element, button, select, numbers, clamp, number, mount, source, newest, modelControls, modelKey, modelOf, remember, drag, keys, eachFrame,
+    set, element, button, select, checkbox, numbers, clamp, number, mount, source, newest, modelControls, modelKey, modelOf, remember, drag, keys, eachFrame,
     onWidth, onTheme, colors, canvas,
   } = window.mixkdLive;
   const { uint16, float32, logSoftmax, network, kl, nonlinearity } = window.mixkdMeasures;
@@ -23,7 +23,7 @@
     const fetchNet = ({ shape, weights }) => stored(weights, (text) => network(shape, float32(text)));
     let points = new Float32Array(0), labels = new Uint16Array(0), pairs = [[0, 0]];
 
-    // ---- state: the ends of the walk are a pair of training points where a hand has set none, the point lies on it at lam
+    // ---- state: null for an end of the walk means a training point, null for the point means on the walk at lam
     const state = { model: 0, left: "student", right: "exact", points: true, pair: 0, a: null, b: null, lam: 0.5, at: null };
     function end(which) {
       const i = (pairs[state.pair] || pairs[0])[which === "a" ? 0 : 1];
@@ -45,9 +45,7 @@
     const choices = element(ui, "fieldset", { class: "mixkd-choice mixkd-world-choices" });
     element(choices, "legend", {}, "student");
     const fill = modelControls(choices, meta, (index) => { state.model = index; refresh(); }, ["alpha", "tau"]);
-    const tick = element(choices, "label", { class: "mixkd-tick" }), showPoints = element(tick, "input", { type: "checkbox" });
-    element(tick, "span", {}, "training points");
-    showPoints.addEventListener("change", () => { state.points = showPoints.checked; paint(); });
+    const showPoints = checkbox(choices, "training points", (checked) => { state.points = checked; paint(); });
     const stage = element(ui, "div", { class: "mixkd-world-stage" });
     const panels = ["left", "right"].map(panel);
     const key = element(ui, "p", { class: "mixkd-world-key" });
@@ -66,7 +64,7 @@
       hands(over);
       return { which, what, frame, field, over, painted: [] };
     }
-    /** On a plane a mouse moves the point and drags the ends; a finger drags all three; keys move the point. */
+    /** A mouse moves the point and drags the ends, a finger drags all three, keys move the point. */
     function hands(plane) {
       const place = (event) => {
         const box = plane.getBoundingClientRect();
@@ -127,14 +125,15 @@
       if (net && !fields.has(net)) fields.set(net, sample(net, half, K));
       return net && fields.get(net);
     };
-    let look = null, widths = null; // read from the page here, so that a step of the point waits for no layout
+    let look = null, widths = null; // read here, so that moving the point forces no layout
     function paint() {
       if (!models.student) return;
       for (const net of fields.keys()) if (!Object.values(models).includes(net)) fields.delete(net);
       look = colors(root);
       widths = { panel: panels[0].frame.clientWidth || 300, walk: walk.clientWidth || 300 };
       for (const box of panels) {
-        const what = state[box.which], width = widths.panel, now = [what, state.points, width, devicePixelRatio, look.ink, labels, models.student, models.teacher];
+        const what = state[box.which], width = widths.panel;
+        const now = [what, state.points, width, devicePixelRatio, look.ink, labels, models.student, models.teacher];
         if (now.every((value, i) => value === box.painted[i])) continue;
         box.painted = now;
         const shown = (BETWEEN[what] || [what]).map(fieldOf), missing = !shown.every(Boolean), context = canvas(box.field, width, width);
@@ -344,7 +343,7 @@
     };
   }
 
-  /** The right answer: x -> logits that are affine in x. */
+  /** The exact posterior as a network: logits affine in x. */
   const exactPosterior = ({ weight, bias }, K) => (x, out) => {
     for (let j = 0; j < K; j++) out[j] = weight[2 * j] * x[0] + weight[2 * j + 1] * x[1] + bias[j];
     return out;

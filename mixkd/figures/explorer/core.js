@@ -29,7 +29,13 @@ window.mixkdLive = window.mixkdLive || (() => {
     node.addEventListener("change", () => act(node.value));
     return node;
   }
-  /** A table of numbers. rows are [words, title, names of its cells]; returns { table, head, cells }, cells row by row. */
+  function checkbox(parent, words, act) {
+    const label = element(parent, "label", { class: "mixkd-tick" }), node = element(label, "input", { type: "checkbox" });
+    element(label, "span", {}, words);
+    node.addEventListener("change", () => act(node.checked));
+    return node;
+  }
+  /** Add a table of numbers. Each row is [heading, tooltip, names of its cells]. Returns { table, head, cells }, with cells[row][column]. */
   function numbers(parent, columns, rows) {
     const table = element(parent, "table", { class: "mixkd-numbers" });
     const top = columns.length ? element(element(table, "thead"), "tr") : null, body = element(table, "tbody");
@@ -44,14 +50,14 @@ window.mixkdLive = window.mixkdLive || (() => {
   }
 
   const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
-  /** A number in words: a true minus, none before zero; a plus where asked for. */
+  /** Format a number with a minus sign (not a hyphen) and a leading zero. signed adds a plus. What rounds to zero has no minus. */
   function number(value, digits, signed = false) {
     const size = Math.abs(value).toFixed(digits);
     return (value < 0 && Number(size) ? "−" : signed ? "+" : "") + size;
   }
 
   // ---- labs and their data
-  /** Build every lab of a kind once. What build returns are the figures behind the picture, for tests. */
+  /** Call build(root, meta) once for every lab of a kind. Tests find what it returns at root.mixkd. */
   function mount(kind, build) {
     for (const root of document.querySelectorAll(`.mixkd-lab[data-lab=${kind}]:not([data-ready])`)) {
       root.dataset.ready = "";
@@ -62,40 +68,35 @@ window.mixkdLive = window.mixkdLive || (() => {
   }
 
   // Data that is not in the page comes as script files (fetch is blocked on file://): each calls provide(key, text).
-  const arrived = new Map(), wanted = new Map();
-  function provide(key, text) {
-    arrived.set(key, text);
-    (wanted.get(key) || []).forEach(([resolve]) => resolve(text));
-    wanted.delete(key);
+  const files = new Map();
+  function file(key) {
+    if (!files.has(key)) {
+      const made = {};
+      made.text = new Promise((arrive, fail) => Object.assign(made, { arrive, fail }));
+      files.set(key, made);
+    }
+    return files.get(key);
   }
+  const provide = (key, text) => file(key).arrive(text);
   function load(key, src) {
-    if (arrived.has(key)) return Promise.resolve(arrived.get(key));
-    return new Promise((resolve, reject) => {
-      const queue = wanted.get(key);
-      if (queue) { queue.push([resolve, reject]); return; }
-      wanted.set(key, [[resolve, reject]]);
-      const script = element(document.head, "script", { src });
-      script.onerror = () => {
-        (wanted.get(key) || []).forEach(([, fail]) => fail(new Error(`${src} could not be loaded`)));
-        wanted.delete(key);
-        script.remove();
-      };
-    });
+    const asked = files.has(key), { text, fail } = file(key);
+    if (!asked) element(document.head, "script", { src }).onerror = () => { files.delete(key); fail(new Error(`${src} could not be loaded`)); };
+    return text;
   }
-  /** The stored data of a lab by key, decoded once: from the block itself, or from the script file that its element names. */
+  /** Returns get(key, decode): a promise of a lab's stored data, from the block or from the script file its element names. Decoded once. */
   function source(root) {
     const nodes = new Map([...root.querySelectorAll("script[data-key]")].map((node) => [node.dataset.key, node])), decoded = new Map();
     return (key, decode) => {
       if (!decoded.has(key)) {
         const { dataset, textContent } = nodes.get(key);
         const ready = (dataset.src ? load(key, dataset.src) : Promise.resolve(textContent)).then(decode);
-        ready.catch(() => decoded.delete(key)); // so that the next choice tries again
+        ready.catch(() => decoded.delete(key)); // so that the next call tries again
         decoded.set(key, ready);
       }
       return decoded.get(key);
     };
   }
-  /** Waits for promises, then calls then(results). Of several waits the newest alone is answered; what failed is told, and given to sorry(words). */
+  /** Returns wait(promises), which calls then(results). Only the latest wait counts. An error is announced and passed to sorry(message). */
   function newest(root, then, sorry) {
     let ticket = 0;
     const failed = (error) => {
@@ -122,7 +123,7 @@ window.mixkdLive = window.mixkdLive || (() => {
     models.forEach((m, i) => { if (m.label[field] === value && (best < 0 || rank(m) > rank(models[best]))) best = i; });
     return best;
   }
-  /** A select offers these values; its options are made anew only when they changed, and one alone is no choice. */
+  /** Fill a select with values, in words where there are any. It is disabled when there is only one. */
   function options(node, values, words, value) {
     if (node.dataset.options !== values.join("\n")) {
       node.replaceChildren();
@@ -132,7 +133,7 @@ window.mixkdLive = window.mixkdLive || (() => {
     node.value = value;
     node.disabled = values.length < 2;
   }
-  /** A control for each field: a select, or a slider for the fields named. pick(index) is called with the model chosen. Returns fill(index). */
+  /** Add a select for each field, or a slider for those named; they call pick(index of a model). Returns fill(index), which shows a model. */
   function modelControls(parent, meta, pick, sliders = []) {
     let chosen;
     const make = (field) => {
@@ -161,18 +162,19 @@ window.mixkdLive = window.mixkdLive || (() => {
   }
 
   // ---- the address: #arms.a=kd_mixup~2~0&arms.t=1.5&map.cell=cnn32~raw~2
-  /** A model in the address, by all of its fields. */
+  /** The name of a model in the address: the values of all its fields. */
   const modelKey = ({ models, fields }, index) => fields.map((field) => models[index].label[field]).join("~");
-  /** Index of the model that the address names by all fields under one key, or by a few of their own after a prefix; -1 for none. */
+  /** Index of the model in the address, named in full under a key or by some fields (arms.arm=kd&arms.tau=4); -1 if there is none. */
   function modelOf(meta, get, key, prefix = "") {
     const whole = meta.models.findIndex((_, i) => modelKey(meta, i) === get(key)), some = meta.fields.filter((field) => get(prefix + field));
     if (whole >= 0 || !some.length) return whole;
     return meta.models.findIndex((m) => some.every((field) => m.label[field] === get(prefix + field)));
   }
   /**
-   * Keep a lab's state in the address, beside that of the other labs of the page, and tell a screen reader of it.
-   * read(get): take over what is valid of get(key), "" where the address says nothing. write(): values by key, "" for what goes without saying.
-   * words(): what is told. refresh(): the address brought another state. Returns { address, rest }; call rest() whenever something was drawn.
+   * Keep the state of a lab in the address and announce it to screen readers. Other labs' keys in the address are left alone.
+   * read(get) sets the state from get(key), which is "" for a missing key, and ignores invalid values. write() returns values by key; "" is
+   * left out. words() returns the announcement. refresh() is called when the address has changed.
+   * Returns { address, rest }: the address of the present view, and a function to call after each drawing.
    */
   function remember(root, name, state, { read, write, words, refresh }) {
     const initial = { ...state }, live = root.querySelector(".mixkd-live");
@@ -184,7 +186,7 @@ window.mixkdLive = window.mixkdLive || (() => {
       if (!keys.some(own)) return false;
       Object.assign(state, initial);
       read((key) => all.get(`${name}.${key}`) || "");
-      if (own(keys[keys.length - 1])) requestAnimationFrame(() => root.scrollIntoView({ block: "start" })); // the lab touched last
+      if (own(keys[keys.length - 1])) requestAnimationFrame(() => root.scrollIntoView({ block: "start" })); // the lab used last
       return true;
     }
     function address() {
@@ -207,21 +209,23 @@ window.mixkdLive = window.mixkdLive || (() => {
 
   // ---- hands and keys
   /**
-   * A hand on a plane. grab(event) names the handle under it, or null; move(handle, event) follows it, and a mouse without one.
-   * Dragging a handle never moves the page; a finger that starts beside them scrolls it, by touch-action.
+   * Follow a pointer on a node. grab(event) returns the handle under the pointer or null; move(handle, event) moves it.
+   * Dragging a handle never scrolls the page. Beside the handles a finger scrolls it (touch-action: pan-y) and a tap or a mouse calls
+   * move(null, event).
    */
   function drag(node, grab, move) {
     let held = null;
     node.addEventListener("pointerdown", (event) => {
+      if (!event.isPrimary || event.button) return;
       held = grab(event);
       if (held) node.setPointerCapture(event.pointerId);
-      move(held, event);
     });
-    node.addEventListener("pointermove", (event) => { if (event.buttons || event.pointerType === "mouse") move(held, event); });
+    node.addEventListener("pointermove", (event) => { if (event.isPrimary && (held || event.pointerType === "mouse")) move(held, event); });
+    node.addEventListener("pointerup", (event) => { if (event.isPrimary) move(held, event); });
     for (const end of ["pointerup", "pointercancel"]) node.addEventListener(end, () => { held = null; });
     node.addEventListener("touchstart", (event) => { if (held) event.preventDefault(); }, { passive: false });
   }
-  /** Each known key acts in place of the browser; with Alt, Ctrl or Meta it stays the browser's. */
+  /** Call actions[key](event) on a key press, instead of what the browser does. Keys with Alt, Ctrl or Meta are left to the browser. */
   function keys(node, actions) {
     node.addEventListener("keydown", (event) => {
       if (event.altKey || event.ctrlKey || event.metaKey || !Object.hasOwn(actions, event.key)) return;
@@ -231,7 +235,7 @@ window.mixkdLive = window.mixkdLive || (() => {
   }
 
   // ---- time, sizes, colours
-  /** Many events, one call for each frame. */
+  /** Returns a function that calls `call` at most once per frame. */
   function eachFrame(call) {
     let queued = false;
     return () => {
@@ -240,7 +244,7 @@ window.mixkdLive = window.mixkdLive || (() => {
       requestAnimationFrame(() => { queued = false; call(); });
     };
   }
-  /** Returns glide(step, ms): step(t) with t from 0 to 1, slower at the end; at once for readers who want no motion. A new one stops the last. */
+  /** Returns glide(step, ms), which calls step(t) as t goes from 0 to 1; at once if reduced motion is preferred. A new glide stops the last. */
   function gliding() {
     let frame = 0;
     return (step, ms) => {
@@ -254,23 +258,24 @@ window.mixkdLive = window.mixkdLive || (() => {
       frame = requestAnimationFrame(tick);
     };
   }
-  /** Calls when the width of a node has changed, its height alone left aside. */
+  /** Call when the width of a node changes. */
   function onWidth(node, call) {
     let wide = 0;
     new ResizeObserver(() => { if (node.clientWidth !== wide) { wide = node.clientWidth; call(); } }).observe(node);
   }
+  /** Call when the page turns dark or light. */
   function onTheme(call) {
     new MutationObserver(call).observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme"] });
     window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", call);
   }
   /** "#0072b2" or "rgb(0, 114, 178)" -> [0, 114, 178]. */
   const rgb = (color) => (color.startsWith("#") ? [1, 3, 5].map((i) => parseInt(color.slice(i, i + 2), 16)) : color.match(/[\d.]+/g).slice(0, 3).map(Number));
-  /** The theme's colours as a canvas takes them. */
+  /** The colours of the theme, resolved for a canvas. */
   function colors(root) {
     const style = getComputedStyle(root.querySelector(".mixkd-live"));
     return { ink: style.color, paper: style.backgroundColor };
   }
-  /** An emptied canvas of a size in px of the page, as sharp as the screen up to double; returns its context, which counts in those px. */
+  /** Clear a canvas and give it a size in CSS px, at up to two device pixels each. Returns its context, in CSS px. */
   function canvas(node, width, height) {
     const ratio = Math.min(window.devicePixelRatio || 1, 2), context = node.getContext("2d");
     const [w, h] = [Math.round(width * ratio), Math.round(height * ratio)];
@@ -282,7 +287,7 @@ window.mixkdLive = window.mixkdLive || (() => {
   }
 
   return {
-    set, element, svg, button, select, numbers, clamp, number, mount, provide, source, newest, options, modelControls, modelKey, modelOf, remember,
+    set, element, svg, button, select, checkbox, numbers, clamp, number, mount, provide, source, newest, options, modelControls, modelKey, modelOf, remember,
     drag, keys, eachFrame, gliding, onWidth, onTheme, rgb, colors, canvas,
   };
 })();

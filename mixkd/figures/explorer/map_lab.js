@@ -95,12 +95,13 @@
       for (const tau of tab().taus) {
         element(board, "span", { class: "mixkd-map-row", title: tauWords(tau) }, tau);
         for (const calibration of columns) {
-          const node = button(board, "", () => { Object.assign(state, { calibration, tau, rival: false }); refresh(); }, { "data-cell": `${calibration}~${tau}` });
-          squares.set(`${calibration}~${tau}`, node);
+          const place = `${calibration}~${tau}`, choose = () => { Object.assign(state, { calibration, tau, rival: false }); refresh(); };
+          squares.set(place, button(board, "", choose, { "data-cell": place }));
         }
       }
       board.dataset.tab = state.tab;
-      theirs.replaceChildren(...tab().marks.map(([name, at]) => Object.assign(document.createElement("i"), { title: name, textContent: "▲", style: `left:${100 * at}%` })));
+      theirs.replaceChildren();
+      for (const [name, at] of tab().marks) element(theirs, "i", { title: name, style: `left:${100 * at}%` }, "▲");
       theirs.hidden = about.hidden = !tab().marks.length;
       about.textContent = `▲ ${meta.marked}: ${tab().marks.map(([name]) => name).join(", ")}`;
       theirs.setAttribute("aria-label", about.textContent);
@@ -108,19 +109,24 @@
     }
     function paintBoard() {
       if (board.dataset.tab !== String(state.tab)) layBoard();
+      const words = [state.tab, state.arm, state.teacher].join(), same = words === board.dataset.words;
+      board.dataset.words = words;
       for (const [place, node] of squares) {
-        const [calibration, tau] = place.split("~"), at = { ...state, calibration, tau }, found = entry(at), here = place === `${state.calibration}~${state.tau}`;
-        const [, color, ink] = found.bars ? meta.steps[found.step] : ["", "", ""], paper = key(at) === tab().paper;
-        node.className = `mixkd-square${found.bars ? "" : " mixkd-unrun"}${found.bought ? " mixkd-bought" : ""}`;
-        node.style.cssText = found.bars ? `--fill:${color};--text:${ink}` : "";
-        node.replaceChildren();
-        element(node, "b", {}, found.bars ? `${found.short} ${found.sign}` : found.short);
-        if (paper) element(node, "small", {}, "the paper’s");
-        const told = found.bars ? `${found.head}, ${found.interval}. ${found.gain}. ${found.verdict}` : "not run";
-        node.setAttribute("aria-label", `teacher ${meta.columns[calibration]}, ${tauWords(tau)}${paper ? ", the paper's cell" : ""}: ${told}`);
-        node.setAttribute("aria-pressed", String(here));
-        node.setAttribute("tabindex", here ? 0 : -1);
+        const here = place === `${state.calibration}~${state.tau}`;
+        set(node, { "aria-pressed": here, tabindex: here ? 0 : -1 });
+        if (!same) paintSquare(place, node);
       }
+    }
+    function paintSquare(place, node) {
+      const [calibration, tau] = place.split("~"), at = { ...state, calibration, tau }, found = entry(at), paper = key(at) === tab().paper;
+      const [, color, ink] = found.bars ? meta.steps[found.step] : [];
+      node.className = `mixkd-square${found.bars ? "" : " mixkd-unrun"}${found.bought ? " mixkd-bought" : ""}`;
+      node.style.cssText = found.bars ? `--fill:${color};--text:${ink}` : "";
+      node.replaceChildren();
+      element(node, "b", {}, found.bars ? `${found.short} ${found.sign}` : found.short);
+      if (paper) element(node, "small", {}, "the paper’s");
+      const told = found.bars ? `${found.head}, ${found.interval}. ${found.gain}. ${found.verdict}` : "not run";
+      node.setAttribute("aria-label", `teacher ${meta.columns[calibration]}, ${tauWords(tau)}${paper ? ", the paper's cell" : ""}: ${told}`);
     }
     function step(across, up) {
       const go = (list, item, by) => list[clamp(list.indexOf(item) + by, 0, list.length - 1)];
@@ -220,7 +226,8 @@
       if (here) ring(...middle(here));
     }
     function drawTrade(tall) {
-      const swept = (arm) => tab().taus.filter((tau) => tau !== "std").map((tau) => [tau, (tab().cells[key({ ...state, tau })] || {})[arm]]).filter(([, c]) => c && c.bars).reverse();
+      const taus = tab().taus.filter((tau) => tau !== "std").reverse();
+      const swept = (arm) => taus.map((tau) => [tau, entry({ ...state, arm, tau })]).filter(([, found]) => found.bars);
       const both = Object.keys(meta.students).map((arm) => [arm, swept(arm)]), plain = tab().plain;
       const all = [plain, ...both.flatMap(([, list]) => list.map(([, c]) => c))], seeds = all.flatMap((c) => c.seeds);
       plotBox.hidden = false;

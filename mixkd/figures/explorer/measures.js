@@ -80,8 +80,8 @@ window.mixkdMeasures = window.mixkdMeasures || (() => {
     const layers = [];
     for (let l = 1, at = 0; l < shape.length; l++) {
       const [n, m] = [shape[l - 1], shape[l]];
-      layers.push({ n, m, w: Float64Array.from(weights.subarray(at, at + n * m)), b: Float64Array.from(weights.subarray(at + n * m, at + n * m + m)), h: new Float64Array(m) });
-      at += n * m + m;
+      const take = (count) => Float64Array.from(weights.subarray(at, at += count));
+      layers.push({ n, m, w: take(n * m), b: take(m), h: new Float64Array(m) });
     }
     const depth = layers.length;
     return (x, out) => {

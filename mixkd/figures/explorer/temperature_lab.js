@@ -1,7 +1,10 @@
 // The temperature lab: post-hoc temperature moves, everything measured on stored logits follows. One model, or two compared.
 (() => {
   "use strict";
-  const { set, element, svg, button, select, numbers, clamp, number, mount, source, newest, modelControls, modelKey, modelOf, remember, eachFrame, gliding, onWidth } = window.mixkdLive;
+  const {
+    set, element, svg, button, select, checkbox, numbers, clamp, number, mount, source, newest, modelControls, modelKey, modelOf, remember, eachFrame,
+    gliding, onWidth,
+  } = window.mixkdLive;
   const { blank, gridX, gridY, titles, reliability, columns } = window.mixkdChart;
   const { float16, uint16, stats } = window.mixkdMeasures;
   const LOW = -2, HIGH = 2, STEPS = 81; // log2 of the temperature, and the points of its curves
@@ -36,11 +39,8 @@
       element(row, "legend", {}, `model ${which.toUpperCase()}`);
       return { row, fill: modelControls(row, meta, (index) => { state[which] = index; refresh(); }) };
     }
-    const label = element(rowA.row, "label", { class: "mixkd-tick" });
-    const tick = element(label, "input", { type: "checkbox" });
-    element(label, "span", {}, "compare with B");
-    label.hidden = models.length < 2;
-    tick.addEventListener("change", () => { state.compare = tick.checked; refresh(); });
+    const compare = checkbox(rowA.row, "compare with B", (checked) => { state.compare = checked; refresh(); });
+    compare.parentElement.hidden = models.length < 2;
     const times = [["same", "the same T"], ["one", "T = 1"], ["best", "its own T*"]];
     const bAt = select(rowB.row, "B at", { "aria-label": "temperature of model B" }, times, (value) => { state.bAt = value; draw(); });
 
@@ -63,7 +63,6 @@
       glide((t) => { state.T = t === 1 ? target : Math.exp(from + way * t); draw(); }, 350);
     }
 
-    /** Models were chosen: get them, then draw. */
     const show = newest(root, ([a, b]) => {
       if (A !== a) { A = a; A.sweep = A.sweep || sweep(A); A.native = A.native || measure(A, 1); }
       B = b;
@@ -76,7 +75,7 @@
       rowA.fill(state.a);
       rowB.fill(state.b);
       rowB.row.hidden = !state.compare;
-      tick.checked = state.compare;
+      compare.checked = state.compare;
       bAt.value = state.bAt;
       show([fetchModel(models[state.a]), state.compare ? fetchModel(models[state.b]) : null]);
     }
@@ -89,7 +88,7 @@
       const width = clamp(plot.clientWidth, 260, 520), left = 44, right = 8, top = 8, inner = width - left - right, tall = Math.min(inner, 340), low = 74;
       const base = top + tall + 14 + low;
       const x = (c) => left + inner * c, y = (a) => top + tall * (1 - a);
-      const share = (s) => base - low * Math.sqrt(s); // square root, so that a hundredth of the predictions is still seen
+      const share = (s) => base - low * Math.sqrt(s); // square root, so that one percent of the predictions is still visible
       blank(big, width, base + 44);
       const tenths = [0, 0.2, 0.4, 0.6, 0.8, 1].map((v) => [v, v.toFixed(1), v === 1 ? "end" : "middle"]);
       gridX(big, tenths, x, top, y(0), base + 16);
@@ -130,7 +129,7 @@
     }
 
     // ---- NLL and ECE over the whole range, above the slider
-    /** In slices that leave the page free to move. */
+    /** Measure in slices, so that the page stays responsive. */
     function sweep(model) {
       const points = [];
       const slice = () => {
@@ -192,7 +191,7 @@
       head[1].textContent = other ? `B, T = ${number(bTemperature(), 2)}` : "at T = 1";
       Object.keys(ROWS).forEach((key, row) => [s, second].forEach((each, column) => { cells[row][column].textContent = number(each[key], 4, key === "gap"); }));
       root.classList.toggle("mixkd-comparing", Boolean(other));
-      const wider = Math.sqrt(A.repeats || 1); // the rows of one image are counted once: as wide as chance can be
+      const wider = Math.sqrt(A.repeats || 1); // rows of one image are not independent: the upper bound of chance
       note.textContent = `${A.n.toLocaleString("en")} predictions${A.repeats > 1 ? `, ${A.repeats} for each image` : ""}, ${A.k} classes, ${bins} bins. `
         + `Calibrated to perfection${other ? ", A" : ", it"} would by chance show ECE ${number(s.chanceEce * wider, 3)}, OE ${number(s.chanceOe * wider, 3)}.`;
       shown.textContent = `T = ${T}`;

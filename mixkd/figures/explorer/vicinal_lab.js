@@ -1,7 +1,9 @@
 // The vicinal lab: two images and lam. Student and teacher on the blend, their linear reference, and the non-linearity along lam.
 (() => {
   "use strict";
-  const { element, svg, button, select, numbers, number, mount, source, newest, modelControls, modelKey, modelOf, remember, eachFrame, onWidth } = window.mixkdLive;
+  const {
+    element, svg, button, select, numbers, number, mount, source, newest, modelControls, modelKey, modelOf, remember, eachFrame, onWidth,
+  } = window.mixkdLive;
   const { blank, gridX, gridY } = window.mixkdChart;
   const { bytes, float16, logSoftmax, nonlinearity } = window.mixkdMeasures;
   const WHO = ["student", "teacher"];
@@ -80,7 +82,7 @@
     const probability = (who, l, c) => Math.exp(answers[who][offset(l, state.pair) + c]);
     const linear = (who, c) => lam[state.at] * probability(who, L - 1, c) + (1 - lam[state.at]) * probability(who, 0, c);
 
-    // ---- drawing. layOut() reads the page, draw() only writes it: a step of the slider waits for no layout
+    // ---- drawing. Widths are read in layOut(), so that a step of the slider forces no layout
     let widths = {};
     function layOut() {
       widths = { bars: Math.max(bars.clientWidth, 240), path: Math.max(path.clientWidth, 240) };
@@ -196,7 +198,8 @@
       words() {
         const say = (who) => {
           const best = [...classes.keys()].reduce((best, c) => (probability(who, state.at, c) > probability(who, state.at, best) ? c : best), 0);
-          return `${who} ${classes[best]} with ${number(probability(who, state.at, best), 2)}, non-linearity ${number(along(answers[who], state.pair).l_nl[state.at], 4)}`;
+          const bend = along(answers[who], state.pair).l_nl[state.at];
+          return `${who} ${classes[best]} with ${number(probability(who, state.at, best), 2)}, non-linearity ${number(bend, 4)}`;
         };
         const [i, j] = pairs[state.pair];
         return `${classes[i]} with ${classes[j]}, lambda ${number(lam[state.at], 1)}: ${here().map(say).join("; ")}.`;
