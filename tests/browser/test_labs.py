@@ -51,6 +51,59 @@ def test_a_model_by_a_few_of_its_fields(tmp_path, visit, lab):
     assert unknown.evaluate(f"{LAB}.mixkd.state().a.arm") == "ce"
 
 
+def test_two_labs_keep_their_states_apart(tmp_path, visit, lab):
+    other = temperature_lab(lab.models[:3], name="other")
+    states = "[...document.querySelectorAll('[data-lab=temperature]')].map((lab) => lab.mixkd.state())"
+    page = _page(tmp_path, visit, lab, other)
+    page.wait_for_function("document.querySelectorAll('.mixkd-T:not(:empty)').length === 2")
+    first, second = page.locator("[data-lab=temperature]").all()
+    first.locator(".mixkd-tick input").check()
+    first.locator(".mixkd-b select[data-field=arm]").select_option("kd_mixup")
+    first.locator("select[aria-label='temperature of model B']").select_option("best")
+    page.wait_for_function("location.hash.includes('lab.bt=best')")
+    second.locator(".mixkd-knob input").press("End")
+    second.locator(".mixkd-knob input").press("ArrowLeft")
+    page.wait_for_function("location.hash.includes('other.t=3.97')")
+    there = _page(tmp_path, visit, lab, other, fragment=page.evaluate("location.hash"))
+    there.wait_for_function("document.querySelector('[data-lab=temperature]').mixkd?.compared()")
+    there.wait_for_function("document.querySelectorAll('.mixkd-T:not(:empty)').length === 2")
+    for now, then in zip(there.evaluate(states), page.evaluate(states), strict=True):
+        assert now.pop("T") == pytest.approx(then.pop("T"), abs=1e-4)
+        assert now.pop("bTemperature") == pytest.approx(then.pop("bTemperature"), abs=1e-4)
+        assert now == then
+    there.wait_for_function("document.querySelectorAll('[data-lab=temperature]')[1].getBoundingClientRect().top < 100")
+    assert not there.errors, "and it opens on the lab touched last"
+
+
+def test_a_view_that_makes_no_sense_is_ignored_and_a_link_brings_the_whole_view(tmp_path, visit, lab):
+    page = _page(tmp_path, visit, lab, fragment="#lab.a=%7E%7E&lab.b=__proto__&lab.t=1e9&lab.bt=constructor&lab.b.tau=none&lab")
+    page.wait_for_selector(".mixkd-value:not(:empty)")
+    state = page.evaluate(f"{LAB}.mixkd.state()")
+    assert (state["a"]["arm"], state["compare"], state["T"], state["bAt"]) == ("ce", False, 1, "same")
+    page.evaluate("location.hash = '#lab.arm=kd&lab.b.arm=kd_mixup&lab.t=2'")
+    page.wait_for_function(f"{LAB}.mixkd.compared()")
+    page.evaluate("location.hash = '#lab.arm=kd'")
+    page.wait_for_function(f"!{LAB}.mixkd.compared() && {LAB}.mixkd.state().T === 1")
+    assert page.locator(".mixkd-b").is_hidden()
+    page.go_back()
+    page.wait_for_function(f"{LAB}.mixkd.compared() && {LAB}.mixkd.state().T === 2")
+    assert not page.errors
+
+
+def test_a_step_takes_less_than_a_frame(tmp_path, visit):
+    generator = np.random.default_rng(5)
+    models = [LabModel({"arm": arm}, generator.normal(size=(10_000, 10)), generator.integers(0, 10, 10_000), 1.0) for arm in ("ce", "kd")]
+    page = _page(tmp_path, visit, temperature_lab(models))
+    page.locator(".mixkd-tick input").check()
+    page.wait_for_function(f"{LAB}.mixkd.compared()")
+    took = page.evaluate(f"""() => [...Array(21).keys()].map((i) => {{
+      const start = performance.now();
+      {LAB}.mixkd.set(1 + i / 10);
+      return performance.now() - start;
+    }}).sort((a, b) => a - b)""")
+    assert took[5] < 16, "10,000 predictions of ten classes, as many compared; the quarter of the steps that other programs held up least"
+
+
 def test_chance_is_what_calibrated_models_show(tmp_path, visit):
     generator = np.random.default_rng(3)
     logits = 2.5 * generator.normal(size=(6000, 5))

@@ -84,7 +84,7 @@ def test_every_cell_says_what_python_says(show, maps):
 def test_bars_stand_where_python_says(show, maps):
     page = show()
     page.locator("[data-cell='fitted~2']").click()
-    read = "(d) => [...d.querySelectorAll('.mixkd-map-bars')].map((bar) => +bar.getAttribute('height'))"
+    read = "(d) => [...d.querySelectorAll('.mixkd-bar')].map((bar) => +bar.getAttribute('height'))"
     heights = page.evaluate(f"[...{MAP}.querySelectorAll('.mixkd-small')].map({read})")
     whole = page.evaluate(f"(() => {{ const d = {MAP}.querySelector('.mixkd-diagonal').getBBox(); return d.height; }})()")
     ours = next(r for (arm, cell), r in maps[0].readings.items() if (arm, cell) == ("kd_mixup", Cell("cnn32", "fitted", 2.0)))
@@ -117,6 +117,8 @@ def test_arrow_keys_move_and_one_square_is_a_stop_of_the_tab_key(show):
         page.keyboard.press(key)
         assert page.evaluate("document.activeElement.dataset.cell") == cell
         assert _state(page)["cell"] == f"cnn32~{cell}"
+    page.keyboard.press("Control+ArrowUp")
+    assert _state(page)["cell"] == "cnn32~double~4", "with a modifier a key stays the browser's"
     assert page.locator(".mixkd-square[tabindex='0']").count() == 1
     page.wait_for_function(f"{MAP}.querySelector('.mixkd-live').textContent.includes('31 times less overconfident')")
 

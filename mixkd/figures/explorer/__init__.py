@@ -29,6 +29,13 @@ _FIELD_NAMES = {
     "teacher": "teacher",
     "data": "data",
 }
+_SCRIPTS: Mapping[str, tuple[str, ...]] = {
+    "map": ("chart",),
+    "temperature": ("chart", "measures"),
+    "vicinal": ("chart", "measures"),
+    "boundary": ("measures", "boundary_field"),
+}
+"""The scripts each lab needs between ``core.js`` and its own."""
 _LOWEST = np.finfo(np.float16).min
 _JUST_BELOW_ZERO = -np.finfo(np.float16).smallest_subnormal
 
@@ -195,18 +202,19 @@ def block(lab: str, meta: Mapping[str, Any], fallback: str, data: str = "") -> s
     """A lab as one block of HTML.
 
     Args:
-        lab: its name; ``<lab>_lab.js`` beside this file mounts ``.mixkd-lab[data-lab=<lab>]``, ``<lab>_lab.css`` styles what
-            only it has.
+        lab: its name, a key of `_SCRIPTS`; ``<lab>_lab.js`` beside this file mounts ``.mixkd-lab[data-lab=<lab>]``, ``<lab>_lab.css``
+            styles what only it has.
         meta: what the script needs at once, as JSON.
         fallback: markup that stands there until the script runs, of class ``mixkd-fallback``.
         data: of :func:`kept`.
     """
     own = _read(f"{lab}_lab.css") if (Path(__file__).parent / f"{lab}_lab.css").is_file() else ""
+    scripts = "".join(_read(f"{name}.js") for name in ("core", *_SCRIPTS[lab], f"{lab}_lab"))
     return (
         f"<style>{_read('lab.css')}{own}</style>"
         f'<div class="mixkd-lab" data-lab="{lab}">{fallback}'
         f'<script type="application/json" class="mixkd-meta">{as_json(meta)}</script>{data}</div>'
-        f"<script>{_read('core.js')}{_read(f'{lab}_lab.js')}</script>"
+        f"<script>{scripts}</script>"
     )
 
 

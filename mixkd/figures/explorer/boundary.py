@@ -129,7 +129,7 @@ class BoundaryWorld:
         models: the students, in the order of the controls.
         teachers: networks by key.
         plane: density and points.
-        name: names the world on its page.
+        name: names the world in the address of the page, ``#name.at=...``.
     """
 
     def __init__(self, models: Sequence[WorldModel], teachers: Mapping[str, Net], plane: Plane, name: str) -> None:

@@ -1,154 +1,241 @@
-// What every live figure shares: stored logits decoded, calibration figures as pure functions, a few lines of SVG.
-// The conventions are those of mixkd.calibration: bins (lo, hi] of equal width, top-label confidence, NLL in nats.
+// What every live figure shares: elements, stored data, choosing a model, the address, hands and keys, sizes, colours.
 window.mixkdLive = window.mixkdLive || (() => {
   "use strict";
 
-  const bytes = (base64) => Uint8Array.from(atob(base64.trim()), (c) => c.charCodeAt(0));
-
-  /** Little-endian float16 in base64 -> Float32Array. */
-  function float16(base64) {
-    const raw = bytes(base64), out = new Float32Array(raw.length / 2);
-    for (let i = 0; i < out.length; i++) {
-      const h = raw[2 * i] | (raw[2 * i + 1] << 8), e = (h >> 10) & 31, m = h & 1023;
-      const size = e === 31 ? (m ? NaN : Infinity) : e ? 2 ** (e - 15) * (1 + m / 1024) : 2 ** -14 * (m / 1024);
-      out[i] = h >> 15 ? -size : size;
-    }
-    return out;
-  }
-
-  /** Little-endian uint16 in base64 -> Uint16Array. */
-  function uint16(base64) {
-    const raw = bytes(base64), out = new Uint16Array(raw.length / 2);
-    for (let i = 0; i < out.length; i++) out[i] = raw[2 * i] | (raw[2 * i + 1] << 8);
-    return out;
-  }
-
-  /**
-   * Calibration figures of softmax(z / T).
-   * z: n rows of k logits, the greatest of each row exactly 0; y: n labels. Row maxima being 0, the confidence is 1 / sum(exp(z / T)).
-   */
-  function stats(z, y, n, k, bins, T) {
-    const count = new Float64Array(bins), confidence = new Float64Array(bins), accuracy = new Float64Array(bins), spread = new Float64Array(bins);
-    const cut = -40 * T, inverse = 1 / T; // exp(-40) is below the rounding of a sum that is at least 1
-    let nll = 0;
-    for (let i = 0, at = 0; i < n; i++, at += k) {
-      let sum = 0, top = 0;
-      while (top < k && z[at + top] !== 0) top++;
-      for (let j = at; j < at + k; j++) if (z[j] > cut) sum += Math.exp(z[j] * inverse);
-      const c = 1 / sum;
-      nll += Math.log(sum) - z[at + y[i]] * inverse;
-      let bin = Math.min(Math.max(Math.ceil(c * bins) - 1, 0), bins - 1);
-      if (bin > 0 && c <= bin / bins) bin--;                   // c * bins is rounded: hold c against the edge itself
-      else if (bin < bins - 1 && c > (bin + 1) / bins) bin++;
-      count[bin]++;
-      confidence[bin] += c;
-      spread[bin] += c * (1 - c);
-      if (top === y[i]) accuracy[bin]++;
-    }
-    const out = { count, confidence, accuracy, acc: 0, conf: 0, over: 0, under: 0, oe: 0, ue: 0, nll: nll / n, chanceEce: 0, chanceOe: 0 };
-    for (let b = 0; b < bins; b++) {
-      out.acc += accuracy[b] / n;
-      out.conf += confidence[b] / n;
-      if (!count[b]) continue;
-      confidence[b] /= count[b];
-      accuracy[b] /= count[b];
-      const w = count[b] / n, gap = confidence[b] - accuracy[b];
-      if (gap > 0) { out.over += w * gap; out.oe += w * gap * confidence[b]; }
-      else { out.under -= w * gap; out.ue -= w * gap * confidence[b]; }
-      // What n calibrated, independent predictions with these confidences show: E|hits - expected hits|, normal approximation.
-      const chance = Math.sqrt((2 / Math.PI) * spread[b]) / n;
-      out.chanceEce += chance;
-      out.chanceOe += (chance / 2) * confidence[b];
-    }
-    out.ece = out.over + out.under;
-    out.gap = out.conf - out.acc;
-    return out;
-  }
-
-  /** Set attributes of an SVG element, creating it under a parent when given a name. */
-  function svg(parent, name, attributes = {}, words) {
-    const node = document.createElementNS("http://www.w3.org/2000/svg", name);
+  // ---- elements and numbers
+  function set(node, attributes) {
     for (const key in attributes) node.setAttribute(key, attributes[key]);
+    return node;
+  }
+  function append(parent, node, attributes, words) {
+    set(node, attributes);
     if (words !== undefined) node.textContent = words;
     parent.appendChild(node);
     return node;
   }
-
-  function element(parent, name, properties = {}, words) {
-    const node = document.createElement(name);
-    for (const key in properties) node.setAttribute(key, properties[key]);
-    if (words !== undefined) node.textContent = words;
-    parent.appendChild(node);
+  const element = (parent, name, attributes = {}, words) => append(parent, document.createElement(name), attributes, words);
+  const svg = (parent, name, attributes = {}, words) => append(parent, document.createElementNS("http://www.w3.org/2000/svg", name), attributes, words);
+  function button(parent, words, act, attributes = {}) {
+    const node = element(parent, "button", { type: "button", ...attributes }, words);
+    node.addEventListener("click", act);
     return node;
+  }
+  /** A select under a title; entries are [value, words]. */
+  function select(parent, title, attributes, entries, act) {
+    const label = element(parent, "label");
+    if (title) element(label, "span", {}, title);
+    const node = element(label, "select", attributes);
+    for (const [value, words] of entries) element(node, "option", { value }, words);
+    node.addEventListener("change", () => act(node.value));
+    return node;
+  }
+  function checkbox(parent, words, act) {
+    const label = element(parent, "label", { class: "mixkd-tick" }), node = element(label, "input", { type: "checkbox" });
+    element(label, "span", {}, words);
+    node.addEventListener("change", () => act(node.checked));
+    return node;
+  }
+  /** Add a table of numbers. Each row is [heading, tooltip, names of its cells]. Returns { table, head, cells }, with cells[row][column]. */
+  function numbers(parent, columns, rows) {
+    const table = element(parent, "table", { class: "mixkd-numbers" });
+    const top = columns.length ? element(element(table, "thead"), "tr") : null, body = element(table, "tbody");
+    if (top) element(top, "td");
+    const head = columns.map((words) => element(top, "th", { scope: "col" }, words));
+    const cells = rows.map(([words, title, names]) => {
+      const row = element(body, "tr");
+      element(row, "th", { scope: "row", ...(title && { title }) }, words);
+      return names.map((name) => element(row, "td", { class: "mixkd-value", "data-measure": name }));
+    });
+    return { table, head, cells };
+  }
+
+  const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
+  /** Format a number with a minus sign (not a hyphen) and a leading zero. signed adds a plus. What rounds to zero has no minus. */
+  function number(value, digits, signed = false) {
+    const size = Math.abs(value).toFixed(digits);
+    return (value < 0 && Number(size) ? "−" : signed ? "+" : "") + size;
+  }
+
+  // ---- labs and their data
+  /** Call build(root, meta) once for every lab of a kind. Tests find what it returns at root.mixkd. */
+  function mount(kind, build) {
+    for (const root of document.querySelectorAll(`.mixkd-lab[data-lab=${kind}]:not([data-ready])`)) {
+      root.dataset.ready = "";
+      root.querySelector(".mixkd-fallback").hidden = true;
+      element(root, "p", { class: "mixkd-live", role: "status", "aria-live": "polite" });
+      root.mixkd = build(root, JSON.parse(root.querySelector(".mixkd-meta").textContent));
+    }
   }
 
   // Data that is not in the page comes as script files (fetch is blocked on file://): each calls provide(key, text).
-  const arrived = new Map(), wanted = new Map();
-  function provide(key, text) {
-    arrived.set(key, text);
-    (wanted.get(key) || []).forEach(([resolve]) => resolve(text));
-    wanted.delete(key);
+  const files = new Map();
+  function file(key) {
+    if (!files.has(key)) {
+      const made = {};
+      made.text = new Promise((arrive, fail) => Object.assign(made, { arrive, fail }));
+      files.set(key, made);
+    }
+    return files.get(key);
   }
+  const provide = (key, text) => file(key).arrive(text);
   function load(key, src) {
-    if (arrived.has(key)) return Promise.resolve(arrived.get(key));
-    return new Promise((resolve, reject) => {
-      const queue = wanted.get(key);
-      if (queue) { queue.push([resolve, reject]); return; }
-      wanted.set(key, [[resolve, reject]]);
-      const script = document.createElement("script");
-      script.src = src;
-      script.onerror = () => {
-        (wanted.get(key) || []).forEach(([, fail]) => fail(new Error(`${src} could not be loaded`)));
-        wanted.delete(key);
-        script.remove();
-      };
-      document.head.appendChild(script);
-    });
+    const asked = files.has(key), { text, fail } = file(key);
+    if (!asked) element(document.head, "script", { src }).onerror = () => { files.delete(key); fail(new Error(`${src} could not be loaded`)); };
+    return text;
   }
-
-  /** Text of a data key of a lab: in the block itself, or in the script file that its element names. */
+  /** Returns get(key, decode): a promise of a lab's stored data, from the block or from the script file its element names. Decoded once. */
   function source(root) {
-    const stores = new Map([...root.querySelectorAll("script[data-key]")].map((node) => [node.dataset.key, node]));
-    return (key) => {
-      const node = stores.get(key);
-      return node.dataset.src ? load(key, node.dataset.src) : Promise.resolve(node.textContent);
+    const nodes = new Map([...root.querySelectorAll("script[data-key]")].map((node) => [node.dataset.key, node])), decoded = new Map();
+    return (key, decode) => {
+      if (!decoded.has(key)) {
+        const { dataset, textContent } = nodes.get(key);
+        const ready = (dataset.src ? load(key, dataset.src) : Promise.resolve(textContent)).then(decode);
+        ready.catch(() => decoded.delete(key)); // so that the next call tries again
+        decoded.set(key, ready);
+      }
+      return decoded.get(key);
+    };
+  }
+  /** Returns wait(promises), which calls then(results). Only the latest wait counts. An error is announced and passed to sorry(message). */
+  function newest(root, then, sorry) {
+    let ticket = 0;
+    const failed = (error) => {
+      root.querySelector(".mixkd-live").textContent = `${error.message}.`;
+      sorry(`${error.message}.`);
+    };
+    return (promises) => {
+      const mine = ++ticket;
+      Promise.all(promises).then((results) => mine === ticket && then(results), (error) => mine === ticket && failed(error));
     };
   }
 
-  /** Path of the marker of an arm (mixkd.figures.theme: plotly's names) around 0,0. */
-  function marker(name, r) {
-    const ring = (n, turn = -90, inner) => "M" + Array.from({ length: inner ? 2 * n : n }, (_, i) => {
-      const at = ((turn + (360 / (inner ? 2 * n : n)) * i) * Math.PI) / 180, size = inner && i % 2 ? inner : r * 1.15;
-      return `${(size * Math.cos(at)).toFixed(2)} ${(size * Math.sin(at)).toFixed(2)}`;
-    }).join("L") + "Z";
-    const w = r / 2.6;
-    switch (name) {
-      case "square": return ring(4, -45);
-      case "diamond": return ring(4);
-      case "triangle-up": return ring(3);
-      case "triangle-down": return ring(3, 90);
-      case "star": return ring(5, -90, r * 0.5);
-      case "hexagon": return ring(6);
-      case "cross": return `M${-w} ${-r}H${w}V${-w}H${r}V${w}H${w}V${r}H${-w}V${w}H${-r}V${-w}H${-w}Z`;
-      case "x": return [[0, -w], [w, -2 * w], [2 * w, -w], [w, 0], [2 * w, w], [w, 2 * w], [0, w], [-w, 2 * w], [-2 * w, w], [-w, 0], [-2 * w, -w], [-w, -2 * w]]
-        .map(([x, y], i) => `${i ? "L" : "M"}${x.toFixed(2)} ${y.toFixed(2)}`).join("") + "Z";
-      case "bowtie": return `M${-r} ${-r}L${r} ${r}V${-r}L${-r} ${r}Z`;
-      default: return `M${-r} 0A${r} ${r} 0 1 1 ${r} 0A${r} ${r} 0 1 1 ${-r} 0Z`;
+  // ---- choosing one of several models by the fields of its label
+  /** The values a field can take given the fields before it, numbers in their order. */
+  function offered({ models, fields }, chosen, field) {
+    const before = fields.slice(0, fields.indexOf(field));
+    const values = new Set(models.filter((m) => before.every((f) => m.label[f] === chosen[f])).map((m) => m.label[field]));
+    return [...values].sort((a, b) => (Number.isNaN(+a) || Number.isNaN(+b) ? 0 : a - b));
+  }
+  /** Index of the model with this value in this field that agrees best with a label; earlier fields count more. */
+  function choose({ models, fields }, now, field, value) {
+    const rank = (m) => fields.reduce((sum, f, i) => sum + (m.label[f] === now[f] ? 2 ** (fields.length - i) : 0), 0);
+    let best = -1;
+    models.forEach((m, i) => { if (m.label[field] === value && (best < 0 || rank(m) > rank(models[best]))) best = i; });
+    return best;
+  }
+  /** Fill a select with values, in words where there are any. It is disabled when there is only one. */
+  function options(node, values, words, value) {
+    if (node.dataset.options !== values.join("\n")) {
+      node.replaceChildren();
+      for (const each of values) element(node, "option", { value: each }, (words || {})[each] || each);
+      node.dataset.options = values.join("\n");
     }
+    node.value = value;
+    node.disabled = values.length < 2;
   }
-  const DASHES = { solid: "", dot: "1.5 4", dash: "7 4", longdash: "11 5", dashdot: "7 3 1.5 3" };
-
-  /** Round values for an axis from low to high, about `count` of them. */
-  function ticks(low, high, count) {
-    const raw = (high - low) / count || 1, power = 10 ** Math.floor(Math.log10(raw));
-    const step = power * [1, 2, 2.5, 5, 10].find((f) => f * power >= raw * 0.999);
-    const out = [];
-    for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; i++) out.push(i * step);
-    const digits = Math.max(0, -Math.floor(Math.log10(step) + 1e-9)) + (Math.abs(step / 10 ** Math.floor(Math.log10(step) + 1e-9) - 2.5) < 1e-6 ? 1 : 0);
-    return out.map((v) => [v, (v < -1e-12 ? "−" : "") + Math.abs(v).toFixed(digits)]);
+  /** Add a select for each field, or a slider for those named; they call pick(index of a model). Returns fill(index), which shows a model. */
+  function modelControls(parent, meta, pick, sliders = []) {
+    let chosen;
+    const make = (field) => {
+      const title = meta.names[field];
+      const change = (value) => pick(choose(meta, chosen, field, value));
+      if (!sliders.includes(field)) {
+        const node = select(parent, title, { "data-field": field }, [], change);
+        return (values) => options(node, values, meta.words[field], chosen[field]);
+      }
+      const label = element(parent, "label"), shown = element(label, "span");
+      const node = element(label, "input", { type: "range", min: 0, step: 1, "data-field": field, "aria-label": title });
+      node.addEventListener("input", () => change(offered(meta, chosen, field)[node.value]));
+      return (values) => {
+        node.max = values.length - 1;
+        node.value = values.indexOf(chosen[field]);
+        node.disabled = values.length < 2;
+        shown.textContent = `${title} = ${chosen[field]}`;
+        node.setAttribute("aria-valuetext", chosen[field] === "–" ? "does not apply" : chosen[field]);
+      };
+    };
+    const controls = meta.fields.map(make);
+    return (index) => {
+      chosen = meta.models[index].label;
+      controls.forEach((fill, i) => fill(offered(meta, chosen, meta.fields[i])));
+    };
   }
 
-  /** Many events, one call for each frame. */
+  // ---- the address: #arms.a=kd_mixup~2~0&arms.t=1.5&map.cell=cnn32~raw~2
+  /** The name of a model in the address: the values of all its fields. */
+  const modelKey = ({ models, fields }, index) => fields.map((field) => models[index].label[field]).join("~");
+  /** Index of the model in the address, named in full under a key or by some fields (arms.arm=kd&arms.tau=4); -1 if there is none. */
+  function modelOf(meta, get, key, prefix = "") {
+    const whole = meta.models.findIndex((_, i) => modelKey(meta, i) === get(key)), some = meta.fields.filter((field) => get(prefix + field));
+    if (whole >= 0 || !some.length) return whole;
+    return meta.models.findIndex((m) => some.every((field) => m.label[field] === get(prefix + field)));
+  }
+  /**
+   * Keep the state of a lab in the address and announce it to screen readers. Other labs' keys in the address are left alone.
+   * read(get) sets the state from get(key), which is "" for a missing key, and ignores invalid values. write() returns values by key; "" is
+   * left out. words() returns the announcement. refresh() is called when the address has changed.
+   * Returns { address, rest }: the address of the present view, and a function to call after each drawing.
+   */
+  function remember(root, name, state, { read, write, words, refresh }) {
+    const initial = { ...state }, live = root.querySelector(".mixkd-live");
+    const inAddress = () => new URLSearchParams(location.hash.includes("=") ? location.hash.slice(1) : "");
+    const own = (key) => key.startsWith(`${name}.`);
+    let acted = false;
+    function restore() {
+      const all = inAddress(), keys = [...all.keys()];
+      if (!keys.some(own)) return false;
+      Object.assign(state, initial);
+      read((key) => all.get(`${name}.${key}`) || "");
+      if (own(keys[keys.length - 1])) requestAnimationFrame(() => root.scrollIntoView({ block: "start" })); // the lab used last
+      return true;
+    }
+    function address() {
+      const all = inAddress();
+      for (const key of [...all.keys()].filter(own)) all.delete(key);
+      for (const [key, value] of Object.entries(write())) if (value) all.set(`${name}.${key}`, value);
+      return `#${all.toString().replaceAll("%7E", "~").replaceAll("%2C", ",")}`;
+    }
+    for (const kind of ["pointerdown", "keydown", "click", "input", "change"]) root.addEventListener(kind, () => { acted = true; }, true);
+    window.addEventListener("hashchange", () => { if (restore()) refresh(); });
+    restore();
+    let timer = 0;
+    const settle = () => {
+      live.textContent = words();
+      try { history.replaceState(history.state, "", address()); } catch { /* a sandboxed frame has no address */ }
+    };
+    const rest = () => { clearTimeout(timer); if (acted) timer = setTimeout(settle, 300); };
+    return { address, rest };
+  }
+
+  // ---- hands and keys
+  /**
+   * Follow a pointer on a node. grab(event) returns the handle under the pointer or null; move(handle, event) moves it.
+   * Dragging a handle never scrolls the page. Beside the handles a finger scrolls it (touch-action: pan-y) and a tap or a mouse calls
+   * move(null, event).
+   */
+  function drag(node, grab, move) {
+    let held = null;
+    node.addEventListener("pointerdown", (event) => {
+      if (!event.isPrimary || event.button) return;
+      held = grab(event);
+      if (held) node.setPointerCapture(event.pointerId);
+    });
+    node.addEventListener("pointermove", (event) => { if (event.isPrimary && (held || event.pointerType === "mouse")) move(held, event); });
+    node.addEventListener("pointerup", (event) => { if (event.isPrimary) move(held, event); });
+    for (const end of ["pointerup", "pointercancel"]) node.addEventListener(end, () => { held = null; });
+    node.addEventListener("touchstart", (event) => { if (held) event.preventDefault(); }, { passive: false });
+  }
+  /** Call actions[key](event) on a key press, instead of what the browser does. Keys with Alt, Ctrl or Meta are left to the browser. */
+  function keys(node, actions) {
+    node.addEventListener("keydown", (event) => {
+      if (event.altKey || event.ctrlKey || event.metaKey || !Object.hasOwn(actions, event.key)) return;
+      event.preventDefault();
+      actions[event.key](event);
+    });
+  }
+
+  // ---- time, sizes, colours
+  /** Returns a function that calls `call` at most once per frame. */
   function eachFrame(call) {
     let queued = false;
     return () => {
@@ -157,98 +244,50 @@ window.mixkdLive = window.mixkdLive || (() => {
       requestAnimationFrame(() => { queued = false; call(); });
     };
   }
-
-  return { float16, uint16, stats, svg, element, provide, load, source, marker, DASHES, ticks, eachFrame };
-})();
-
-// Shared by the figures with fields and paths: choosing among stored models, networks of linear layers, divergences in nats.
-Object.assign(window.mixkdLive, (() => {
-  "use strict";
-
-  /** Little-endian float32 in base64 -> Float32Array. */
-  function float32(base64) {
-    const raw = Uint8Array.from(atob(base64.trim()), (c) => c.charCodeAt(0)), view = new DataView(raw.buffer);
-    return Float32Array.from({ length: raw.length / 4 }, (_, i) => view.getFloat32(4 * i, true));
-  }
-
-  /** Index of the model with this value in this field that agrees best with a label; earlier fields count more. */
-  function choose(models, fields, now, field, value) {
-    const rank = (m) => fields.reduce((sum, f, i) => sum + (m.label[f] === now[f] ? 2 ** (fields.length - i) : 0), 0);
-    let best = -1;
-    models.forEach((m, i) => { if (m.label[field] === value && (best < 0 || rank(m) > rank(models[best]))) best = i; });
-    return best;
-  }
-
-  /** The values a field can take given the fields before it. */
-  const offered = (models, fields, chosen, field) => [...new Set(models.filter((m) => fields.slice(0, fields.indexOf(field)).every((g) => m.label[g] === chosen[g])).map((m) => m.label[field]))];
-
-  /** A select offers these values, in these words; its options are made anew only when they changed, and one alone is no choice. */
-  function options(select, values, words, value) {
-    if (select.dataset.options !== values.join("\n")) {
-      select.replaceChildren();
-      for (const each of values) window.mixkdLive.element(select, "option", { value: each }, (words || {})[each] || each);
-      select.dataset.options = values.join("\n");
-    }
-    select.value = value;
-    select.disabled = values.length < 2;
-  }
-
-  /** Does the last call once none has come for a while: what a screen reader is to say when a hand has come to rest. */
-  function settled(say, ms = 300) {
-    let timer = 0;
-    return (...given) => { clearTimeout(timer); timer = setTimeout(() => say(...given), ms); };
-  }
-
-  /** Log-probabilities of k logits z[at ...], into out[to ...]. */
-  function logSoftmax(z, k, out, at = 0, to = 0) {
-    let top = -Infinity, sum = 0;
-    for (let j = 0; j < k; j++) if (z[at + j] > top) top = z[at + j];
-    for (let j = 0; j < k; j++) sum += Math.exp(z[at + j] - top);
-    const norm = top + Math.log(sum);
-    for (let j = 0; j < k; j++) out[to + j] = z[at + j] - norm;
-    return out;
-  }
-
-  /** A network of linear layers with ReLU between: shape [in, ..., out], weights of each layer by rows, then its bias. Returns (x, out) -> logits. */
-  function network(shape, weights) {
-    const layers = [];
-    for (let l = 1, at = 0; l < shape.length; l++) {
-      const [n, m] = [shape[l - 1], shape[l]];
-      layers.push({ n, m, w: Float64Array.from(weights.subarray(at, at + n * m)), b: Float64Array.from(weights.subarray(at + n * m, at + n * m + m)), h: new Float64Array(m) });
-      at += n * m + m;
-    }
-    const depth = layers.length;
-    return (x, out) => {
-      let input = x;
-      for (let l = 0; l < depth; l++) {
-        const layer = layers[l], { n, m, w, b } = layer, last = l === depth - 1, to = last ? out : layer.h;
-        for (let i = 0, at = 0; i < m; i++) {
-          let sum = b[i];
-          for (let j = 0; j < n; j++, at++) sum += w[at] * input[j];
-          to[i] = !last && sum < 0 ? 0 : sum;
-        }
-        input = to;
-      }
-      return out;
+  /** Returns glide(step, ms), which calls step(t) as t goes from 0 to 1; at once if reduced motion is preferred. A new glide stops the last. */
+  function gliding() {
+    let frame = 0;
+    return (step, ms) => {
+      cancelAnimationFrame(frame);
+      if (!ms || window.matchMedia("(prefers-reduced-motion: reduce)").matches) { step(1); return; }
+      const start = performance.now(), tick = (now) => {
+        const t = clamp((now - start) / ms, 0, 1);
+        step(1 - (1 - t) ** 3);
+        if (t < 1) frame = requestAnimationFrame(tick);
+      };
+      frame = requestAnimationFrame(tick);
     };
   }
-
-  /** KL(a || b) over k entries of log-probabilities. */
-  function kl(logA, logB, k, atA = 0, atB = 0) {
-    let sum = 0;
-    for (let j = 0; j < k; j++) { const a = logA[atA + j], p = Math.exp(a); if (p > 0) sum += p * (a - logB[atB + j]); }
-    return Math.max(sum, 0);
+  /** Call when the width of a node changes. */
+  function onWidth(node, call) {
+    let wide = 0;
+    new ResizeObserver(() => { if (node.clientWidth !== wide) { wide = node.clientWidth; call(); } }).observe(node);
+  }
+  /** Call when the page turns dark or light. */
+  function onTheme(call) {
+    new MutationObserver(call).observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme"] });
+    window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", call);
+  }
+  /** "#0072b2" or "rgb(0, 114, 178)" -> [0, 114, 178]. */
+  const rgb = (color) => (color.startsWith("#") ? [1, 3, 5].map((i) => parseInt(color.slice(i, i + 2), 16)) : color.match(/[\d.]+/g).slice(0, 3).map(Number));
+  /** The colours of the theme, resolved for a canvas. */
+  function colors(root) {
+    const style = getComputedStyle(root.querySelector(".mixkd-live"));
+    return { ink: style.color, paper: style.backgroundColor };
+  }
+  /** Clear a canvas and give it a size in CSS px, at up to two device pixels each. Returns its context, in CSS px. */
+  function canvas(node, width, height) {
+    const ratio = Math.min(window.devicePixelRatio || 1, 2), context = node.getContext("2d");
+    const [w, h] = [Math.round(width * ratio), Math.round(height * ratio)];
+    if (node.width !== w || node.height !== h) Object.assign(node, { width: w, height: h });
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    context.clearRect(0, 0, w, h);
+    context.setTransform(w / width, 0, 0, h / height, 0, 0);
+    return context;
   }
 
-  /** L_NL: KL(lam p_i + (1 - lam) p_j || p), of log-probabilities; at lam 0 and 1 of the ends themselves it is 0. */
-  function nonlinearity(logI, logJ, logP, k, lam, atI = 0, atJ = 0, atP = 0) {
-    let sum = 0;
-    for (let c = 0; c < k; c++) {
-      const m = lam * Math.exp(logI[atI + c]) + (1 - lam) * Math.exp(logJ[atJ + c]);
-      if (m > 0) sum += m * (Math.log(m) - logP[atP + c]);
-    }
-    return Math.max(sum, 0);
-  }
-
-  return { float32, choose, offered, options, settled, logSoftmax, network, kl, nonlinearity };
-})());
+  return {
+    set, element, svg, button, select, checkbox, numbers, clamp, number, mount, provide, source, newest, options, modelControls, modelKey, modelOf, remember,
+    drag, keys, eachFrame, gliding, onWidth, onTheme, rgb, colors, canvas,
+  };
+})();

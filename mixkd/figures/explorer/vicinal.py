@@ -87,7 +87,7 @@ class VicinalLab:
         models: the students, in the order of the controls.
         teachers: recorded answers of teachers by key.
         pairs: what they were asked about.
-        name: names the lab on its page.
+        name: names the lab in the address of the page, ``#name.pair=...``.
     """
 
     def __init__(self, models: Sequence[PathModel], teachers: Mapping[str, Any], pairs: Pairs, name: str) -> None:
