@@ -20,15 +20,15 @@ from scipy.stats import multivariate_normal
 from sklearn.datasets import load_digits
 
 from mixkd import data as module
-from mixkd import folders
+from mixkd import folders, loader
 from mixkd.data import (
-    augment,
     data_identity,
     gaussian_classes,
     gaussian_log_posterior,
     load_data,
     normalise,
 )
+from mixkd.loader import augment
 
 SHAPES = {"cat": (200, 40, 40), "dog": (40, 200, 40), "owl": (40, 40, 200)}  # a colour per class
 
@@ -386,7 +386,7 @@ def test_senseless_augmentation_is_refused(shape, kind, message):
 def test_what_is_sent_to_a_device_can_be_pinned(kind, monkeypatch):
     """Memory that one element shares with another, as ``expand`` makes it, cannot."""
     sent = []
-    monkeypatch.setattr(module, "send", lambda tensor, device: (sent.append(tensor), tensor)[1])
+    monkeypatch.setattr(loader, "send", lambda tensor, device: (sent.append(tensor), tensor)[1])
     augment(torch.rand(6, 3, 32, 32), generator(), kind)
     assert sent
     assert all(0 not in tensor.stride() for tensor in sent)

@@ -6,6 +6,7 @@ import os
 import struct
 import warnings
 import zipfile
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from PIL import Image
 
 from mixkd import folders
 from mixkd.data import data_identity, load_data
-from mixkd.streaming import ImageFiles
+from mixkd.images import ImageFiles, decode, fitted
 
 COLOURS = {"cat": (200, 40, 40), "dog": (40, 200, 40)}
 
@@ -158,7 +159,7 @@ def test_names_that_look_alike_are_shown_apart(pets, cache):
 
 
 def memory(path):
-    return folders._pixels(path.read_bytes(), str(path), 16)
+    return decode(io.BytesIO(path.read_bytes()), str(path), partial(fitted, size=16))
 
 
 def streamed(path):

@@ -2,13 +2,13 @@
 
 import io
 import os
+from functools import partial
 
 import numpy as np
 import pytest
 from PIL import EpsImagePlugin, Image
 
-from mixkd import folders
-from mixkd.streaming import ImageFiles, image_formats
+from mixkd.images import ImageFiles, decode, fitted, image_formats
 
 POSTSCRIPT = b"""%!PS-Adobe-3.0 EPSF-3.0
 %%BoundingBox: 0 0 40 40
@@ -32,7 +32,7 @@ def ghostscript(tmp_path, monkeypatch):
 
 
 def memory(path):
-    return folders._pixels(path.read_bytes(), str(path), 16)
+    return decode(io.BytesIO(path.read_bytes()), str(path), partial(fitted, size=16))
 
 
 def streamed(path):
