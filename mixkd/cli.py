@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-    from mixkd.records import Record, RecordStore
+    from mixkd.records import Record
     from mixkd.runs import Machine
     from mixkd.spec import RunSpec
+    from mixkd.store import RecordStore
 
 EPILOG = """examples:
   mixkd reproduce                                 every experiment at small scale, then the site
@@ -309,7 +310,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _show_teacher(record: Record, store: str) -> None:
     """The teacher before and after the temperature its students saw it at was fitted."""
-    from mixkd.records import RecordStore
+    from mixkd.store import RecordStore
 
     taught = record.spec.teacher_run()
     if taught is None or record.spec.teacher is None or record.spec.teacher.temperature != "fitted" or taught.id not in RecordStore(store):
@@ -330,7 +331,7 @@ def _show(record: Record) -> None:
 
 def _store(name: str) -> RecordStore:
     """The store of that name, for those that only read it."""
-    from mixkd.records import RecordStore
+    from mixkd.store import RecordStore
 
     store = RecordStore(name)
     if not store.path.is_dir():
@@ -373,7 +374,7 @@ def _records(options: argparse.Namespace) -> int:
 
 def _export(options: argparse.Namespace) -> int:
     from mixkd.export import export, load
-    from mixkd.records import RecordStore
+    from mixkd.store import RecordStore
 
     store = RecordStore(options.store)
     record = store.load(options.id)
@@ -469,7 +470,7 @@ def _studies(chapters: Sequence[str], studies: Sequence[str]) -> list[str]:
 
 def _plan(options: argparse.Namespace) -> int:
     from mixkd import plan
-    from mixkd.records import RecordStore
+    from mixkd.store import RecordStore
 
     table = plan.plan(
         _studies(options.chapters, options.study), options.profile, RecordStore(options.store), _make_machine(options), options.workers
@@ -481,8 +482,8 @@ def _plan(options: argparse.Namespace) -> int:
 
 def _reproduce(options: argparse.Namespace) -> int:
     from mixkd import claims, comparison
-    from mixkd.records import RecordStore
     from mixkd.runs import collect
+    from mixkd.store import RecordStore
     from mixkd.studies import load_profile, study
 
     if options.plan:

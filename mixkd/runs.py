@@ -34,8 +34,9 @@ from mixkd.evaluate import ONE_CLASS_PAIRS, TRAIN_PAIRS, TWO_CLASS_PAIRS, evalua
 from mixkd.loader import batches
 from mixkd.objectives import Teacher
 from mixkd.ranks import here
-from mixkd.records import DamagedRecord, Record, Records, RecordStore
+from mixkd.records import DamagedRecord, Record, Records
 from mixkd.spec import RunSpec, TeacherSpec
+from mixkd.store import RecordStore
 from mixkd.teachers import UnreachableControl, freeze, matched_sigma, projected, projection, temper
 from mixkd.train import Precision, network, resolve_precision, train_cohort
 from mixkd.vicinal import LAM_GRID, probe_pairs

@@ -22,7 +22,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from mixkd.chapters import LIBRARY, ROOT, Job, chapters, execute_all, fingerprint, parameters
-from mixkd.records import RecordStore
+from mixkd.store import RecordStore
 from mixkd.studies import load_profile
 
 _KEPT = 3  # executed notebooks kept for each chapter, so that going back to a profile costs nothing

@@ -19,8 +19,8 @@ from mixkd import checkpoint
 from mixkd.chapters import studies_of
 from mixkd.checkpoint import Settings
 from mixkd.cli import main
-from mixkd.records import RecordStore
 from mixkd.spec import ARMS, RunSpec, TeacherSpec
+from mixkd.store import RecordStore
 from mixkd.studies import CORE_ARMS, Cell, cell_spec, cells, load_profile, one, study
 
 SIZE = ["--image-size", "8", "--augment", "none", "--batch-size", "4", "--device", "cpu"]
@@ -370,7 +370,7 @@ def test_an_interruption_ends_with_one_line(capsys, monkeypatch, tmp_path, error
     ],
 )
 def test_a_bad_reproduction_is_explained_before_anything_trains(capsys, tmp_path, monkeypatch, nothing_trains, arguments, words):
-    monkeypatch.setattr("mixkd.records.committed_path", lambda: tmp_path)
+    monkeypatch.setattr("mixkd.store.committed_path", lambda: tmp_path)
     error = fails(capsys, "reproduce", "--store", str(tmp_path / "store"), *arguments)
     for word in words:
         assert word in error
@@ -395,7 +395,7 @@ def test_chapters_and_studies_choose_what_is_reproduced(monkeypatch, tmp_path, a
     class Reached(Exception):
         pass
 
-    monkeypatch.setattr("mixkd.records.committed_path", lambda: tmp_path)
+    monkeypatch.setattr("mixkd.store.committed_path", lambda: tmp_path)
     monkeypatch.setattr(runs, "collect", stop)
     with pytest.raises(Reached) as caught:
         main(["reproduce", "--store", str(tmp_path / "store"), *arguments])

@@ -13,13 +13,15 @@ import torch
 from handmade import CPU, short, taught, written
 from safetensors.torch import load_file, save_file
 
-import mixkd.records as records
+import mixkd.checksums as checksums
+import mixkd.store as stores
 from mixkd.claims.evidence import Evidence
 from mixkd.data import load_data
 from mixkd.export import classifier, export
-from mixkd.records import DamagedRecord, RecordStore
+from mixkd.records import DamagedRecord
 from mixkd.runs import collect
 from mixkd.spec import RunSpec
+from mixkd.store import RecordStore
 from mixkd.teachers import freeze
 
 
@@ -36,7 +38,7 @@ def flip(path, place=-7):
 
 def seal(folder):
     """Write the checksums of what a record holds now, as whoever changed it on purpose would."""
-    names = [name for name in records._FILES if (folder / name).exists()]
+    names = [name for name in checksums.FILES if (folder / name).exists()]
     (folder / "SHA256SUMS").write_text("".join(f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in names))
 
 
@@ -85,7 +87,7 @@ def test_a_flipped_byte_in_a_teacher_reaches_no_student(tmp_path):
 
 
 def test_weights_beside_the_records_are_verified_too(store, monkeypatch):
-    monkeypatch.setattr(records, "WEIGHTS_CAP", 4)
+    monkeypatch.setattr(stores, "WEIGHTS_CAP", 4)
     record, _ = written(store, short())
     assert record.state(store.weights(record.id))["weight"].shape == (3, 2)
     flip(store.weights(record.id))
@@ -119,10 +121,10 @@ def test_a_file_that_changes_after_it_was_found_whole_is_not_read(store):
 
 def test_a_file_is_hashed_once_while_it_stays_as_it_is(store, monkeypatch):
     record, _ = written(store, short())
-    monkeypatch.setattr(records.time, "time_ns", lambda: 2**62)  # long after it was written
+    monkeypatch.setattr(checksums.time, "time_ns", lambda: 2**62)  # long after it was written
     hashed = []
-    real = records._sha256
-    monkeypatch.setattr(records, "_sha256", lambda path: hashed.append(path) or real(path))
+    real = checksums.sha256
+    monkeypatch.setattr(checksums, "sha256", lambda path: hashed.append(path) or real(path))
     for _ in range(3):
         store.load(record.id).logits()
     assert hashed == [record.path / "tensors.safetensors"]
@@ -342,7 +344,7 @@ def test_a_full_disk_in_safetensors_is_an_error_of_the_system(store, monkeypatch
     def full(*_):
         raise SafetensorError("I/O error: No space left on device (os error 28)")
 
-    monkeypatch.setattr(records, "save_file", full)
+    monkeypatch.setattr(stores, "save_file", full)
     with pytest.raises(OSError, match=r"safetensors: I/O error: No space left on device"):
         written(store, short())
     assert list(store.path.iterdir()) == []
@@ -399,5 +401,5 @@ def test_a_sparse_tensor_is_one_clear_error(kind):
 def test_what_safetensors_writes_is_as_it_was(store):
     """The wrapper around save_file changes no bit."""
     record, tensors = written(store, RunSpec(data="digits", arm="ce", student="cnn8"))
-    save_file(records._pack(tensors), record.path.parent / "x")
+    save_file(stores._pack(tensors), record.path.parent / "x")
     assert (record.path.parent / "x").read_bytes() == (record.path / "tensors.safetensors").read_bytes()

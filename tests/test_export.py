@@ -14,9 +14,9 @@ from safetensors.torch import save
 from mixkd.cli import main
 from mixkd.data import load_data
 from mixkd.export import SUFFIX, classifier, export, load
-from mixkd.records import RecordStore
 from mixkd.runs import run
 from mixkd.spec import RunSpec
+from mixkd.store import RecordStore
 
 
 @pytest.fixture(scope="module")

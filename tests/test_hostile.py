@@ -8,7 +8,7 @@ from handmade import short, written
 import mixkd
 from mixkd import files
 from mixkd.spec import RunSpec, SpecError, TeacherSpec, UnknownName
-from mixkd.records import RecordStore
+from mixkd.store import RecordStore
 from mixkd.studies import load_profile, one
 
 HUGE = 10**5000

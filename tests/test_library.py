@@ -307,7 +307,7 @@ def test_a_pretrained_teacher_is_evaluated_once_and_teaches(hub, tmp_path, monke
         teacher=TeacherSpec(model="torchvision:resnet18", pretrained="IMAGENET1K_V1"),
     )  # fmt: skip
     student = run(spec, tmp_path / "store", CPU, progress=False)
-    from mixkd.records import RecordStore
+    from mixkd.store import RecordStore
 
     store = RecordStore(tmp_path / "store")
     teacher = store.load(student.spec.teacher_run().id)

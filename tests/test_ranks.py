@@ -15,9 +15,9 @@ from handmade import CPU, short, taught
 from mixkd.data import load_data, normalise
 from mixkd.objectives import Teacher, Views, loss
 from mixkd.ranks import Ranks, here
-from mixkd.records import RecordStore
 from mixkd.runs import collect
 from mixkd.spec import RunSpec
+from mixkd.store import RecordStore
 from mixkd.teachers import freeze
 from mixkd.train import learning_rate, predict, start, stream
 from mixkd.vicinal import Mixing, draw_mixing

@@ -16,14 +16,14 @@ from handmade import CPU, SURE, short, taught
 from loky import ProcessPoolExecutor
 from PIL import Image
 
-import mixkd.records
 import mixkd.runs as runs
+import mixkd.store
 from mixkd.data import load_data
 from mixkd.export import export
 from mixkd.models import build
-from mixkd.records import RecordStore
 from mixkd.runs import Machine, collect, run
 from mixkd.spec import RunSpec, TeacherSpec
+from mixkd.store import RecordStore
 
 PLAN = [
     short("ce"),
@@ -274,7 +274,7 @@ def test_a_damaged_record_is_named_and_not_trained_again(tmp_path, trained_ids):
 
 
 def test_a_teacher_without_its_weights_is_trained_again_to_the_same_bits(tmp_path, monkeypatch):
-    monkeypatch.setattr(mixkd.records, "WEIGHTS_CAP", 4)
+    monkeypatch.setattr(mixkd.store, "WEIGHTS_CAP", 4)
     store = RecordStore(tmp_path)
     quietly([PLAN[1]], store)
     before = bits(store)
@@ -286,18 +286,18 @@ def test_a_teacher_without_its_weights_is_trained_again_to_the_same_bits(tmp_pat
 
 
 def test_a_full_disk_stops_the_work_and_it_continues_when_there_is_room(tmp_path, monkeypatch):
-    real = mixkd.records.save_file
+    real = mixkd.store.save_file
 
     def full(tensors, path):
         if Path(path).name == "tensors.safetensors":
             raise OSError(errno.ENOSPC, "No space left on device")
         real(tensors, path)
 
-    monkeypatch.setattr(mixkd.records, "save_file", full)
+    monkeypatch.setattr(mixkd.store, "save_file", full)
     with pytest.raises(OSError, match="No space left"):
         quietly([short()], tmp_path)
     assert not [path for path in tmp_path.iterdir() if path.name not in (".locks", ".checkpoints")]
-    monkeypatch.setattr(mixkd.records, "save_file", real)
+    monkeypatch.setattr(mixkd.store, "save_file", real)
     assert len(quietly([short()], tmp_path)) == 1
 
 

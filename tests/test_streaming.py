@@ -16,7 +16,7 @@ from mixkd.images import DRAWS, ImageFiles, central_box, random_box
 from mixkd.loader import augment, batches
 from mixkd.runs import run
 from mixkd.spec import RunSpec, TeacherSpec
-from mixkd.records import RecordStore
+from mixkd.store import RecordStore
 from mixkd.train import train_cohort
 
 

@@ -12,7 +12,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
 from mixkd import chapters, claims
-from mixkd.records import RecordStore, committed_path
+from mixkd.store import RecordStore, committed_path
 from mixkd.studies import study
 
 BOOK = chapters.ROOT / "book"

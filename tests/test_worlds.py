@@ -16,9 +16,9 @@ from mixkd.figures.explorer.boundary import Net, Plane, WorldModel, boundary_wor
 from mixkd.figures.explorer.vicinal import Pairs, PathModel, rounded, vicinal_lab
 from mixkd.figures.worlds import boundary_frame, net_of, summary, vicinal_of, world_of
 from mixkd.models import build
-from mixkd.records import RecordStore
 from mixkd.runs import collect
 from mixkd.spec import TeacherSpec
+from mixkd.store import RecordStore
 from mixkd.studies import load_profile
 
 

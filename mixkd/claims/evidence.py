@@ -27,8 +27,9 @@ from numpy.typing import NDArray
 from mixkd.claims.verdicts import Comparison, Premise, Verdict, conclude, explain
 from mixkd.measure import calibration, resampling, statistics
 from mixkd.measure.statistics import Interval
-from mixkd.records import Record, Records, RecordStore
+from mixkd.records import Record, Records
 from mixkd.spec import ARMS, RunSpec
+from mixkd.store import RecordStore
 from mixkd.studies import Cell, Profile, cell_spec, cells, load_profile, study
 
 Array = NDArray[Any]

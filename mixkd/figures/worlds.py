@@ -14,8 +14,9 @@ from mixkd.figures.explorer.boundary import BoundaryWorld, Net, Plane, WorldMode
 from mixkd.figures.explorer.vicinal import Pairs, PathModel, VicinalLab, vicinal_lab
 from mixkd.measure.linearity import probability_linearity
 from mixkd.measure.signal import kl
-from mixkd.records import DamagedRecord, Record, RecordStore
+from mixkd.records import DamagedRecord, Record
 from mixkd.spec import ARMS, RunSpec
+from mixkd.store import RecordStore
 
 PLANE = "gaussians"
 """The data set of two dimensions: a plane can be drawn."""

@@ -13,8 +13,8 @@ from torch import Tensor
 from mixkd.claims import Verdict, evaluate
 from mixkd.claims.evidence import Evidence
 from mixkd.claims.ledger import CLAIMS, _judge
-from mixkd.records import RecordStore
 from mixkd.spec import RunSpec
+from mixkd.store import RecordStore
 from mixkd.studies import Cell, Profile, study
 from mixkd.vicinal import LAM_GRID
 

@@ -7,13 +7,13 @@ import made
 import numpy as np
 import pytest
 
-import mixkd.records
+import mixkd.store
 import mixkd.studies
 from mixkd import claims
 from mixkd.claims.ledger import CLAIMS, _judge
 from mixkd.cli import _parser
 from mixkd.measure import calibration
-from mixkd.records import RecordStore
+from mixkd.store import RecordStore
 from mixkd.studies import CALIBRATIONS, Cell, cell_spec, cells
 
 FITTED = Cell(made.DEFAULT, "fitted", 2.0)
@@ -35,7 +35,7 @@ def trained(tmp_path_factory):
     world = made.World(RecordStore(tmp_path_factory.mktemp("map")))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mixkd.studies, "load_profile", lambda name: world.profile)
-        patch.setattr(mixkd.records, "_fsync", lambda path: None)
+        patch.setattr(mixkd.store, "_fsync", lambda path: None)
         world.train("map", student)
         [found] = claims.survey(world.evidence)
     return world.store, found
