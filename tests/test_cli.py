@@ -14,6 +14,7 @@ from handmade import short, written
 from PIL import Image
 
 import mixkd.cli as cli
+import mixkd.jobs as jobs
 import mixkd.runs as runs
 from mixkd import checkpoint
 from mixkd.chapters import studies_of
@@ -57,7 +58,7 @@ def nothing_trains(monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("training began")
 
-    monkeypatch.setattr(runs, "train_cohort", refuse)
+    monkeypatch.setattr(jobs, "train_cohort", refuse)
 
 
 def fails(capsys, *arguments):
@@ -269,7 +270,7 @@ def test_a_run_finds_what_a_study_trained_and_says_what_the_record_says(capsys, 
     for value in (spec.id, f"{report.accuracy:.4f}", f"{report.ece:.4f}", f"{record.temperature:.3f}"):
         assert value in out
     assert store.ids() == sorted([spec.id, spec.teacher_run().id])
-    monkeypatch.setattr(runs, "train_cohort", None)  # and now nothing trains
+    monkeypatch.setattr(jobs, "train_cohort", None)  # and now nothing trains
     assert main(command) == 0
     assert spec.id in capsys.readouterr().out
 
@@ -347,7 +348,7 @@ def test_an_interruption_ends_with_one_line(capsys, monkeypatch, tmp_path, error
     def interrupted(*_, **__):
         raise error
 
-    monkeypatch.setattr(runs, "train_cohort", interrupted)
+    monkeypatch.setattr(jobs, "train_cohort", interrupted)
     assert main(["run", "--arm", "ce", "--device", "cpu", "--store", str(tmp_path)]) == status
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert words in last

@@ -364,7 +364,7 @@ def test_a_real_full_disk_leaves_nothing_behind(store):
 
 
 def test_a_path_that_is_not_utf8_is_named_before_training(tmp_path, monkeypatch):
-    monkeypatch.setattr("mixkd.runs.train_cohort", lambda *_, **__: pytest.fail("it trained"))
+    monkeypatch.setattr("mixkd.jobs.train_cohort", lambda *_, **__: pytest.fail("it trained"))
     where = os.fsencode(tmp_path) + b"/runs\xff"
     for store in (os.fsdecode(where), Path(os.fsdecode(where)) / "deeper"):
         with pytest.raises(ValueError, match=r"store = .*runs\\udcff.*: must be a path in UTF-8"):
