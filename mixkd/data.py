@@ -98,8 +98,7 @@ class Dataset:
 
     def to(self, device: torch.device | str) -> Dataset:
         """The same data with every split on a device."""
-        splits = {name: Split(split.images.to(device), split.labels.to(device)) for name, split in self.splits.items()}
-        return replace(self, splits=splits)
+        return replace(self, splits={name: Split(part.images.to(device), part.labels.to(device)) for name, part in self.splits.items()})
 
 
 def load_data(
@@ -139,8 +138,7 @@ def load_data(
             data = _gaussians(name)
         else:
             data = _cifar(name, Path(root).expanduser() if root is not None else cache)
-            if image_size is not None and image_size > data.image_size:
-                data = replace(data, enlarged=image_size)
+            data = replace(data, enlarged=image_size) if (image_size or 0) > data.image_size else data
         if image_size not in (None, data.image_size):
             own = f"{data.image_size} px" if data.image_size else "vectors"
             raise ValueError(f"image_size = {image_size}: {name} is {own} and is not resized (folder:PATH is)")

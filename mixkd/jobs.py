@@ -69,12 +69,7 @@ class Machine:
 def train_job(job: Sequence[RunSpec], address: str, machine: Machine, located: Mapping[str, str], progress: bool = False) -> dict[str, str]:
     """Train one cohort and write its records; return what failed, by id.
 
-    Args:
-        job: specs of one cohort.
-        address: of the store.
-        machine: see :class:`Machine`.
-        located: where data and files of weights lie, by the name the specs have for them.
-        progress: show bars.
+    ``located`` says where data and files of weights lie, by the name the specs have for them.
     """
     store, device, ranks = RecordStore(address), machine.torch_device(), here()
     with ExitStack() as stack:

@@ -164,11 +164,6 @@ def _behead(network: nn.Module, name: str, n_classes: int, x: Tensor, expected: 
     return head
 
 
-def outline(name: str, n_classes: int, image_size: int) -> nn.Module:
-    """A torchvision network with its own head, on the default device: under ``torch.device("meta")`` it takes no memory."""
-    return _torchvision(name.partition(":")[2], n_classes, image_size, None)[0]
-
-
 Made = tuple[nn.Module, Iterable[float], Iterable[float], int]  # network, mean, std, number of its classes
 
 

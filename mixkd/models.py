@@ -8,7 +8,6 @@ import copy
 import hashlib
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -18,27 +17,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from mixkd import library
 from mixkd.spec import nearest
 from mixkd.weights import FILE, FUNCTION, Weights, load_into, published
-
-
-@dataclass(frozen=True)
-class Description:
-    """What a model is.
-
-    Attributes:
-        name: as :func:`build` knows it.
-        parameters: number of trained values, running averages not included.
-        features: number of penultimate features.
-        n_classes, in_channels, image_size: what it was built for; image_size 0 means vectors.
-        flops: of one forward pass of one image, 2 per multiply-add, convolutions and matrix products only.
-    """
-
-    name: str
-    parameters: int
-    features: int
-    n_classes: int
-    in_channels: int
-    image_size: int
-    flops: int
 
 
 class Model(nn.Module):
@@ -70,29 +48,16 @@ class Model(nn.Module):
             logits: Tensor = self.head(features.float())
         return logits
 
-    def describe(self) -> Description:
-        """Size and cost of this model, counted without running it on data."""
+    def flops(self) -> int:
+        """Return the cost of a forward pass of one image: 2 per multiply-add, convolutions and matrix products only."""
         shape = (self.in_channels, self.image_size, self.image_size) if self.image_size else (self.in_channels,)
         ghost = copy.deepcopy(self).to("meta").eval()
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             ghost.head(ghost.body(torch.empty(1, *shape, device="meta")))
-        return Description(
-            name=self.name,
-            parameters=sum(p.numel() for p in self.parameters()),
-            features=self.head.in_features,
-            n_classes=self.head.out_features,
-            in_channels=self.in_channels,
-            image_size=self.image_size,
-            flops=counter.get_total_flops(),
-        )
+        return counter.get_total_flops()
 
 
 _DRAWING = {"Dropout", "Dropout1d", "Dropout2d", "StochasticDepth", "DropPath", "PatchDropout", "MultiheadAttention"}
-
-
-def names() -> tuple[str, ...]:
-    """The names that `build` knows without a library; beyond them any "wrnD-K", "torchvision:NAME" and "timm:NAME"."""
-    return tuple(_SPECS)
 
 
 def build(
@@ -108,7 +73,7 @@ def build(
     """The model of that name in float32 on the CPU, initialised from (seed, name); the global generator stays.
 
     Args:
-        name: one of :func:`names`, a wide ResNet such as "wrn40-2", "torchvision:NAME", "timm:NAME" or
+        name: one of ours such as "resnet20", "cnn8" or "mlp16", a wide ResNet such as "wrn40-2", "torchvision:NAME", "timm:NAME" or
             "python:PACKAGE.MODULE:FUNCTION".
         n_classes: number of logits, at least 2.
         in_channels: channels of an image, or coordinates of a vector.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -185,11 +184,6 @@ class Record:
     def noise_logits(self) -> Tensor | None:
         """(O, K) float32 answers on the first image of each one-class pair of the probe plus noise, as uncertain as on blends; or None."""
         return self._optional("noise.logits")
-
-    @property
-    def noise_sigma(self) -> float:
-        """Of that noise, in standard deviations of the normalised images; nan where there is none."""
-        return float(self.tensors.get("noise.sigma", torch.tensor(math.nan)))
 
     @property
     def features(self) -> Tensor:

@@ -86,9 +86,6 @@ class RecordStore:
         """Whether that run was made, its record damaged or not."""
         return isinstance(id, str) and id != "" and (self.path / id).is_dir()
 
-    def __iter__(self) -> Iterator[Record]:
-        return iter(self.list())
-
     def load(self, id: str) -> Record:
         """Return the record of an id (or of an unambiguous beginning of one).
 

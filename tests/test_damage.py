@@ -153,8 +153,19 @@ def test_a_copy_of_a_record_is_no_record(store):
         store.load("0123456789abcdef")
 
 
-def brackets(record):
-    (record.path / "record.json").write_text("[" * 100_000)
+def json_is(text):
+    def harm(record):
+        (record.path / "record.json").write_text(text)
+
+    return harm
+
+
+brackets = json_is("[" * 100_000)
+
+
+def cut_tensors(record):
+    path = record.path / "tensors.safetensors"
+    path.write_bytes(path.read_bytes()[:-5])
 
 
 def sealed_brackets(record):
@@ -241,11 +252,15 @@ def many_faults(record):
     seal(record.path)
 
 
+TEXTS = ["", "[]", "{}", '{"spec": {}}', '{"spec": {"data": "digits", "arm": "ec"}}', "\x00"]
+
+
 @pytest.mark.parametrize(
     "harm",
     [
         brackets, sealed_brackets, long_line, long_line_more, outside, nul, no_checksums, empty_checksums, a_linked_folder, huge_number,
-        another_spec, many_faults, a_folder("SHA256SUMS"), a_folder("record.json"), a_folder("tensors.safetensors"),
+        another_spec, many_faults, cut_tensors, *map(json_is, TEXTS),
+        a_folder("SHA256SUMS"), a_folder("record.json"), a_folder("tensors.safetensors"),
         a_pipe("SHA256SUMS"), a_pipe("record.json"), a_pipe("tensors.safetensors"),
         a_link("SHA256SUMS"), a_link("record.json"), a_link("tensors.safetensors"),
     ],

@@ -117,7 +117,7 @@ def test_noise_makes_the_network_exactly_as_uncertain_as_blends_of_one_class(net
 def test_a_record_keeps_the_noise_as_uncertain(record):
     blends = record.probe.logits[LAM_GRID.index(0.5)][record.probe.same_class]
     assert entropy(record.noise_logits) == pytest.approx(entropy(blends), abs=1e-3)
-    assert 0 < record.noise_sigma <= NOISE_MAX
+    assert 0 < float(record.tensor("noise.sigma")) <= NOISE_MAX
 
 
 @pytest.mark.parametrize(
