@@ -230,7 +230,7 @@ def _list(path: Path) -> dict[str, str]:
 def _parse(path: Path, entries: Mapping[str, str], cache: Path | None) -> Folder:
     """Without a cache the digest is that of the entries: their paths and what stands beside them."""
     prefix = _prefix(path, entries)
-    groups: dict[str, dict[str, list[str]]] = {"train": {}, "val": {}, "test": {}}
+    groups: dict[str, dict[str, list[str]]] = {"train": {}, "test": {}, "val": {}}
     folders: dict[str, str] = {}  # what each split is called here
     left_out: list[str] = []
     for entry, stamp in entries.items():
@@ -247,16 +247,17 @@ def _parse(path: Path, entries: Mapping[str, str], cache: Path | None) -> Folder
             left_out.append(below)
         elif stamp and (len(steps) < 2 or part is None):
             left_out.append(below or entry)
-    held_out = "test" if groups["test"] else "val"
-    used = {"train": groups["train"], "test": groups[held_out]}
-    if held_out == "test" and groups["val"]:
-        used["val"] = groups["val"]
-    _check(path, used, {"train": folders.get("train", "train"), "test": folders.get(held_out, held_out), "val": folders.get("val", "val")})
+    if not groups["test"]:  # the only images held out are those to test on
+        groups["test"], groups["val"] = groups["val"], {}
+        folders["test"] = folders.pop("val", "val")
+    if not groups["val"]:
+        del groups["val"]
+    _check(path, groups, folders)
     if left_out:
         more = f" and {len(left_out) - 3} more" if len(left_out) > 3 else ""
         named = ", ".join(_visible(name)[:100] for name in sorted(left_out)[:3])
         warnings.warn(f"{path}: left out, as no image or not in a class folder: {named}{more}", stacklevel=2)
-    members = {part: tuple(sorted(chain.from_iterable(group.values()))) for part, group in used.items()}
+    members = {part: tuple(sorted(chain.from_iterable(group.values()))) for part, group in groups.items()}
     files = sorted(chain.from_iterable(members.values()))
     stamps = {file: entries[prefix + file] for file in files}
     classes = tuple(sorted(groups["train"]))
@@ -280,14 +281,14 @@ def _prefix(path: Path, entries: Mapping[str, str]) -> str:
     return f"{tops[0]}/"
 
 
-def _check(path: Path, used: Mapping[str, Mapping[str, list[str]]], folders: Mapping[str, str]) -> None:
-    train = used["train"]
-    if not used["test"]:
+def _check(path: Path, groups: Mapping[str, Mapping[str, list[str]]], folders: Mapping[str, str]) -> None:
+    train = groups["train"]
+    if not groups["test"]:
         raise ValueError(f"{path}: no test or val folder with classes in it; {_LAYOUT}")
     if len(train) < 2:
         found = f"train holds {len(train)} class ({', '.join(train) or 'none'})"
         raise ValueError(f"{path}: {found}, two or more are needed; {_LAYOUT}")
-    for part, group in used.items():
+    for part, group in groups.items():
         folder = folders[part]
         for label, images in sorted(group.items()):
             if not images:
@@ -298,7 +299,7 @@ def _check(path: Path, used: Mapping[str, Mapping[str, list[str]]], folders: Map
             listed = "; ".join(f"only in {side}: {', '.join(map(_visible, labels[:5]))}" for side, labels in only.items() if labels)
             raise ValueError(f"{path}: train and {folder} hold different classes ({listed})")
     for label, images in sorted(train.items()):
-        if "val" not in used and len(images) < 2:
+        if "val" not in groups and len(images) < 2:
             raise ValueError(f"{path}: class folder train/{label} has one image; two are needed to set some aside as val")
 
 

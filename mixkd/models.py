@@ -7,7 +7,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
@@ -208,26 +208,23 @@ Maker = Callable[[int, int], tuple[nn.Module, int]]  # (in_channels, image_size)
 def _resnet(depth: int, width: int, in_channels: int, image_size: int) -> tuple[nn.Module, int]:
     """RepDistiller's family (Tian et al. 2020): 6n + 2 layers in three stages of 16, 32, 64 channels times `width`."""
     stem = max(16, 8 * width)  # a widened net has a stem of half its first stage there
-    layers: list[nn.Module] = [ConvBN(in_channels, stem), nn.ReLU(inplace=True)]
-    c_in = stem
-    for stage in range(3):
-        c_out = 16 * width * 2**stage
-        for block in range((depth - 2) // 6):
-            layers.append(BasicBlock(c_in, c_out, stride=2 if stage and not block else 1))
-            c_in = c_out
-    return nn.Sequential(*layers, GlobalMean()), c_in
+    first = ConvBN(in_channels, stem)
+    return nn.Sequential(first, nn.ReLU(inplace=True), *_stages(BasicBlock, (depth - 2) // 6, stem, width), GlobalMean()), 64 * width
 
 
 def _wrn(depth: int, width: int, in_channels: int, image_size: int) -> tuple[nn.Module, int]:
     """Wide ResNets: 6n + 4 layers in three stages of 16, 32, 64 channels times `width`; a stem of 16."""
-    layers: list[nn.Module] = [nn.Conv2d(in_channels, 16, 3, padding=1, bias=False)]
-    c_in = 16
+    first = nn.Conv2d(in_channels, 16, 3, padding=1, bias=False)
+    last = nn.BatchNorm2d(64 * width), nn.ReLU(), GlobalMean()
+    return nn.Sequential(first, *_stages(WideBlock, (depth - 4) // 6, 16, width), *last), 64 * width
+
+
+def _stages(block: Callable[[int, int, int], nn.Module], n: int, c_in: int, width: int) -> Iterator[nn.Module]:
+    """n blocks each of 16, 32 and 64 channels times `width`; the resolution halves at the second and the third stage."""
     for stage in range(3):
-        c_out = 16 * width * 2**stage
-        for block in range((depth - 4) // 6):
-            layers.append(WideBlock(c_in, c_out, stride=2 if stage and not block else 1))
+        for i in range(n):
+            yield block(c_in, c_out := 16 * width * 2**stage, 2 if stage and not i else 1)
             c_in = c_out
-    return nn.Sequential(*layers, nn.BatchNorm2d(c_in), nn.ReLU(), GlobalMean()), c_in
 
 
 def _cnn(width: int, in_channels: int, image_size: int) -> tuple[nn.Module, int]:
