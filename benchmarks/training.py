@@ -161,7 +161,7 @@ def loops(pair: Pair, size: Size, device: torch.device) -> dict[str, Callable[[]
 
 def flop(pair: Pair) -> float:
     """Per image: a forward of the teacher, a forward and backward (twice a forward) of the student."""
-    return build(pair.teacher, CLASSES).describe().flops + 3.0 * build(pair.student, CLASSES).describe().flops
+    return build(pair.teacher, CLASSES).flops() + 3.0 * build(pair.student, CLASSES).flops()
 
 
 def conv_peak(device: torch.device, precision: str, quick: bool = False) -> float:

@@ -18,7 +18,7 @@ _HOME = {
     "collect": "mixkd.runs:collect",
     "study": "mixkd.studies:study",
     "Record": "mixkd.records:Record",
-    "RecordStore": "mixkd.records:RecordStore",
+    "RecordStore": "mixkd.store:RecordStore",
     "load_data": "mixkd.data:load_data",
     "calibration": "mixkd.measure.calibration",
     "statistics": "mixkd.measure.statistics",
@@ -31,9 +31,10 @@ if TYPE_CHECKING:
     from mixkd import claims, vicinal
     from mixkd.data import load_data
     from mixkd.measure import calibration, statistics
-    from mixkd.records import Record, RecordStore
+    from mixkd.records import Record
     from mixkd.runs import collect, run
     from mixkd.spec import RunSpec, TeacherSpec
+    from mixkd.store import RecordStore
     from mixkd.studies import study
 
 

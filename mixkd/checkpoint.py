@@ -17,6 +17,8 @@ from typing import Any
 
 import torch
 
+from mixkd.files import first_line, replacing
+
 _MAGIC = b"mixkd checkpoint 1 "
 
 
@@ -71,17 +73,9 @@ def write(path: Path, settings: Settings, step: int, state: dict[str, Any]) -> N
     head = json.dumps({**asdict(settings), "step": step}).encode() + b"\n"
     digest = hashlib.sha256(head)
     digest.update(body.getbuffer())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        with partial.open("wb") as file:
-            file.write(_MAGIC + digest.hexdigest().encode() + b"\n" + head)
-            file.write(body.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path, f".{os.getpid()}.tmp") as file:
+        file.write(_MAGIC + digest.hexdigest().encode() + b"\n" + head)
+        file.write(body.getbuffer())
 
 
 def read(path: Path, settings: Settings) -> tuple[int, dict[str, Any]] | None:
@@ -102,7 +96,7 @@ def read(path: Path, settings: Settings) -> tuple[int, dict[str, Any]] | None:
     try:
         state = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
     except (EOFError, OSError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
-        raise DamagedCheckpoint(str(error).strip().partition("\n")[0] or type(error).__name__) from error
+        raise DamagedCheckpoint(first_line(error)) from error
     if not isinstance(state, dict):
         raise DamagedCheckpoint(f"holds a {type(state).__name__}, not the state of a run")
     return step, state

@@ -208,7 +208,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _show_teacher(record: Record, store: str) -> None:
     """The teacher before and after the temperature its students saw it at was fitted."""
-    from mixkd.records import RecordStore
+    from mixkd.store import RecordStore
 
     taught = record.spec.teacher_run()
     if taught is None or record.spec.teacher is None or record.spec.teacher.temperature != "fitted" or taught.id not in RecordStore(store):
@@ -228,7 +228,7 @@ def _show(record: Record) -> None:
 
 
 def _records(options: argparse.Namespace) -> int:
-    from mixkd.records import RecordStore
+    from mixkd.store import RecordStore
 
     store = RecordStore.existing(options.store)
     if options.action == "list" and options.id is not None:
@@ -262,7 +262,7 @@ def _records(options: argparse.Namespace) -> int:
 
 def _export(options: argparse.Namespace) -> int:
     from mixkd.export import export, load
-    from mixkd.records import RecordStore
+    from mixkd.store import RecordStore
 
     store = RecordStore(options.store)
     record = store.load(options.id)
@@ -354,7 +354,7 @@ def _studies(chapters: Sequence[str], studies: Sequence[str]) -> list[str]:
 
 def _plan(options: argparse.Namespace) -> int:
     from mixkd import plan
-    from mixkd.records import RecordStore
+    from mixkd.store import RecordStore
 
     table = plan.plan(
         _studies(options.chapters, options.study), options.profile, RecordStore(options.store), _make_machine(options), options.workers
@@ -366,8 +366,8 @@ def _plan(options: argparse.Namespace) -> int:
 
 def _reproduce(options: argparse.Namespace) -> int:
     from mixkd import claims, comparison
-    from mixkd.records import RecordStore
     from mixkd.runs import collect
+    from mixkd.store import RecordStore
     from mixkd.studies import load_profile, study
 
     if options.plan:

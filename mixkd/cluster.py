@@ -18,9 +18,9 @@ PATIENCE = 60
 def _installed() -> tuple[str, str | None]:
     """Return the version and the commit of the library where this runs."""
     import mixkd
-    from mixkd.runs import checkout
+    from mixkd.jobs import COMMIT
 
-    return mixkd.__version__, checkout()
+    return mixkd.__version__, COMMIT
 
 
 @contextmanager

@@ -7,7 +7,8 @@ import filecmp
 import numpy as np
 import pandas as pd
 
-from mixkd.records import Record, RecordStore
+from mixkd.records import Record
+from mixkd.store import RecordStore
 
 SEED_DEVIATIONS = 3.0
 

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from mixkd.data import load_data
 from mixkd.models import Model, build
-from mixkd.records import Record, RecordStore
+from mixkd.records import Record
 from mixkd.spec import nearest
+from mixkd.store import RecordStore
 from mixkd.weights import FUNCTION, Weights
 
 Format = Literal["safetensors", "torch", "onnx"]

@@ -1,8 +1,7 @@
 """Directories and zips of images, train/CLASS/* beside test/CLASS/* or val/CLASS/*: found, checked, known by their content, decoded.
 
-A link is followed where it leads out of the data set, and refused where it leads back into it: nothing is read twice or under two classes.
-
-Nothing is unpacked to disk. Pixels are decoded once, into a cache from which every process maps them.
+A link may lead out of the data set but not back into it, so nothing is read twice or under two classes. Nothing is unpacked to disk:
+pixels are decoded once, into a cache from which every process maps them.
 """
 
 from __future__ import annotations
@@ -17,19 +16,18 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import chain
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 import torch
-from filelock import FileLock
-from PIL import Image, ImageOps
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from mixkd.streaming import explain_unreadable, image_formats, looks_like_an_image, suffixes, upright
+from mixkd.files import first_line, lock, replacing, split_digest
+from mixkd.images import decode, fitted, looks_like_an_image, suffixes
 
 _SPLITS = {"train": "train", "test": "test", **dict.fromkeys(("val", "valid", "validation", "dev"), "val")}
 _LARGEST = 2**28
@@ -53,20 +51,22 @@ class Folder:
 
     @property
     def name(self) -> str:
-        """The last part of the path, without ".zip"."""
+        """The last part of the path, without ".zip"; "imagenet" wherever it lies."""
+        if self.kind == "imagenet":
+            return self.kind
         return self.path.stem if self.path.suffix.lower() == ".zip" else self.path.name
 
     @property
     def identity(self) -> str:
         """What a spec stores: kind, name and digest; no path, since the same images may lie elsewhere."""
-        return f"{self.kind}:{self.name}@{self.digest}"
+        return self.name if self.kind == "imagenet" else f"{self.kind}:{self.name}@{self.digest}"
 
     def __hash__(self) -> int:  # the digest says which files there are and what is in them
         return hash((self.path, self.digest))
 
 
 def find(name: str, root: str | Path | None, cache: Path) -> Folder:
-    """The folder or zip that "folder:PATH", "folder:NAME@DIGEST", "stream:..." or "imagenet" means.
+    """Return the folder or zip that "folder:PATH", "folder:NAME@DIGEST", "stream:..." or "imagenet" means.
 
     Raises:
         ValueError: its layout or content is not what was asked for.
@@ -76,8 +76,7 @@ def find(name: str, root: str | Path | None, cache: Path) -> Folder:
         return _imagenet(Path(root).expanduser() if root is not None else cache)
     kind, _, wanted = name.partition(":")
     streamed = kind == "stream"
-    known = re.fullmatch(r"(.+)@([0-9a-f]{16})", wanted)
-    place, digest = known.groups() if known else (wanted, "")
+    place, digest = split_digest(wanted)
     if not place:
         raise ValueError(f"data = {name!r}: say which, as in '{kind}:PATH'")
     path = Path(os.path.abspath((Path(root) if root is not None else Path()).expanduser() / Path(place).expanduser()))
@@ -154,23 +153,38 @@ def _walk(path: Path) -> dict[str, str]:
             if name.startswith("."):
                 continue
             full = os.path.join(folder, name)
-            suffix = os.path.splitext(name)[1].lower()
-            if suffix in suffixes() or (not suffix and os.path.isfile(full) and looks_like_an_image(_head(full))):
-                _check_link(path, root, base + name)
-                status = os.stat(full)
-                if not stat.S_ISREG(status.st_mode):
-                    raise ValueError(f"{path}: {base}{name} is no regular file")
-                _check_size(path, base + name, status.st_size)
-                # a copy keeps size and time of change, and an editor may; the inode and its own time tell
-                entries[base + name] = f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"
-            else:
+            if not _is_image(name, partial(_head, full)):
                 entries[base + name] = ""
+                continue
+            _check_link(path, root, base + name)
+            status = os.stat(full)
+            if not stat.S_ISREG(status.st_mode):
+                raise ValueError(f"{path}: {base}{name} is no regular file")
+            _check_size(path, base + name, status.st_size)
+            # a copy keeps size and time of change, and an editor may; the inode and its own time tell
+            entries[base + name] = f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"
     return entries
 
 
+def _is_image(name: str, head: Callable[[], bytes]) -> bool:
+    """Whether a file is one: by its suffix or, where it has none, by its first bytes."""
+    suffix = os.path.splitext(name)[1].lower()
+    return suffix in suffixes() if suffix else looks_like_an_image(head())
+
+
 def _head(path: str) -> bytes:
+    if not os.path.isfile(path):
+        return b""
     with open(path, "rb") as file:
         return file.read(16)
+
+
+def _zipped_head(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    try:
+        with archive.open(info) as file:
+            return file.read(16)
+    except Exception:  # damaged: it is reported with what is left out
+        return b""
 
 
 def _check_link(path: Path, root: str, name: str) -> None:
@@ -193,40 +207,30 @@ def _check_size(path: Path, name: str, size: int) -> None:
 
 
 def _list(path: Path) -> dict[str, str]:
-    """The same for a zip. Nothing is ever unpacked; an entry that points elsewhere is refused all the same."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            infos = archive.infolist()
-    except Exception as error:  # on damaged or hostile zips zipfile raises almost anything
-        raise ValueError(f"{path}: neither a directory nor a whole zip file ({_line(error)})") from error
+    """The same for a zip. Nothing is ever unpacked, yet an entry that points elsewhere is an error."""
     entries: dict[str, str] = {}
-    for info in infos:
-        name = info.filename.replace("\\", "/")
-        if name.startswith("/") or ".." in name.split("/"):
-            raise ValueError(f"{path}: entry {info.filename!r} points out of the zip")
-        if name.startswith((".", "__MACOSX/")) or "/." in name:
-            continue
-        suffix = os.path.splitext(name)[1].lower()
-        if suffix in suffixes() or (not suffix and not name.endswith("/") and _zipped_image(path, info)):
-            _check_size(path, name, info.file_size)
-            entries[name] = f"{info.file_size} {info.CRC}"
-        else:
-            entries[name] = ""
-    return entries
-
-
-def _zipped_image(path: Path, info: zipfile.ZipInfo) -> bool:
     try:
-        with zipfile.ZipFile(path) as archive, archive.open(info) as file:
-            return looks_like_an_image(file.read(16))
-    except Exception:  # it is reported with what is left out
-        return False
+        archive = zipfile.ZipFile(path)
+    except Exception as error:  # on damaged or hostile zips zipfile raises almost anything
+        raise ValueError(f"{path}: neither a directory nor a whole zip file ({first_line(error)[:200]})") from error
+    with archive:
+        for info in archive.infolist():
+            name = info.filename.replace("\\", "/")
+            if name.startswith("/") or ".." in name.split("/"):
+                raise ValueError(f"{path}: entry {info.filename!r} points out of the zip")
+            if name.startswith((".", "__MACOSX/")) or "/." in name:
+                continue
+            entries[name] = ""
+            if not name.endswith("/") and _is_image(name, partial(_zipped_head, archive, info)):
+                _check_size(path, name, info.file_size)
+                entries[name] = f"{info.file_size} {info.CRC}"
+    return entries
 
 
 def _parse(path: Path, entries: Mapping[str, str], cache: Path | None) -> Folder:
     """Without a cache the digest is that of the entries: their paths and what stands beside them."""
     prefix = _prefix(path, entries)
-    groups: dict[str, dict[str, list[str]]] = {"train": {}, "val": {}, "test": {}}
+    groups: dict[str, dict[str, list[str]]] = {"train": {}, "test": {}, "val": {}}
     folders: dict[str, str] = {}  # what each split is called here
     left_out: list[str] = []
     for entry, stamp in entries.items():
@@ -243,16 +247,17 @@ def _parse(path: Path, entries: Mapping[str, str], cache: Path | None) -> Folder
             left_out.append(below)
         elif stamp and (len(steps) < 2 or part is None):
             left_out.append(below or entry)
-    held_out = "test" if groups["test"] else "val"
-    used = {"train": groups["train"], "test": groups[held_out]}
-    if held_out == "test" and groups["val"]:
-        used["val"] = groups["val"]
-    _check(path, used, {"train": folders.get("train", "train"), "test": folders.get(held_out, held_out), "val": folders.get("val", "val")})
+    if not groups["test"]:  # the only images held out are those to test on
+        groups["test"], groups["val"] = groups["val"], {}
+        folders["test"] = folders.pop("val", "val")
+    if not groups["val"]:
+        del groups["val"]
+    _check(path, groups, folders)
     if left_out:
         more = f" and {len(left_out) - 3} more" if len(left_out) > 3 else ""
         named = ", ".join(_visible(name)[:100] for name in sorted(left_out)[:3])
         warnings.warn(f"{path}: left out, as no image or not in a class folder: {named}{more}", stacklevel=2)
-    members = {part: tuple(sorted(chain.from_iterable(group.values()))) for part, group in used.items()}
+    members = {part: tuple(sorted(chain.from_iterable(group.values()))) for part, group in groups.items()}
     files = sorted(chain.from_iterable(members.values()))
     stamps = {file: entries[prefix + file] for file in files}
     classes = tuple(sorted(groups["train"]))
@@ -276,14 +281,14 @@ def _prefix(path: Path, entries: Mapping[str, str]) -> str:
     return f"{tops[0]}/"
 
 
-def _check(path: Path, used: Mapping[str, Mapping[str, list[str]]], folders: Mapping[str, str]) -> None:
-    train = used["train"]
-    if not used["test"]:
+def _check(path: Path, groups: Mapping[str, Mapping[str, list[str]]], folders: Mapping[str, str]) -> None:
+    train = groups["train"]
+    if not groups["test"]:
         raise ValueError(f"{path}: no test or val folder with classes in it; {_LAYOUT}")
     if len(train) < 2:
         found = f"train holds {len(train)} class ({', '.join(train) or 'none'})"
         raise ValueError(f"{path}: {found}, two or more are needed; {_LAYOUT}")
-    for part, group in used.items():
+    for part, group in groups.items():
         folder = folders[part]
         for label, images in sorted(group.items()):
             if not images:
@@ -294,7 +299,7 @@ def _check(path: Path, used: Mapping[str, Mapping[str, list[str]]], folders: Map
             listed = "; ".join(f"only in {side}: {', '.join(map(_visible, labels[:5]))}" for side, labels in only.items() if labels)
             raise ValueError(f"{path}: train and {folder} hold different classes ({listed})")
     for label, images in sorted(train.items()):
-        if "val" not in used and len(images) < 2:
+        if "val" not in groups and len(images) < 2:
             raise ValueError(f"{path}: class folder train/{label} has one image; two are needed to set some aside as val")
 
 
@@ -303,18 +308,13 @@ def _visible(name: str) -> str:
     return name if name.isascii() and name.isprintable() and name == name.strip() else ascii(name)
 
 
-def _line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
-
-
 def _digest(path: Path, prefix: str, stamps: Mapping[str, str], cache: Path) -> str:
-    """16 hexadecimal digits of the content; remembered in the cache until a stamp changes, as reading all is slow. Of several one reads."""
+    """16 hexadecimal digits of the content; remembered in the cache until a stamp changes, as reading all is slow."""
     known = hashlib.sha256(repr((str(path), prefix, sorted(stamps.items()))).encode(errors="surrogateescape"))
     memo = cache / "digests" / known.hexdigest()
     if digest := _remembered(memo):
         return digest
-    memo.parent.mkdir(parents=True, exist_ok=True)
-    with _lock(memo):
+    with lock(Path(f"{memo}.lock")):  # one process reads; the others wait
         if digest := _remembered(memo):
             return digest
         content = hashlib.sha256()
@@ -323,17 +323,9 @@ def _digest(path: Path, prefix: str, stamps: Mapping[str, str], cache: Path) -> 
                 line = f"{file} {hashlib.sha256(_read(read, path, file)).hexdigest()}\n"
                 content.update(line.encode(errors="surrogateescape"))
         digest = content.hexdigest()[:16]
-        partial = memo.with_suffix(".partial")
-        partial.write_text(digest)
-        partial.replace(memo)
+        with replacing(memo) as out:
+            out.write(digest.encode())
     return digest
-
-
-def _lock(path: Path) -> FileLock:
-    lock = Path(f"{path}.lock")
-    if lock.is_dir():
-        raise IsADirectoryError(f"lock {lock}: is a folder, where a file is needed; remove it")
-    return FileLock(lock)
 
 
 def _remembered(memo: Path) -> str:
@@ -343,19 +335,14 @@ def _remembered(memo: Path) -> str:
 
 
 def decoded(folder: Folder, files: list[str], image_size: int | None, cache: Path) -> Tensor:
-    """(N, 3, H, W) uint8, mapped from the cache. Of several processes one decodes; a file is whole or absent."""
+    """Return the images of files as (N, 3, H, W) uint8, mapped from the cache. One process decodes; the others wait."""
     target = cache / "images" / f"{folder.digest}-{image_size or 'own'}-v{_DECODER}.npy"
-    target.parent.mkdir(parents=True, exist_ok=True)
     if (mapped := _mapped(target, len(files))) is not None:
         return mapped
-    with _lock(target):
+    with lock(Path(f"{target}.lock")):
         if (mapped := _mapped(target, len(files))) is None:
-            partial = target.with_suffix(".partial")
-            try:
-                _decode(folder, files, image_size, partial)
-                partial.replace(target)
-            finally:
-                partial.unlink(missing_ok=True)
+            with replacing(target) as out:
+                _decode(folder, files, image_size, out)
             mapped = _mapped(target, len(files))
     if mapped is None:
         raise OSError(f"{target}: just written, but cannot be read back")
@@ -371,12 +358,13 @@ def _mapped(path: Path, rows: int) -> Tensor | None:
     return torch.from_numpy(array) if array.dtype == np.uint8 and array.ndim == 4 and len(array) == rows else None
 
 
-def _decode(folder: Folder, files: list[str], image_size: int | None, target: Path) -> None:
+def _decode(folder: Folder, files: list[str], image_size: int | None, out: IO[bytes]) -> None:
     """Written as a stream, not through a map: a full disk then raises instead of killing the process."""
     shape: tuple[int, ...] = ()
-    with open(target, "wb") as out, _reader(folder.path, folder.prefix) as read:
+    with _reader(folder.path, folder.prefix) as read:
         for file in tqdm(files, desc=f"decoding {folder.name}", unit="image", delay=2, leave=False):
-            pixels = _pixels(_read(read, folder.path, file), f"{folder.path}: {file}", image_size)
+            content = io.BytesIO(_read(read, folder.path, file))
+            pixels = decode(content, f"{folder.path}: {file}", partial(fitted, size=image_size))
             if not shape:
                 shape = pixels.shape
                 header = {"descr": "|u1", "fortran_order": False, "shape": (len(files), *shape)}
@@ -385,51 +373,26 @@ def _decode(folder: Folder, files: list[str], image_size: int | None, target: Pa
                 sizes = " and ".join(sorted({f"{w} x {h}" for _, h, w in (shape, pixels.shape)}))
                 raise ValueError(f"{folder.path}: images are not squares of one size ({sizes} px at {file}): set image_size")
             out.write(pixels.tobytes())
-        out.flush()
-        os.fsync(out.fileno())
 
 
 @contextmanager
-def _reader(path: Path, prefix: str) -> Iterator[Callable[[str], bytes]]:
+def _reader(path: Path, prefix: str) -> Iterator[Callable[[str], IO[bytes]]]:
+    """What opens an image by its path below the prefix."""
     if path.is_dir():
-
-        def opened(file: str) -> IO[bytes]:
-            return (path / prefix / file).open("rb")
-
-        yield lambda file: _capped(opened(file))
+        yield lambda file: (path / prefix / file).open("rb")
     else:
         with zipfile.ZipFile(path) as archive:
             infos = {info.filename.replace("\\", "/"): info for info in archive.infolist()}
-            yield lambda file: _capped(archive.open(infos[prefix + file]))
+            yield lambda file: archive.open(infos[prefix + file])
 
 
-def _capped(file: IO[bytes]) -> bytes:
+def _read(opened: Callable[[str], IO[bytes]], path: Path, file: str) -> bytes:
     """The content of an image file. More than was announced is not read: it may be more than the memory holds."""
-    with file:
-        content = file.read(_LARGEST + 1)
-    if len(content) > _LARGEST:
-        raise OSError(f"more than {_LARGEST / 2**20:.0f} MiB")
-    return content
-
-
-def _read(read: Callable[[str], bytes], path: Path, file: str) -> bytes:
     try:
-        return read(file)
+        with opened(file) as source:
+            content = source.read(_LARGEST + 1)
+        if len(content) > _LARGEST:
+            raise OSError(f"more than {_LARGEST / 2**20:.0f} MiB")
+        return content
     except Exception as error:  # encrypted, damaged, of a method that Python does not know
-        raise ValueError(f"{path}: cannot read {file} ({_line(error)})") from error
-
-
-def _pixels(content: bytes, where: str, image_size: int | None) -> np.ndarray:
-    """One image, upright, as (3, H, W) uint8."""
-    try:
-        with Image.open(io.BytesIO(content), formats=image_formats()) as image:
-            if image.mode.startswith(("I", "F")):
-                raise ValueError(f"{image.mode} pixels of more than 8 bits are not supported")
-            if image_size is not None:
-                image.draft(None, (2 * image_size, 2 * image_size))  # a large JPEG is decoded at a fraction of its size
-            standing = upright(image)
-            if image_size is not None and standing.size != (image_size, image_size):
-                standing = ImageOps.fit(standing, (image_size, image_size), Image.Resampling.BILINEAR)
-            return np.asarray(standing).transpose(2, 0, 1)
-    except Exception as error:  # on damaged files Pillow raises almost anything
-        raise ValueError(f"{where} cannot be read as an image ({explain_unreadable(error)})") from error
+        raise ValueError(f"{path}: cannot read {file} ({first_line(error)[:200]})") from error

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mixkd.files import first_line
 from mixkd.spec import nearest
 from mixkd.weights import FUNCTION, Weights, call, load_into
 
@@ -106,8 +107,7 @@ def load(
             expected = network.eval()(x)
     except Exception as error:  # of a function's network, anything
         shape = f"images of {image_size} px" if image_size else "vectors"
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"{name} cannot take {shape} ({reason}); try its own size, often 224") from error
+        raise ValueError(f"{name} cannot take {shape} ({first_line(error)}); try its own size, often 224") from error
     if not isinstance(expected, Tensor) or expected.ndim != 2 or len(expected) != 1:
         kind = f"shape {tuple(expected.shape)}" if isinstance(expected, Tensor) else type(expected).__name__
         raise ValueError(f"{name}: answers one image with {kind}, not with one row of logits; choose a network with one linear head")
@@ -133,9 +133,8 @@ def load(
 
 def _rows(network: nn.Module, weights: Weights, own_classes: int) -> int:
     """How many classes weights are for, by the shape of what they have for the last layer of a network."""
-    state = weights.state or {}
     linear = [path for path, module in network.named_modules() if isinstance(module, nn.Linear) and module.out_features == own_classes]
-    found = state.get("head.weight" if weights.exported else f"{linear[-1]}.weight") if linear else None
+    found = weights.state.get("head.weight" if weights.exported else f"{linear[-1]}.weight") if linear else None
     return own_classes if found is None else len(found)
 
 
@@ -163,11 +162,6 @@ def _behead(network: nn.Module, name: str, n_classes: int, x: Tensor, expected: 
         setattr(owner, child, head)
         raise ValueError(f"{name}: its logits are not a linear function of one feature vector; choose a network with one linear head")
     return head
-
-
-def outline(name: str, n_classes: int, image_size: int) -> nn.Module:
-    """A torchvision network with its own head, on the default device: under ``torch.device("meta")`` it takes no memory."""
-    return _torchvision(name.partition(":")[2], n_classes, image_size, None)[0]
 
 
 Made = tuple[nn.Module, Iterable[float], Iterable[float], int]  # network, mean, std, number of its classes
@@ -199,7 +193,7 @@ def _torchvision(name: str, n_classes: int, image_size: int, pretrained: str | N
     except (RuntimeError, AssertionError, ValueError) as error:
         if isinstance(error, UnknownWeights):
             raise
-        raise ValueError(f"torchvision:{name} cannot take images of {image_size} px ({str(error).splitlines()[0]})") from error
+        raise ValueError(f"torchvision:{name} cannot take images of {image_size} px ({first_line(error)})") from error
     state = _downloaded(weights, f"{type(weights).__name__}.{weights.name}")
     if name.startswith("densenet"):  # their keys are older than its code
         state = {re.sub(r"(denselayer\d+\.(?:norm|relu|conv))\.([12])\.", r"\1\2.", key): value for key, value in state.items()}
@@ -252,7 +246,7 @@ def _timm(name: str, n_classes: int, image_size: int, pretrained: str | None) ->
         repository = f"{repository}{full}" if repository.endswith("/") else repository
         raise FileNotFoundError(
             f"timm:{name} {pretrained}: {repository}/model.safetensors is not in {HF_HUB_CACHE} and could not be downloaded "
-            f"({str(error).splitlines()[0]}). Where there is a network, run: hf download {repository} (HF_HOME moves that folder)"
+            f"({first_line(error)}). Where there is a network, run: hf download {repository} (HF_HOME moves that folder)"
         ) from error
     return network, network.default_cfg["mean"], network.default_cfg["std"], network.num_classes
 

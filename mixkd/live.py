@@ -13,9 +13,10 @@ import ipywidgets as widgets
 from IPython.display import display
 
 from mixkd.figures import lab_of, vicinal_of, world_of
-from mixkd.records import Record, RecordStore
+from mixkd.records import Record
 from mixkd.runs import run
 from mixkd.spec import ARMS, RunSpec, nearest
+from mixkd.store import RecordStore
 from mixkd.studies import load_profile, one
 
 FIGURES: dict[str, Callable[[Sequence[Record], str], Any]] = {

@@ -7,8 +7,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
@@ -18,27 +17,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from mixkd import library
 from mixkd.spec import nearest
 from mixkd.weights import FILE, FUNCTION, Weights, load_into, published
-
-
-@dataclass(frozen=True)
-class Description:
-    """What a model is.
-
-    Attributes:
-        name: as :func:`build` knows it.
-        parameters: number of trained values, running averages not included.
-        features: number of penultimate features.
-        n_classes, in_channels, image_size: what it was built for; image_size 0 means vectors.
-        flops: of one forward pass of one image, 2 per multiply-add, convolutions and matrix products only.
-    """
-
-    name: str
-    parameters: int
-    features: int
-    n_classes: int
-    in_channels: int
-    image_size: int
-    flops: int
 
 
 class Model(nn.Module):
@@ -70,29 +48,16 @@ class Model(nn.Module):
             logits: Tensor = self.head(features.float())
         return logits
 
-    def describe(self) -> Description:
-        """Size and cost of this model, counted without running it on data."""
+    def flops(self) -> int:
+        """Return the cost of a forward pass of one image: 2 per multiply-add, convolutions and matrix products only."""
         shape = (self.in_channels, self.image_size, self.image_size) if self.image_size else (self.in_channels,)
         ghost = copy.deepcopy(self).to("meta").eval()
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             ghost.head(ghost.body(torch.empty(1, *shape, device="meta")))
-        return Description(
-            name=self.name,
-            parameters=sum(p.numel() for p in self.parameters()),
-            features=self.head.in_features,
-            n_classes=self.head.out_features,
-            in_channels=self.in_channels,
-            image_size=self.image_size,
-            flops=counter.get_total_flops(),
-        )
+        return counter.get_total_flops()
 
 
 _DRAWING = {"Dropout", "Dropout1d", "Dropout2d", "StochasticDepth", "DropPath", "PatchDropout", "MultiheadAttention"}
-
-
-def names() -> tuple[str, ...]:
-    """The names that `build` knows without a library; beyond them any "wrnD-K", "torchvision:NAME" and "timm:NAME"."""
-    return tuple(_SPECS)
 
 
 def build(
@@ -108,7 +73,7 @@ def build(
     """The model of that name in float32 on the CPU, initialised from (seed, name); the global generator stays.
 
     Args:
-        name: one of :func:`names`, a wide ResNet such as "wrn40-2", "torchvision:NAME", "timm:NAME" or
+        name: one of ours such as "resnet20", "cnn8" or "mlp16", a wide ResNet such as "wrn40-2", "torchvision:NAME", "timm:NAME" or
             "python:PACKAGE.MODULE:FUNCTION".
         n_classes: number of logits, at least 2.
         in_channels: channels of an image, or coordinates of a vector.
@@ -243,26 +208,23 @@ Maker = Callable[[int, int], tuple[nn.Module, int]]  # (in_channels, image_size)
 def _resnet(depth: int, width: int, in_channels: int, image_size: int) -> tuple[nn.Module, int]:
     """RepDistiller's family (Tian et al. 2020): 6n + 2 layers in three stages of 16, 32, 64 channels times `width`."""
     stem = max(16, 8 * width)  # a widened net has a stem of half its first stage there
-    layers: list[nn.Module] = [ConvBN(in_channels, stem), nn.ReLU(inplace=True)]
-    c_in = stem
-    for stage in range(3):
-        c_out = 16 * width * 2**stage
-        for block in range((depth - 2) // 6):
-            layers.append(BasicBlock(c_in, c_out, stride=2 if stage and not block else 1))
-            c_in = c_out
-    return nn.Sequential(*layers, GlobalMean()), c_in
+    first = ConvBN(in_channels, stem)
+    return nn.Sequential(first, nn.ReLU(inplace=True), *_stages(BasicBlock, (depth - 2) // 6, stem, width), GlobalMean()), 64 * width
 
 
 def _wrn(depth: int, width: int, in_channels: int, image_size: int) -> tuple[nn.Module, int]:
     """Wide ResNets: 6n + 4 layers in three stages of 16, 32, 64 channels times `width`; a stem of 16."""
-    layers: list[nn.Module] = [nn.Conv2d(in_channels, 16, 3, padding=1, bias=False)]
-    c_in = 16
+    first = nn.Conv2d(in_channels, 16, 3, padding=1, bias=False)
+    last = nn.BatchNorm2d(64 * width), nn.ReLU(), GlobalMean()
+    return nn.Sequential(first, *_stages(WideBlock, (depth - 4) // 6, 16, width), *last), 64 * width
+
+
+def _stages(block: Callable[[int, int, int], nn.Module], n: int, c_in: int, width: int) -> Iterator[nn.Module]:
+    """n blocks each of 16, 32 and 64 channels times `width`; the resolution halves at the second and the third stage."""
     for stage in range(3):
-        c_out = 16 * width * 2**stage
-        for block in range((depth - 4) // 6):
-            layers.append(WideBlock(c_in, c_out, stride=2 if stage and not block else 1))
+        for i in range(n):
+            yield block(c_in, c_out := 16 * width * 2**stage, 2 if stage and not i else 1)
             c_in = c_out
-    return nn.Sequential(*layers, nn.BatchNorm2d(c_in), nn.ReLU(), GlobalMean()), c_in
 
 
 def _cnn(width: int, in_channels: int, image_size: int) -> tuple[nn.Module, int]:

@@ -12,9 +12,9 @@ from loky import cpu_count
 from mixkd.data import Dataset, Split, load_data
 from mixkd.models import build
 from mixkd.objectives import Teacher
-from mixkd.records import RecordStore
 from mixkd.runs import Machine
 from mixkd.spec import RunSpec
+from mixkd.store import RecordStore
 from mixkd.studies import STUDIES, study
 from mixkd.train import train_cohort
 

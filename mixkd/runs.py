@@ -8,76 +8,38 @@ at most the running cohorts since their last checkpoint.
 from __future__ import annotations
 
 import os
-import platform
-import subprocess
-import tempfile
-import threading
-import time
-import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from loky import ProcessPoolExecutor, cpu_count
 from tqdm.auto import tqdm
 
-import mixkd
 from mixkd import checkpoint, weights
 from mixkd.checkpoint import Settings
-from mixkd.data import Dataset, data_identity, load_data
-from mixkd.evaluate import ONE_CLASS_PAIRS, TRAIN_PAIRS, TWO_CLASS_PAIRS, evaluate
+from mixkd.data import data_identity
+from mixkd.evaluate import ONE_CLASS_PAIRS, TRAIN_PAIRS, TWO_CLASS_PAIRS
+from mixkd.jobs import CHECKPOINTS, load, train_apart, train_job
+from mixkd.jobs import Machine as Machine
 from mixkd.loader import batches
-from mixkd.objectives import Teacher
 from mixkd.ranks import here
-from mixkd.records import DamagedRecord, Record, Records, RecordStore
+from mixkd.records import Record, Records
 from mixkd.spec import RunSpec, TeacherSpec
-from mixkd.teachers import UnreachableControl, freeze, matched_sigma, projected, projection, temper
-from mixkd.train import Precision, network, resolve_precision, train_cohort
-from mixkd.vicinal import LAM_GRID, probe_pairs
+from mixkd.store import RecordStore
+from mixkd.train import network, resolve_precision
+from mixkd.vicinal import probe_pairs
 from mixkd.workers import start_worker
 
 COHORT_BYTES = 2**30
 """Weights, gradients and moments of the students trained in one pass, at most; activations are those of one student at a time."""
 
 
-@dataclass(frozen=True)
-class Machine:
-    """How to train, as opposed to what: nothing here changes a result beyond rounding.
-
-    Attributes:
-        root: folder where data sets lie; None for the default cache.
-        device: "auto", "cpu" or "cuda".
-        precision: "auto", "fp32", "bf16" or "fp16".
-        checkpoint_seconds: how often unfinished runs are saved.
-    """
-
-    root: str | None = None
-    device: str = "auto"
-    precision: Precision = "auto"
-    checkpoint_seconds: float = 60.0
-
-    def torch_device(self) -> torch.device:
-        """The device to train on.
-
-        Raises:
-            ValueError: for an unknown device, or "cuda" where there is none.
-        """
-        if self.device not in ("auto", "cpu") and not self.device.startswith("cuda"):
-            raise ValueError(f"device = {self.device!r}: must be one of auto, cpu, cuda")
-        if self.device.startswith("cuda") and not torch.cuda.is_available():
-            raise ValueError(f"device = {self.device!r}: no CUDA device here; use auto or cpu")
-        if self.device == "auto":
-            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        return torch.device(self.device)
-
-
 def run(spec: RunSpec, store: str | Path | RecordStore = "runs", machine: Machine | None = None, progress: bool = True) -> Record:
-    """The record of one spec: from the store when it is there, else trained now (its teacher first, if need be).
+    """Return the record of one spec: from the store when it is there, else trained now (its teacher first, if need be).
 
     Args:
         spec: what to train.
@@ -103,7 +65,7 @@ def collect(
     progress: bool = True,
     executor: Executor | None = None,
 ) -> Records:
-    """The records of many specs, in their order. Missing ones are trained, in cohorts, teachers first.
+    """Return the records of many specs, in their order. Missing ones are trained, in cohorts, teachers first.
 
     Args:
         specs: duplicates are trained once.
@@ -133,14 +95,9 @@ def collect(
     ranks = here()
     if ranks.size > 1 and (workers or executor):
         raise ValueError("torchrun trains one run on several ranks; many runs go to --workers or --scheduler, without torchrun")
-    specs = list(dict.fromkeys(specs))
-    wanted = [_resolve(spec, machine) for spec in specs]
     machine = replace(machine, root=None if machine.root is None else os.path.abspath(Path(machine.root).expanduser()))
-    located = {spec.data: _absolute(given.data, machine) for spec, given in zip(wanted, specs, strict=True)}
-    for spec, given in zip(wanted, specs, strict=True):
-        for name, known in zip(_pretrained(given), _pretrained(spec), strict=True):
-            if weights.own(known):
-                located[known] = weights.located(name, machine.root)
+    located: dict[str, str] = {}
+    wanted = [_resolve(spec, machine, located) for spec in dict.fromkeys(specs)]
 
     missing = {spec.id: spec for spec in wanted if spec.id not in store}
     teachers = {
@@ -157,21 +114,81 @@ def collect(
     jobs = [*_cohorts(teachers.values(), sizes, workers), *_cohorts(missing.values(), sizes, workers)]
     jobs = ranks.share(jobs)  # rank 0 has looked into the store
     failed: dict[str, str] = {}
-    if jobs:
-        own = None
-        if executor is None and workers > 0 and len(jobs) > 1:
-            size = min(workers, len(jobs))
-            own = executor = ProcessPoolExecutor(size, initializer=start_worker, initargs=(os.getpid(),))
-        try:
-            failed = _work(jobs, store, machine, located, executor, progress, shared=own is not None)
-        except BaseException:
-            if own is not None:
-                own.shutdown(wait=False, kill_workers=True)
-            raise
-        if own is not None:
-            own.shutdown(wait=True)
+    if executor is None and workers > 0 and len(jobs) > 1:
+        with _local(min(workers, len(jobs))) as processes:
+            failed = _work(jobs, store, machine, located, processes, progress, shared=True)
+    elif jobs:
+        failed = _work(jobs, store, machine, located, executor, progress, shared=False)
     found = store.find(wanted)
     return Records(found, {id: failed.get(id, f"run {id}: {reason}") for id, reason in found.failed.items()})
+
+
+@contextmanager
+def _local(size: int) -> Iterator[Executor]:
+    """One-thread processes of this machine. None outlives the work, not even when it is interrupted."""
+    executor = ProcessPoolExecutor(size, initializer=start_worker, initargs=(os.getpid(),))
+    try:
+        yield executor
+    except BaseException:
+        executor.shutdown(wait=False, kill_workers=True)
+        raise
+    executor.shutdown(wait=True)
+
+
+def _resolve(spec: RunSpec, machine: Machine, located: dict[str, str]) -> RunSpec:
+    """The spec as a record keeps it: a folder, a file of weights and a function by name and content, never by path.
+
+    Where a folder or file lies goes into ``located``, for workers that start elsewhere.
+    """
+
+    def known(part: RunSpec | TeacherSpec, *names: str) -> dict[str, Any]:
+        found = {name: weights.identity(value, machine.root) for name in names if weights.own(value := getattr(part, name))}
+        for name, identity in found.items():
+            if identity.startswith(weights.FILE):
+                located[identity] = weights.located(getattr(part, name), machine.root)
+        return found
+
+    changes = known(spec, "student", "pretrained")
+    kind, colon, place = spec.data.partition(":")
+    if colon:
+        changes["data"] = data_identity(spec.data, machine.root)
+        located[changes["data"]] = f"{kind}:{os.path.abspath(Path(machine.root or '.') / Path(place).expanduser())}"
+    if spec.teacher is not None and (changed := known(spec.teacher, "model", "pretrained")):
+        changes["teacher"] = spec.teacher.model_copy(update=changed)
+    return spec.replace(**changes) if changes else spec
+
+
+def _check(specs: Iterable[RunSpec], machine: Machine, located: dict[str, str]) -> dict[str, int]:
+    """What only data and models can judge, before anything trains; returns the bytes a student of each name takes meanwhile."""
+    sizes: dict[str, int] = {}
+    fields = ("data", "image_size", "train_size", "train_skip", "student", "pretrained", "mean", "std", "batch_size", "augment", "epochs")
+    alike = {tuple(getattr(spec, name) for name in fields): spec for spec in specs}
+    for spec in alike.values():
+        data = load(spec, machine, located)
+        train, test = data.splits["train"], data.splits["test"]
+        student = network(spec, data, located=located)
+        values = 4 * sum(parameter.numel() for parameter in student.parameters())  # the weights, their gradients, two moments
+        sizes[spec.student] = max(sizes.get(spec.student, 0), 4 * values)
+        n = len(train.labels)
+        if spec.epochs == 0 and not student.whole:
+            raise ValueError(
+                f"{spec.student} {spec.pretrained}: was trained on other classes than the {data.n_classes} of {data.name}; "
+                "give it epochs to be fine-tuned (--teacher-epochs for a teacher)"
+            )
+        if spec.epochs and spec.batch_size > n:
+            raise ValueError(f"batch_size = {spec.batch_size}: larger than the {n} training images of {data.name}")
+        first = next(batches(spec, data, 0, min(1, spec.epochs)), None)  # its augmentation can be done
+        if first is not None and spec.batch_size // here().size == 1:
+            try:
+                student.train()(first.images[:1])
+            except ValueError as error:  # of a batch norm
+                raise ValueError(f"batch_size = {spec.batch_size}: {spec.student} needs two images or more in a batch ({error})") from error
+        if int(test.labels[: data.test_images].bincount().max()) < 2:
+            raise ValueError(f"{data.name}: one test image in each class; some class needs two, so that it can be mixed")
+        # where too few pairs can be found, now is the time to say so
+        probe_pairs(test.labels[: data.test_images], TWO_CLASS_PAIRS, ONE_CLASS_PAIRS)
+        probe_pairs(data.splits["train_eval"].labels, TRAIN_PAIRS, 0)
+    return sizes
 
 
 def _work(
@@ -183,7 +200,7 @@ def _work(
     progress: bool,
     shared: bool,
 ) -> dict[str, str]:
-    """Do all jobs, each as soon as its teachers are there; returns what failed, by id.
+    """Do all jobs, each as soon as its teachers are there; return what failed, by id.
 
     Args:
         shared: whether the executor's workers see the store.
@@ -201,14 +218,14 @@ def _work(
             results: list[tuple[Sequence[RunSpec], Any]]
             if executor is None:
                 pending.remove(job := ready[0])
-                results = [(job, _train(job, *arguments, progress=progress and total <= 2))]
+                results = [(job, train_job(job, *arguments, progress=progress and total <= 2))]
             else:
                 for job in ready:
                     if shared:
-                        future: Future[Any] = executor.submit(_train, job, *arguments)
+                        future: Future[Any] = executor.submit(train_job, job, *arguments)
                     else:
                         needed = {id: store.files(id) for spec in job if (id := teacher.get(spec.id, "")) in store}
-                        future = executor.submit(_train_apart, job, needed, machine, located)
+                        future = executor.submit(train_apart, job, needed, machine, located)
                     running[future] = job
                     pending.remove(job)
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -257,270 +274,3 @@ def _cohorts(specs: Iterable[RunSpec], sizes: Mapping[str, int], workers: int) -
             parts = max(-(-len(member) // share), -(-sum(sizes[spec.student] for spec in member) // COHORT_BYTES))
             cohorts += [part for i in range(parts) if (part := member[i::parts])]
     return sorted(cohorts, key=len, reverse=True)
-
-
-CHECKPOINTS = ".checkpoints"
-_ONE_AT_A_TIME = threading.Lock()
-"""The number of threads belongs to the process, and a worker of a scheduler may be given several jobs at once."""
-_TEACHING = ("ce", "label_smoothing", "mixup")
-
-
-def _train(job: Sequence[RunSpec], address: str, machine: Machine, located: dict[str, str], progress: bool = False) -> dict[str, str]:
-    """Train one cohort and write its records; returns what failed, by id."""
-    store, device, ranks = RecordStore(address), machine.torch_device(), here()
-    with ExitStack() as stack:
-        stack.enter_context(_ONE_AT_A_TIME)
-        if ranks.first:
-            _lock(job, store, stack, wait=ranks.size == 1)
-        # another process may have finished some of it while this one waited
-        bare = [spec for spec in job if spec.arm in _TEACHING and store.weights(spec.id) is None]
-        todo = ranks.share([spec for spec in job if spec.id not in store or spec in bare])
-        if not todo:
-            return {}
-        with _one_thread(device):
-            # the other ranks go on only when rank 0 has written
-            return ranks.share(_train_locked(todo, store, device, machine, located, progress))
-
-
-def _train_apart(
-    job: Sequence[RunSpec], teachers: Mapping[str, Mapping[str, bytes]], machine: Machine, located: dict[str, str]
-) -> tuple[dict[str, str], dict[str, dict[str, bytes]]]:
-    """Train one cohort where the store is not seen; returns what failed and the files of the records, by id.
-
-    Args:
-        teachers: files of the records of its teachers, by id.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        store = RecordStore(folder)
-        for id, files in teachers.items():
-            store.receive(id, files)
-        failed = _train(job, folder, machine, located)
-        return failed, {spec.id: store.files(spec.id) for spec in job if spec.id in store}
-
-
-def _lock(job: Sequence[RunSpec], store: RecordStore, stack: ExitStack, wait: bool) -> None:
-    """Hold the lock of every run of a job until the stack closes, and clear what a killed writer left."""
-    for id in sorted(spec.id for spec in job):
-        try:
-            stack.enter_context(store.lock(id, wait))
-        except TimeoutError:
-            raise RuntimeError(f"run {id}: another process is training it into {store.path}; start again when it has ended") from None
-        store.sweep(id)
-        for rest in (store.path / CHECKPOINTS).glob(f"{id}.*.tmp"):
-            rest.unlink(missing_ok=True)
-
-
-def _train_locked(
-    todo: list[RunSpec],
-    store: RecordStore,
-    device: torch.device,
-    machine: Machine,
-    located: dict[str, str],
-    progress: bool,
-) -> dict[str, str]:
-    failed: dict[str, str] = {}
-    checkpoints, ranks = store.path / CHECKPOINTS, here()
-    data = _load(todo[0], machine, located).to(device)
-    teacher, record = None, None
-    sigma: dict[str, float] = {}
-    for spec in todo:
-        if spec.teacher is None:
-            continue
-        try:
-            if teacher is None or record is None:  # the specs of a cohort have the same one
-                teacher, record = _teacher(spec, store, data, device, machine)
-            tempering = temper(spec.teacher, record, data)
-            if tempering is not None:
-                teacher.temperatures[spec.teacher] = tempering
-            if spec.arm == "kd_noise":
-                sigma[spec.id] = matched_sigma(teacher, spec, data)
-        except (UnreachableControl, DamagedRecord) as error:
-            failed[spec.id] = f"run {spec.id}: {error}"
-    todo = [spec for spec in todo if spec.id not in failed]
-    if not todo:
-        return failed
-
-    began = time.perf_counter()
-    try:
-        students = train_cohort(
-            todo, data, teacher, sigma=sigma, device=device, precision=machine.precision,
-            checkpoints=checkpoints, checkpoint_seconds=machine.checkpoint_seconds, progress=progress, located=located,
-        )  # fmt: skip
-    except torch.OutOfMemoryError as error:
-        size = todo[0].batch_size
-        advice = f"batch_size = {size} does not fit; batch_size = {size // 2} needs about half of it, --precision bf16 less too"
-        raise RuntimeError(f"run {todo[0].id}: the GPU is out of memory. {advice}. ({str(error).partition('.')[0]})") from error
-    seconds = time.perf_counter() - began
-    images = sum((student.step - student.began) * student.spec.batch_size for student in students)
-    for student in tqdm(students if ranks.first else [], disable=not progress, unit="record", desc="evaluating", leave=False):
-        spec = student.spec
-        if student.error is not None:
-            failed[spec.id] = str(student.error)
-            continue
-        asked = _load(spec, machine, located).to(device)
-        tensors = evaluate(student.model, asked)
-        if not all(bool(tensor.isfinite().all()) for name, tensor in tensors.items() if name.startswith("logits")):
-            failed[spec.id] = f"run {spec.id}: the last step made the network answer with NaN; no record was written"
-            continue
-        accuracy = float((tensors["logits.val"].argmax(-1) == tensors["labels.val"]).double().mean())
-        if spec.epochs == 0 and accuracy < 1.5 / data.n_classes:
-            warnings.warn(
-                f"run {spec.id}: {spec.student} {spec.pretrained or ''} is right on {accuracy:.1%} of the validation images, which is "
-                "chance; are its classes in the order of the data, and its mean and std right?",
-                stacklevel=2,
-            )
-        if spec.teacher is not None and spec.teacher.temperature_spread > 0:
-            tensors["projection.test"] = projected(projection(asked), asked, asked.splits["test"].images)
-        store.put(
-            spec,
-            tensors,
-            lam=LAM_GRID,
-            classes=data.classes,
-            curve=student.curve,
-            provenance={
-                **_provenance(),
-                "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
-                "precision": resolve_precision(machine.precision, device, spec.data),
-                "threads": torch.get_num_threads(),
-                "cohort": len(students),
-                "cohort_seconds": round(seconds, 3),
-                "cohort_images_per_second": round(images / seconds, 1),
-                **({"ranks": ranks.size} if ranks.size > 1 else {}),
-                **({"resumed_at_step": student.began} if student.began else {}),
-                **({"sigma": sigma[spec.id]} if spec.id in sigma else {}),
-                **({"teacher": record.id} if record is not None and spec.teacher is not None else {}),
-            },
-            # apart from each other, as tied tensors could not be written
-            weights={name: value.clone() for name, value in student.model.state_dict().items()},
-            inputs={"channels": data.channels, "image_size": data.image_size, "mean": data.mean, "std": data.std},
-        )
-        (checkpoints / f"{spec.id}.pt").unlink(missing_ok=True)
-    return failed
-
-
-def _teacher(spec: RunSpec, store: RecordStore, data: Dataset, device: torch.device, machine: Machine) -> tuple[Teacher, Record]:
-    """The teacher of a spec, not tempered yet, and the record of its own training."""
-    run = spec.teacher_run()
-    assert run is not None
-    kept, record = store.weights(run.id), Record(store.path / run.id)
-    if kept is None:
-        raise DamagedRecord(f"teacher {run.id}: its record is in {store.path}, its weights are not")
-    try:
-        return freeze(record, kept, data, device=device, precision=machine.precision), record
-    except DamagedRecord as error:
-        raise DamagedRecord(f"teacher {run.id}: {error}") from error
-
-
-def _resolve(spec: RunSpec, machine: Machine) -> RunSpec:
-    """The spec as a record keeps it: a folder, a file of weights and a function by name and content, never by path."""
-    changes: dict[str, Any] = {}
-    if spec.data.startswith(("folder:", "stream:")):
-        changes["data"] = data_identity(spec.data, machine.root)
-    changes |= _known(spec, ("student", "pretrained"), machine)
-    if spec.teacher is not None and (changed := _known(spec.teacher, ("model", "pretrained"), machine)):
-        changes["teacher"] = spec.teacher.model_copy(update=changed)
-    return spec.replace(**changes) if changes else spec
-
-
-def _known(spec: RunSpec | TeacherSpec, names: Sequence[str], machine: Machine) -> dict[str, str]:
-    return {name: weights.identity(value, machine.root) for name in names if weights.own(value := getattr(spec, name))}
-
-
-def _pretrained(spec: RunSpec) -> tuple[str, str]:
-    """The weights that a student and its teacher start from; empty where there are none."""
-    return spec.pretrained or "", (spec.teacher.pretrained if spec.teacher else None) or ""
-
-
-def _absolute(name: str, machine: Machine) -> str:
-    """A data name whose folder a worker finds wherever it was started."""
-    kind, colon, place = name.partition(":")
-    return f"{kind}:{os.path.abspath(Path(machine.root or '.') / Path(place).expanduser())}" if colon else name
-
-
-def _load(spec: RunSpec, machine: Machine, located: dict[str, str]) -> Dataset:
-    name = located.get(spec.data, spec.data)
-    data = load_data(name, image_size=spec.image_size, train_size=spec.train_size, train_skip=spec.train_skip, root=machine.root)
-    if data.identity != spec.data and ":" in spec.data:  # files were changed since the spec was made, or lie elsewhere on another machine
-        raise ValueError(f"{name}: holds {data.identity} now, and the run is of {spec.data}; nothing is trained on other images")
-    return data
-
-
-def _check(specs: Iterable[RunSpec], machine: Machine, located: dict[str, str]) -> dict[str, int]:
-    """What only data and models can judge, before anything trains; returns the bytes a student of each name takes meanwhile."""
-    sizes: dict[str, int] = {}
-    fields = ("data", "image_size", "train_size", "train_skip", "student", "pretrained", "mean", "std", "batch_size", "augment", "epochs")
-    alike = {tuple(getattr(spec, name) for name in fields): spec for spec in specs}
-    for spec in alike.values():
-        data = _load(spec, machine, located)
-        train, test = data.splits["train"], data.splits["test"]
-        student = network(spec, data, located=located)
-        values = 4 * sum(parameter.numel() for parameter in student.parameters())  # the weights, their gradients, two moments
-        sizes[spec.student] = max(sizes.get(spec.student, 0), 4 * values)
-        n = len(train.labels)
-        if spec.epochs == 0 and not student.whole:
-            raise ValueError(
-                f"{spec.student} {spec.pretrained}: was trained on other classes than the {data.n_classes} of {data.name}; "
-                "give it epochs to be fine-tuned (--teacher-epochs for a teacher)"
-            )
-        if spec.epochs and spec.batch_size > n:
-            raise ValueError(f"batch_size = {spec.batch_size}: larger than the {n} training images of {data.name}")
-        first = next(batches(spec, data, 0, min(1, spec.epochs)), None)  # its augmentation can be done
-        if first is not None and spec.batch_size // here().size == 1:
-            try:
-                student.train()(first.images[:1])
-            except ValueError as error:  # of a batch norm
-                raise ValueError(f"batch_size = {spec.batch_size}: {spec.student} needs two images or more in a batch ({error})") from error
-        if int(test.labels[: data.test_images].bincount().max()) < 2:
-            raise ValueError(f"{data.name}: one test image in each class; some class needs two, so that it can be mixed")
-        # where too few pairs can be found, now is the time to say so
-        probe_pairs(test.labels[: data.test_images], TWO_CLASS_PAIRS, ONE_CLASS_PAIRS)
-        probe_pairs(data.splits["train_eval"].labels, TRAIN_PAIRS, 0)
-    return sizes
-
-
-def checkout() -> str | None:
-    """The commit of the code that this process loaded; None outside a repository."""
-    return _COMMIT
-
-
-def _checkout() -> str | None:
-    """The commit of the code that was loaded; a ``+`` behind it says that the library's files differed from that commit."""
-    here = Path(__file__).resolve().parent
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, check=False).stdout.strip()
-
-    try:
-        commit = git("rev-parse", "HEAD")
-    except OSError:  # no git here
-        return None
-    return commit + ("+" if git("status", "--porcelain", "--", ".") else "") if commit else None
-
-
-_COMMIT = _checkout()  # at import: what a process loaded, whatever is committed while it trains
-
-
-def _provenance() -> dict[str, Any]:
-    return {
-        "mixkd": mixkd.__version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "system": platform.system(),
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "commit": _COMMIT,
-    }
-
-
-class _one_thread:
-    """On a CPU a run always uses one thread: two change the bits, and are slower than two runs side by side."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.threads = torch.get_num_threads() if device.type == "cpu" else None
-
-    def __enter__(self) -> None:
-        if self.threads is not None:
-            torch.set_num_threads(1)
-
-    def __exit__(self, *_: object) -> None:
-        if self.threads is not None:
-            torch.set_num_threads(self.threads)

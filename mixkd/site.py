@@ -23,7 +23,7 @@ from filelock import FileLock
 
 from mixkd.chapters import LIBRARY, ROOT, chapters, fingerprint, parameters
 from mixkd.execution import Job, execute_all
-from mixkd.records import RecordStore
+from mixkd.store import RecordStore
 from mixkd.studies import load_profile
 
 _KEPT = 3  # executed notebooks kept for each chapter, so that going back to a profile costs nothing

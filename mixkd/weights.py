@@ -13,7 +13,7 @@ import math
 import re
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from mixkd.files import first_line, sha256, split_digest
+
 FILE, FUNCTION = "file:", "python:"
 _DESCRIPTION = "mixkd"  # where `mixkd export` puts its description
 _WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "weights", "params")
 _PREFIXES = ("module.", "_orig_mod.")  # of DistributedDataParallel and of torch.compile
-_KNOWN = re.compile(r"(.+)@([0-9a-f]{16})")
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Weights:
     """
 
     name: str = ""
-    state: Mapping[str, Tensor] | None = None
+    state: Mapping[str, Tensor] = field(default_factory=dict)
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     classes: tuple[str, ...] = ()
@@ -49,21 +50,21 @@ class Weights:
     @property
     def exported(self) -> bool:
         """Whether the tensors are named as in a Model of this library."""
-        return bool(self.state) and all(key.startswith(("body.", "head.")) for key in self.state or ())
+        return bool(self.state) and all(key.startswith(("body.", "head.")) for key in self.state)
 
     def body(self) -> dict[str, Tensor]:
         """Of an exported network: the tensors of its body, without the layer that converts normalised inputs."""
         inner = "body.1." if self.affine() else "body."
-        return {key.removeprefix(inner): value for key, value in (self.state or {}).items() if key.startswith(inner)}
+        return {key.removeprefix(inner): value for key, value in self.state.items() if key.startswith(inner)}
 
     def head(self) -> dict[str, Tensor]:
         """Of an exported network: weight and bias of its head."""
-        return {key.removeprefix("head."): value for key, value in (self.state or {}).items() if key.startswith("head.")}
+        return {key.removeprefix("head."): value for key, value in self.state.items() if key.startswith("head.")}
 
     def affine(self) -> tuple[Tensor, Tensor] | None:
         """Of an exported network: the scale and shift of the layer that converts normalised inputs, where it has one."""
-        state = self.state or {}
-        return (state["body.0.scale"], state["body.0.shift"]) if self.exported and "body.0.scale" in state else None
+        adapted = self.exported and "body.0.scale" in self.state
+        return (self.state["body.0.scale"], self.state["body.0.shift"]) if adapted else None
 
 
 def own(name: str | None) -> bool:
@@ -81,7 +82,7 @@ def find(name: str, root: str | Path | None = None) -> Path:
         FileNotFoundError: nothing lies there.
         ValueError: it is no file, or not the one of the digest.
     """
-    place, digest = _parts(name.removeprefix(FILE))
+    place, digest = split_digest(name.removeprefix(FILE))
     if not place:
         raise ValueError(f"pretrained = {name!r}: say which, as in 'file:PATH'")
     path = Path(root or "").expanduser() / Path(place).expanduser()
@@ -90,7 +91,7 @@ def find(name: str, root: str | Path | None = None) -> Path:
         raise FileNotFoundError(f"pretrained = {name!r}: {path.absolute()} does not exist; {hint}")
     if not path.is_file():
         raise ValueError(f"pretrained = {name!r}: {path} is no regular file")
-    if digest and (found := _digest(path)) != digest:
+    if digest and (found := sha256(path)[:16]) != digest:
         raise ValueError(f"pretrained = {name!r}: {path} is another file now ({found}); nothing is trained from other weights")
     return path
 
@@ -98,29 +99,19 @@ def find(name: str, root: str | Path | None = None) -> Path:
 def identity(name: str, root: str | Path | None = None) -> str:
     """What a spec stores for a file or function of the user's: its name and a digest of its content, never a path."""
     if name.startswith(FUNCTION):
-        wanted, digest = _parts(name)
+        wanted, digest = split_digest(name)
         found = _function_digest(wanted)
         if digest not in ("", found):
             raise ValueError(f"{name}: returns another network now ({found}); nothing is trained with another")
         return f"{wanted}@{found}"
     path = find(name, root)
-    return f"{FILE}{path.name}@{_digest(path)}"
+    return f"{FILE}{path.name}@{sha256(path)[:16]}"
 
 
 def located(name: str, root: str | Path | None = None) -> str:
     """The same name with the whole path of its file, for processes that start elsewhere."""
     path = find(name, root)
-    return f"{FILE}{path.resolve()}@{_digest(path)}"
-
-
-def _parts(name: str) -> tuple[str, str]:
-    known = _KNOWN.fullmatch(name)
-    return (known[1], known[2]) if known else (name, "")
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    return f"{FILE}{path.resolve()}@{sha256(path)[:16]}"
 
 
 def read(name: str, root: str | Path | None = None) -> Weights:
@@ -196,7 +187,7 @@ def call(name: str) -> nn.Module:
     Raises:
         ValueError: there is no such function, it fails, or returns something else.
     """
-    module_name, _, function_name = _parts(name)[0].removeprefix(FUNCTION).partition(":")
+    module_name, _, function_name = split_digest(name)[0].removeprefix(FUNCTION).partition(":")
     if not module_name or not function_name:
         raise ValueError(f"{name}: say which, as in 'python:PACKAGE.MODULE:FUNCTION'")
     try:
@@ -204,7 +195,7 @@ def call(name: str) -> nn.Module:
     except ModuleNotFoundError as error:
         raise ValueError(f"{name}: {error}; run with PYTHONPATH=FOLDER, the folder that holds it") from error
     except Exception as error:  # the user's own code
-        raise ValueError(f"{name}: failed with {type(error).__name__}: {(str(error).splitlines() or [''])[0]}") from error
+        raise ValueError(f"{name}: failed with {type(error).__name__}: {first_line(error)}") from error
     if not isinstance(made, nn.Module):
         raise ValueError(f"{name}: returns {type(made).__name__}; it must return a torch.nn.Module")
     return made
@@ -216,7 +207,7 @@ def _function_digest(name: str) -> str:
         torch.default_generator.manual_seed(0)
         network = call(name)
     content = hashlib.sha256()
-    module = importlib.import_module(_parts(name)[0].removeprefix(FUNCTION).partition(":")[0])
+    module = importlib.import_module(split_digest(name)[0].removeprefix(FUNCTION).partition(":")[0])
     try:
         content.update(inspect.getsource(module).encode())
     except (OSError, TypeError):  # a module without a source file

@@ -12,8 +12,8 @@ def trained(tmp_path_factory):
     """A store with a teacher and two of its students."""
     from handmade import CPU, SURE, short  # here, as the process that only hands out tests needs no torch
 
-    from mixkd.records import RecordStore
     from mixkd.runs import collect
+    from mixkd.store import RecordStore
 
     store = RecordStore(tmp_path_factory.mktemp("trained"))
     specs = [short(arm, teacher=SURE) for arm in ("kd", "kd_mixup")]

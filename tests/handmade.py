@@ -1,5 +1,7 @@
 """What several test files share: specs of a second or less, and records made by hand."""
 
+import os
+
 import numpy as np
 import torch
 
@@ -8,6 +10,16 @@ from mixkd.spec import RunSpec, TeacherSpec
 from mixkd.vicinal import FEATURE_LAMS, LAM_GRID
 
 CPU = Machine(device="cpu")
+
+
+class Bomb:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
 
 
 def short(arm="ce", **fields):

@@ -8,7 +8,7 @@ import warnings
 
 import pytest
 import torch
-from handmade import short
+from handmade import Bomb, short
 
 from mixkd import checkpoint
 from mixkd.checkpoint import DamagedCheckpoint, ForeignCheckpoint, Settings
@@ -133,14 +133,6 @@ def test_the_checkpoint_of_another_run_is_not_continued(data, saved, tmp_path):
     other = Settings("0" * 16, "fp32", 1, "cpu")
     checkpoint.write(tmp_path / f"{SPEC.id}.pt", other, 3, state_of(student))
     begins_anew(data, tmp_path, student, f"holds run {'0' * 16}")
-
-
-class Bomb:
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (self.path,)
 
 
 def test_no_checkpoint_runs_code(data, saved, tmp_path):

@@ -14,14 +14,15 @@ from handmade import short, written
 from PIL import Image
 
 import mixkd.cli as cli
+import mixkd.jobs as jobs
 import mixkd.runs as runs
 from mixkd import checkpoint
 from mixkd.chapters import studies_of
 from mixkd.checkpoint import Settings
 from mixkd.cli import main
 from mixkd.flags import spec_of
-from mixkd.records import RecordStore
 from mixkd.spec import ARMS, RunSpec, TeacherSpec
+from mixkd.store import RecordStore
 from mixkd.studies import CORE_ARMS, Cell, cell_spec, cells, load_profile, one, study
 
 SIZE = ["--image-size", "8", "--augment", "none", "--batch-size", "4", "--device", "cpu"]
@@ -58,7 +59,7 @@ def nothing_trains(monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("training began")
 
-    monkeypatch.setattr(runs, "train_cohort", refuse)
+    monkeypatch.setattr(jobs, "train_cohort", refuse)
 
 
 def fails(capsys, *arguments):
@@ -270,7 +271,7 @@ def test_a_run_finds_what_a_study_trained_and_says_what_the_record_says(capsys, 
     for value in (spec.id, f"{report.accuracy:.4f}", f"{report.ece:.4f}", f"{record.temperature:.3f}"):
         assert value in out
     assert store.ids() == sorted([spec.id, spec.teacher_run().id])
-    monkeypatch.setattr(runs, "train_cohort", None)  # and now nothing trains
+    monkeypatch.setattr(jobs, "train_cohort", None)  # and now nothing trains
     assert main(command) == 0
     assert spec.id in capsys.readouterr().out
 
@@ -348,7 +349,7 @@ def test_an_interruption_ends_with_one_line(capsys, monkeypatch, tmp_path, error
     def interrupted(*_, **__):
         raise error
 
-    monkeypatch.setattr(runs, "train_cohort", interrupted)
+    monkeypatch.setattr(jobs, "train_cohort", interrupted)
     assert main(["run", "--arm", "ce", "--device", "cpu", "--store", str(tmp_path)]) == status
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert words in last
@@ -371,7 +372,7 @@ def test_an_interruption_ends_with_one_line(capsys, monkeypatch, tmp_path, error
     ],
 )
 def test_a_bad_reproduction_is_explained_before_anything_trains(capsys, tmp_path, monkeypatch, nothing_trains, arguments, words):
-    monkeypatch.setattr("mixkd.records.committed_path", lambda: tmp_path)
+    monkeypatch.setattr("mixkd.store.committed_path", lambda: tmp_path)
     error = fails(capsys, "reproduce", "--store", str(tmp_path / "store"), *arguments)
     for word in words:
         assert word in error
@@ -396,7 +397,7 @@ def test_chapters_and_studies_choose_what_is_reproduced(monkeypatch, tmp_path, a
     class Reached(Exception):
         pass
 
-    monkeypatch.setattr("mixkd.records.committed_path", lambda: tmp_path)
+    monkeypatch.setattr("mixkd.store.committed_path", lambda: tmp_path)
     monkeypatch.setattr(runs, "collect", stop)
     with pytest.raises(Reached) as caught:
         main(["reproduce", "--store", str(tmp_path / "store"), *arguments])

@@ -13,9 +13,9 @@ from handmade import short
 
 from mixkd import cluster as dask
 from mixkd.cli import main
-from mixkd.records import RecordStore
 from mixkd.runs import Machine, collect
 from mixkd.spec import TeacherSpec
+from mixkd.store import RecordStore
 
 pytest.importorskip("distributed", reason="Dask is not installed: pip install 'mixkd[dask]'")
 
@@ -104,7 +104,7 @@ def test_a_killed_worker_loses_no_run_and_doubles_none(cluster, tmp_path, monkey
 
 def test_heavy_weights_of_a_teacher_travel_too(cluster, tmp_path, monkeypatch):
     address, _ = cluster
-    monkeypatch.setattr("mixkd.records.WEIGHTS_CAP", 0)  # here, where the teacher is trained; on workers it is as it was
+    monkeypatch.setattr("mixkd.store.WEIGHTS_CAP", 0)  # here, where the teacher is trained; on workers it is as it was
     spec = short("kd", epochs=1, teacher=TeacherSpec(model="cnn16", epochs=1))
     store = RecordStore(tmp_path / "store")
     collect([spec.teacher_run()], store, workers=0, machine=Machine(device="cpu"), progress=False)

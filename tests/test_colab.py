@@ -8,7 +8,7 @@ import pytest
 from handmade import CPU, short
 
 from mixkd import colab
-from mixkd.records import RecordStore
+from mixkd.store import RecordStore
 from mixkd.studies import load_profile
 
 

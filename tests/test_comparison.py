@@ -5,8 +5,8 @@ import torch
 from handmade import short, written
 
 from mixkd.comparison import compare, summary
-from mixkd.records import RecordStore
 from mixkd.spec import TeacherSpec
+from mixkd.store import RecordStore
 
 IMAGES, CLASSES = 1000, 4
 

@@ -13,13 +13,15 @@ import torch
 from handmade import CPU, short, taught, written
 from safetensors.torch import load_file, save_file
 
-import mixkd.records as records
+import mixkd.checksums as checksums
+import mixkd.store as stores
 from mixkd.claims.evidence import Evidence
 from mixkd.data import load_data
 from mixkd.export import classifier, export
-from mixkd.records import DamagedRecord, RecordStore
+from mixkd.records import DamagedRecord
 from mixkd.runs import collect
 from mixkd.spec import RunSpec
+from mixkd.store import RecordStore
 from mixkd.teachers import freeze
 
 
@@ -36,7 +38,7 @@ def flip(path, place=-7):
 
 def seal(folder):
     """Write the checksums of what a record holds now, as whoever changed it on purpose would."""
-    names = [name for name in records._FILES if (folder / name).exists()]
+    names = [name for name in checksums.FILES if (folder / name).exists()]
     (folder / "SHA256SUMS").write_text("".join(f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in names))
 
 
@@ -85,7 +87,7 @@ def test_a_flipped_byte_in_a_teacher_reaches_no_student(tmp_path):
 
 
 def test_weights_beside_the_records_are_verified_too(store, monkeypatch):
-    monkeypatch.setattr(records, "WEIGHTS_CAP", 4)
+    monkeypatch.setattr(stores, "WEIGHTS_CAP", 4)
     record, _ = written(store, short())
     assert record.state(store.weights(record.id))["weight"].shape == (3, 2)
     flip(store.weights(record.id))
@@ -119,10 +121,10 @@ def test_a_file_that_changes_after_it_was_found_whole_is_not_read(store):
 
 def test_a_file_is_hashed_once_while_it_stays_as_it_is(store, monkeypatch):
     record, _ = written(store, short())
-    monkeypatch.setattr(records.time, "time_ns", lambda: 2**62)  # long after it was written
+    monkeypatch.setattr(checksums.time, "time_ns", lambda: 2**62)  # long after it was written
     hashed = []
-    real = records._sha256
-    monkeypatch.setattr(records, "_sha256", lambda path: hashed.append(path) or real(path))
+    real = checksums.sha256
+    monkeypatch.setattr(checksums, "sha256", lambda path: hashed.append(path) or real(path))
     for _ in range(3):
         store.load(record.id).logits()
     assert hashed == [record.path / "tensors.safetensors"]
@@ -151,8 +153,19 @@ def test_a_copy_of_a_record_is_no_record(store):
         store.load("0123456789abcdef")
 
 
-def brackets(record):
-    (record.path / "record.json").write_text("[" * 100_000)
+def json_is(text):
+    def harm(record):
+        (record.path / "record.json").write_text(text)
+
+    return harm
+
+
+brackets = json_is("[" * 100_000)
+
+
+def cut_tensors(record):
+    path = record.path / "tensors.safetensors"
+    path.write_bytes(path.read_bytes()[:-5])
 
 
 def sealed_brackets(record):
@@ -239,11 +252,15 @@ def many_faults(record):
     seal(record.path)
 
 
+TEXTS = ["", "[]", "{}", '{"spec": {}}', '{"spec": {"data": "digits", "arm": "ec"}}', "\x00"]
+
+
 @pytest.mark.parametrize(
     "harm",
     [
         brackets, sealed_brackets, long_line, long_line_more, outside, nul, no_checksums, empty_checksums, a_linked_folder, huge_number,
-        another_spec, many_faults, a_folder("SHA256SUMS"), a_folder("record.json"), a_folder("tensors.safetensors"),
+        another_spec, many_faults, cut_tensors, *map(json_is, TEXTS),
+        a_folder("SHA256SUMS"), a_folder("record.json"), a_folder("tensors.safetensors"),
         a_pipe("SHA256SUMS"), a_pipe("record.json"), a_pipe("tensors.safetensors"),
         a_link("SHA256SUMS"), a_link("record.json"), a_link("tensors.safetensors"),
     ],
@@ -342,7 +359,7 @@ def test_a_full_disk_in_safetensors_is_an_error_of_the_system(store, monkeypatch
     def full(*_):
         raise SafetensorError("I/O error: No space left on device (os error 28)")
 
-    monkeypatch.setattr(records, "save_file", full)
+    monkeypatch.setattr(stores, "save_file", full)
     with pytest.raises(OSError, match=r"safetensors: I/O error: No space left on device"):
         written(store, short())
     assert list(store.path.iterdir()) == []
@@ -362,7 +379,7 @@ def test_a_real_full_disk_leaves_nothing_behind(store):
 
 
 def test_a_path_that_is_not_utf8_is_named_before_training(tmp_path, monkeypatch):
-    monkeypatch.setattr("mixkd.runs.train_cohort", lambda *_, **__: pytest.fail("it trained"))
+    monkeypatch.setattr("mixkd.jobs.train_cohort", lambda *_, **__: pytest.fail("it trained"))
     where = os.fsencode(tmp_path) + b"/runs\xff"
     for store in (os.fsdecode(where), Path(os.fsdecode(where)) / "deeper"):
         with pytest.raises(ValueError, match=r"store = .*runs\\udcff.*: must be a path in UTF-8"):
@@ -399,5 +416,5 @@ def test_a_sparse_tensor_is_one_clear_error(kind):
 def test_what_safetensors_writes_is_as_it_was(store):
     """The wrapper around save_file changes no bit."""
     record, tensors = written(store, RunSpec(data="digits", arm="ce", student="cnn8"))
-    save_file(records._pack(tensors), record.path.parent / "x")
+    save_file(stores._pack(tensors), record.path.parent / "x")
     assert (record.path.parent / "x").read_bytes() == (record.path / "tensors.safetensors").read_bytes()

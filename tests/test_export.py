@@ -15,9 +15,9 @@ from mixkd.cli import main
 from mixkd.data import load_data
 from mixkd.export import SUFFIX, classifier, export, load
 from mixkd.models import build
-from mixkd.records import RecordStore
 from mixkd.runs import run
 from mixkd.spec import RunSpec
+from mixkd.store import RecordStore
 
 
 @pytest.fixture(scope="module")

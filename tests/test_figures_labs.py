@@ -18,9 +18,9 @@ from mixkd.figures.explorer.vicinal import Pairs, PathModel, rounded, vicinal_la
 from mixkd.figures.labs import boundary_frame, net_of, summary, vicinal_of, world_of
 from mixkd.figures.markup import Html
 from mixkd.models import build
-from mixkd.records import RecordStore
 from mixkd.runs import collect
 from mixkd.spec import RunSpec, TeacherSpec
+from mixkd.store import RecordStore
 from mixkd.studies import load_profile
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mixkd.records import RecordStore, committed_path
+from mixkd.store import RecordStore, committed_path
 from mixkd.studies import study
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -6,9 +6,9 @@ import pytest
 from handmade import short, written
 
 import mixkd
-from mixkd import folders
-from mixkd.records import RecordStore
+from mixkd import files
 from mixkd.spec import RunSpec, SpecError, TeacherSpec, UnknownName
+from mixkd.store import RecordStore
 from mixkd.studies import load_profile, one
 
 HUGE = 10**5000
@@ -84,4 +84,4 @@ def test_no_error_of_a_user_is_a_plain_key_error():
 def test_a_lock_of_a_cache_that_is_a_folder_is_named(tmp_path):
     (tmp_path / "x.npy.lock").mkdir()
     with pytest.raises(IsADirectoryError, match=r"x\.npy\.lock: is a folder, where a file is needed; remove it"):
-        folders._lock(tmp_path / "x.npy")
+        files.lock(tmp_path / "x.npy.lock")

@@ -107,7 +107,7 @@ def test_what_the_studies_of_a_profile_trained_is_found_by_the_controls(tmp_path
     from handmade import written
 
     from mixkd import live
-    from mixkd.records import RecordStore
+    from mixkd.store import RecordStore
     from mixkd.studies import study
 
     monkeypatch.setattr(live, "run", lambda *_: pytest.fail("it trained"))

@@ -6,8 +6,8 @@ from handmade import CPU, written
 from mixkd import plan
 from mixkd.cli import main
 from mixkd.data import load_data
-from mixkd.records import RecordStore
 from mixkd.spec import RunSpec, TeacherSpec
+from mixkd.store import RecordStore
 from mixkd.studies import STUDIES, study
 
 

@@ -16,9 +16,9 @@ from safetensors.torch import load_file
 from mixkd.data import load_data, normalise
 from mixkd.objectives import Teacher, Views, loss
 from mixkd.ranks import Ranks
-from mixkd.records import RecordStore
 from mixkd.runs import collect
 from mixkd.spec import RunSpec
+from mixkd.store import RecordStore
 from mixkd.teachers import freeze
 from mixkd.train import learning_rate, predict, start, stream
 from mixkd.vicinal import Mixing, draw_mixing

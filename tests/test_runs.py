@@ -16,14 +16,15 @@ from handmade import CPU, SURE, short, taught
 from loky import ProcessPoolExecutor
 from PIL import Image
 
-import mixkd.records
+import mixkd.jobs as jobs
 import mixkd.runs as runs
+import mixkd.store
 from mixkd.data import load_data
 from mixkd.export import export
 from mixkd.models import build
-from mixkd.records import RecordStore
 from mixkd.runs import Machine, collect, run
 from mixkd.spec import RunSpec, TeacherSpec
+from mixkd.store import RecordStore
 
 PLAN = [
     short("ce"),
@@ -42,14 +43,14 @@ def bits(store):
 
 def log_training(path):
     """From now on, this process notes the id of every run it trains."""
-    real = runs.train_cohort
+    real = jobs.train_cohort
 
     def logged(specs, *arguments, **options):
         with open(path, "a") as log:
             log.write("".join(f"{spec.id}\n" for spec in specs))
         return real(specs, *arguments, **options)
 
-    runs.train_cohort = logged
+    jobs.train_cohort = logged
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def trained_ids(tmp_path, monkeypatch):
     """A function that says which ids were trained, in order; other processes may write to its log too."""
     path = tmp_path / "log"
     path.touch()
-    monkeypatch.setattr(runs, "train_cohort", runs.train_cohort)
+    monkeypatch.setattr(jobs, "train_cohort", jobs.train_cohort)
     log_training(path)
     ids = lambda: path.read_text().split()  # noqa: E731
     ids.path = path
@@ -73,7 +74,7 @@ def reference(tmp_path_factory):
     """The plan, trained in this process; ``trained`` are the ids in the order they were."""
     store = RecordStore(tmp_path_factory.mktemp("reference"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runs, "train_cohort", runs.train_cohort)
+        patch.setattr(jobs, "train_cohort", jobs.train_cohort)
         log_training(store.path / ".log")
         assert not quietly([*PLAN, PLAN[1], PLAN[0]], store).failed
     store.trained = (store.path / ".log").read_text().split()
@@ -239,12 +240,12 @@ def test_a_control_that_cannot_be_built_is_named_and_the_others_complete(tmp_pat
 
 
 def test_a_network_that_answers_nan_makes_no_record(tmp_path, monkeypatch):
-    real = runs.evaluate
+    real = jobs.evaluate
 
     def broken(model, data):
         return {name: tensor * float("nan") if name == "logits.test" else tensor for name, tensor in real(model, data).items()}
 
-    monkeypatch.setattr(runs, "evaluate", broken)
+    monkeypatch.setattr(jobs, "evaluate", broken)
     records = quietly([short()], tmp_path)
     assert "NaN" in records.failed[short().id]
     assert RecordStore(tmp_path).ids() == []
@@ -274,7 +275,7 @@ def test_a_damaged_record_is_named_and_not_trained_again(tmp_path, trained_ids):
 
 
 def test_a_teacher_without_its_weights_is_trained_again_to_the_same_bits(tmp_path, monkeypatch):
-    monkeypatch.setattr(mixkd.records, "WEIGHTS_CAP", 4)
+    monkeypatch.setattr(mixkd.store, "WEIGHTS_CAP", 4)
     store = RecordStore(tmp_path)
     quietly([PLAN[1]], store)
     before = bits(store)
@@ -286,18 +287,18 @@ def test_a_teacher_without_its_weights_is_trained_again_to_the_same_bits(tmp_pat
 
 
 def test_a_full_disk_stops_the_work_and_it_continues_when_there_is_room(tmp_path, monkeypatch):
-    real = mixkd.records.save_file
+    real = mixkd.store.save_file
 
     def full(tensors, path):
         if Path(path).name == "tensors.safetensors":
             raise OSError(errno.ENOSPC, "No space left on device")
         real(tensors, path)
 
-    monkeypatch.setattr(mixkd.records, "save_file", full)
+    monkeypatch.setattr(mixkd.store, "save_file", full)
     with pytest.raises(OSError, match="No space left"):
         quietly([short()], tmp_path)
     assert not [path for path in tmp_path.iterdir() if path.name not in (".locks", ".checkpoints")]
-    monkeypatch.setattr(mixkd.records, "save_file", real)
+    monkeypatch.setattr(mixkd.store, "save_file", real)
     assert len(quietly([short()], tmp_path)) == 1
 
 
@@ -395,7 +396,7 @@ def test_a_gpu_without_memory_says_which_batch_would_fit(tmp_path, monkeypatch):
     def full(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
 
-    monkeypatch.setattr(runs, "train_cohort", full)
+    monkeypatch.setattr(jobs, "train_cohort", full)
     with pytest.raises(RuntimeError, match="batch_size = 64 does not fit; batch_size = 32"):
         quietly([short("ce", batch_size=64)], tmp_path)
 

@@ -9,14 +9,14 @@ from handmade import CPU
 from PIL import Image, ImageOps
 from torchvision.transforms import v2
 
-from mixkd import folders, streaming
-from mixkd.data import Dataset, Split, augment, data_identity, load_data, normalise
+from mixkd import folders, images
+from mixkd.data import Dataset, Split, data_identity, load_data, normalise
 from mixkd.draws import stream
-from mixkd.loader import batches
-from mixkd.records import RecordStore
+from mixkd.images import DRAWS, ImageFiles, central_box, random_box
+from mixkd.loader import augment, batches
 from mixkd.runs import run
 from mixkd.spec import RunSpec, TeacherSpec
-from mixkd.streaming import DRAWS, ImageFiles, central_box, random_box
+from mixkd.store import RecordStore
 from mixkd.train import train_cohort
 
 
@@ -137,7 +137,7 @@ def test_ahead_keeps_the_order_and_begins_no_more_than_it_may():
 
         return start
 
-    for count, value in enumerate(streaming.ahead((piece(i) for i in range(10)), depth=3), start=1):
+    for count, value in enumerate(images.ahead((piece(i) for i in range(10)), depth=3), start=1):
         assert int(value) == count - 1
         assert len(begun) <= count + 3
     assert begun == list(range(10))

@@ -17,7 +17,7 @@ from mixkd import chapters, claims
 from mixkd.execution import Job, execute
 from mixkd.figures.markup import ABSENT
 from mixkd.live import workbench
-from mixkd.records import RecordStore, committed_path
+from mixkd.store import RecordStore, committed_path
 from mixkd.studies import study
 
 BOOK = chapters.ROOT / "book"

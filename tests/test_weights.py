@@ -17,9 +17,9 @@ from mixkd.data import load_data
 from mixkd.export import export
 from mixkd.export import load as load_exported
 from mixkd.models import build
-from mixkd.records import RecordStore
 from mixkd.runs import run
 from mixkd.spec import RunSpec, SpecError, TeacherSpec
+from mixkd.store import RecordStore
 from mixkd.studies import one
 from mixkd.train import network, predict
 

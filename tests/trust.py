@@ -32,13 +32,14 @@ from safetensors.torch import load_file, save_file
 from test_damage import seal
 from test_hostile import VALUES
 
-import mixkd.records as records
+import mixkd.store as stores
 from mixkd import checkpoint, export
 from mixkd.checkpoint import DamagedCheckpoint, Settings
 from mixkd.data import load_data
-from mixkd.records import DamagedRecord, RecordStore
+from mixkd.records import DamagedRecord
 from mixkd.runs import Machine, collect
 from mixkd.spec import RunSpec, SpecError
+from mixkd.store import RecordStore
 
 Outcomes = Iterator[str]
 
@@ -219,7 +220,7 @@ def faulty(where: Path, number: int, kind: str) -> Callable[[], int]:
 
         return wrapped
 
-    os.fsync, records.save_file = counted(os.fsync), counted(records.save_file)
+    os.fsync, stores.save_file = counted(os.fsync), counted(stores.save_file)
     sys.addaudithook(hook)
     return lambda: count
 

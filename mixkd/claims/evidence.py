@@ -27,8 +27,9 @@ from mixkd.arrays import Array
 from mixkd.claims.verdicts import Case
 from mixkd.measure import calibration, resampling, statistics
 from mixkd.measure.statistics import Interval
-from mixkd.records import Record, Records, RecordStore
+from mixkd.records import Record, Records
 from mixkd.spec import ARMS, RunSpec
+from mixkd.store import RecordStore
 from mixkd.studies import CALIBRATIONS, Cell, Profile, cell_spec, cells, load_profile, study
 
 P = ParamSpec("P")

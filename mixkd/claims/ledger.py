@@ -14,8 +14,8 @@ import pandas as pd
 from mixkd.claims import accuracy, geometry, imitation, linearity, overconfidence, propagation, teacher_signal, trade_off
 from mixkd.claims.evidence import Claim, Evidence
 from mixkd.claims.verdicts import Comparison, Outcome, Verdict, conclude, explain, in_unit
-from mixkd.records import RecordStore
 from mixkd.spec import SpecError, nearest
+from mixkd.store import RecordStore
 from mixkd.studies import Cell, cells, profiles, study
 
 _ALL = (

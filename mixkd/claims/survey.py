@@ -21,7 +21,8 @@ from mixkd.claims.premises import not_by_heart, told_from_noise
 from mixkd.claims.verdicts import Comparison, Outcome, conclude
 from mixkd.measure import calibration, statistics
 from mixkd.measure.statistics import Interval
-from mixkd.records import Record, RecordStore
+from mixkd.records import Record
+from mixkd.store import RecordStore
 from mixkd.studies import CALIBRATIONS, Cell, Profile, cell_spec, cells
 
 BINS = 15

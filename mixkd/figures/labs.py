@@ -15,8 +15,9 @@ from mixkd.figures.explorer.vicinal import Pairs, PathModel, VicinalLab, vicinal
 from mixkd.figures.markup import Html, absent
 from mixkd.measure.linearity import probability_linearity
 from mixkd.measure.signal import kl
-from mixkd.records import DamagedRecord, Record, RecordStore
+from mixkd.records import DamagedRecord, Record
 from mixkd.spec import ARMS, RunSpec
+from mixkd.store import RecordStore
 
 ROWS = 4000
 """Test rows of one model in a lab: whole views of the test set, as many as fit, at least one."""

@@ -5,9 +5,9 @@ from made import World
 
 import mixkd.claims.evidence
 import mixkd.claims.ledger
-import mixkd.records
+import mixkd.store
 import mixkd.studies
-from mixkd.records import RecordStore
+from mixkd.store import RecordStore
 
 
 @pytest.fixture
@@ -16,5 +16,5 @@ def world(tmp_path, monkeypatch):
     for module in (mixkd.claims.evidence, mixkd.studies):
         monkeypatch.setattr(module, "load_profile", lambda name: made.profile)
     monkeypatch.setattr(mixkd.claims.ledger, "profiles", lambda: ("tiny",))
-    monkeypatch.setattr(mixkd.records, "_fsync", lambda path: None)
+    monkeypatch.setattr(mixkd.store, "_fsync", lambda path: None)
     return made

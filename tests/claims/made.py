@@ -12,8 +12,8 @@ from torch import Tensor
 
 from mixkd.claims import Verdict, judge
 from mixkd.claims.evidence import Evidence
-from mixkd.records import RecordStore
 from mixkd.spec import RunSpec
+from mixkd.store import RecordStore
 from mixkd.studies import Cell, Profile, study
 from mixkd.vicinal import LAM_GRID
 

@@ -10,8 +10,8 @@ from test_accuracy_and_overconfidence import of
 import mixkd.claims
 from mixkd.claims import CLAIMS, Row, Verdict, across, evaluate, everywhere, to_frame, to_json, to_text
 from mixkd.claims.evidence import measures, overconfidence_floor
-from mixkd.records import RecordStore
 from mixkd.spec import RunSpec, SpecError
+from mixkd.store import RecordStore
 from mixkd.studies import Cell, cells, study
 
 HERE = ["d", "e", "f", "g", "i"]

@@ -18,8 +18,9 @@ from test_trade_off import swept
 
 from mixkd.claims import evaluate, judge
 from mixkd.claims.evidence import Evidence, overconfidence_floor
-from mixkd.records import FORMAT, RecordStore, committed_path
+from mixkd.records import FORMAT
 from mixkd.spec import RunSpec
+from mixkd.store import RecordStore, committed_path
 from mixkd.studies import CALIBRATIONS, TEACHER_SPREAD, Cell, cell_spec, load_profile, study
 
 CLOSE = 1e-6

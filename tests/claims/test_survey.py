@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 import mixkd.claims.evidence
-import mixkd.records
+import mixkd.store
 import mixkd.studies
 from mixkd import claims
 from mixkd.cli import _parser
 from mixkd.measure import calibration
-from mixkd.records import RecordStore
+from mixkd.store import RecordStore
 from mixkd.studies import CALIBRATIONS, Cell, cell_spec, cells
 
 FITTED = Cell(made.DEFAULT, "fitted", 2.0)
@@ -36,7 +36,7 @@ def trained(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         for module in (mixkd.claims.evidence, mixkd.studies):
             patch.setattr(module, "load_profile", lambda name: world.profile)
-        patch.setattr(mixkd.records, "_fsync", lambda path: None)
+        patch.setattr(mixkd.store, "_fsync", lambda path: None)
         world.train("map", student)
         [found] = claims.survey("tiny", world.store)
     return world.store, found

@@ -1,7 +1,6 @@
-"""Images on disk that stand in for a uint8 tensor of them: decoded when asked for, ahead of time, by threads.
+"""Decode images: one from bytes or a file, and rows of a data set that lie in files, ahead of time, by threads.
 
-For trees too big for memory. Keeps no state between requests: which pixels come back depends on the request alone, so a resumed run
-sees what an uninterrupted one does. Refuses to guess: a file that is no image ends the run with its name.
+Which pixels come back depends on the request alone, so a resumed run sees what an uninterrupted one does.
 """
 
 from __future__ import annotations
@@ -9,13 +8,14 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 AHEAD = 3
@@ -28,8 +28,17 @@ CENTRE = 7 / 8
 _GROUP = 8  # images of one task: fewer make the bookkeeping dear, more leave threads without work
 
 _FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "AVIF")
+_MOVE = Image.Transpose
+_TURNS = {  # by the orientation of the EXIF block
+    2: _MOVE.FLIP_LEFT_RIGHT, 3: _MOVE.ROTATE_180, 4: _MOVE.FLIP_TOP_BOTTOM,
+    5: _MOVE.TRANSPOSE, 6: _MOVE.ROTATE_270, 7: _MOVE.TRANSVERSE, 8: _MOVE.ROTATE_90,
+}  # fmt: skip
 
 Box = tuple[int, int, int, int]  # left, top, width, height
+Cut = Callable[[Image.Image], Image.Image]
+
+
+# --- one image --------------------------------------------------------------------------------------------------------
 
 
 @cache
@@ -49,42 +58,68 @@ def suffixes() -> frozenset[str]:
 
 
 def looks_like_an_image(head: bytes) -> bool:
-    """Whether the first 16 bytes of a file are those of an image of those formats."""
+    """Return whether the first 16 bytes of a file are those of an image of those formats."""
     return any(accept is not None and bool(accept(head)) for name in image_formats() for accept in [Image.OPEN[name][1]])
 
 
-def oriented(image: Image.Image) -> int:
-    """Return the orientation that the EXIF block of an image gives, 1 to 8; 1 where it has none or a broken one."""
+def decode(file: Path | IO[bytes], where: str, cut: Cut) -> np.ndarray:
+    """Return one image as (3, H, W) uint8.
+
+    Args:
+        file: path or content.
+        where: what to call it in an error.
+        cut: from the opened image to the RGB image that is wanted, see :func:`fitted` and :func:`cropped`.
+
+    Raises:
+        ValueError: it cannot be read as an image of those formats, 8 bits a channel.
+    """
+    try:
+        with Image.open(file, formats=image_formats()) as image:
+            if image.mode.startswith(("I", "F")):
+                raise ValueError(f"{image.mode} pixels of more than 8 bits are not supported")
+            return np.asarray(cut(image)).transpose(2, 0, 1)
+    except Exception as error:  # on damaged files Pillow raises almost anything
+        unknown = isinstance(error, UnidentifiedImageError)
+        reason = f"it is none of {', '.join(image_formats())}" if unknown else error
+        raise ValueError(f"{where} cannot be read as an image ({reason})") from error
+
+
+def fitted(image: Image.Image, size: int | None) -> Image.Image:
+    """Return an image upright, resized by the short side and cropped at the centre to ``size`` pixels; None keeps it whole."""
+    if size is None:
+        return _upright(image)
+    image.draft(None, (2 * size, 2 * size))  # a large JPEG is decoded at a fraction of its size
+    image = _upright(image)
+    return image if image.size == (size, size) else ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
+
+
+def cropped(image: Image.Image, size: int, choose: Callable[[int, int], Box]) -> Image.Image:
+    """Return a box of an upright image, chosen by its width and height and resized to ``size`` pixels."""
+    width, height = image.size[::-1] if _orientation(image) >= 5 else image.size
+    left, top, w, h = choose(width, height)
+    fine = 2 * size / min(w, h)
+    if fine < 1:  # a large JPEG is decoded at a half, a quarter, ... of its size: never below twice what is kept
+        image.draft("RGB", (int(fine * image.width), int(fine * image.height)))
+    image = _upright(image)
+    x, y = image.width / width, image.height / height
+    return image.resize((size, size), Image.Resampling.BILINEAR, box=(left * x, top * y, (left + w) * x, (top + h) * y))
+
+
+def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(0x0112, 1))
     except Exception:  # a broken block stops nobody from reading the pixels
         return 1
 
 
-def upright(image: Image.Image) -> Image.Image:
-    """Return an image in RGB, turned as its EXIF block says; what is transparent shows white."""
-    turn = _TURNS.get(oriented(image))
+def _upright(image: Image.Image) -> Image.Image:
+    """In RGB, turned as its EXIF block says; what is transparent shows white."""
+    turn = _TURNS.get(_orientation(image))
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
     image = image.convert("RGB")
     return image if turn is None else image.transpose(turn)
-
-
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-
-
-def explain_unreadable(error: Exception) -> str:
-    """Return why an image cannot be read; Pillow says only that it cannot."""
-    return f"it is none of {', '.join(image_formats())}" if isinstance(error, UnidentifiedImageError) else str(error)
 
 
 def random_box(draws: Sequence[float], width: int, height: int) -> Box:
@@ -109,8 +144,11 @@ def central_box(width: int, height: int) -> Box:
     return (width - side) // 2, (height - side) // 2, side, side
 
 
+# --- many, in files ---------------------------------------------------------------------------------------------------
+
+
 class ImageFiles:
-    """Rows of a data set that lie in files. Indexing and slicing choose rows and read nothing; `start` and `split` decode.
+    """Rows of a data set too big for memory. Indexing and slicing choose rows and read nothing; `start` and `split` decode.
 
     Args:
         root: folder of the files.
@@ -149,25 +187,22 @@ class ImageFiles:
             draws: (N, DRAWS) on the CPU, for a random crop of each image (not its flip); central crops where not given.
 
         Returns:
-            A function to (N, 3, size, size) uint8 on the device.
-
-        Raises:
-            ValueError: from that function, for a file that cannot be read as an image.
+            A function to (N, 3, size, size) uint8 on the device. It raises ValueError for a file that cannot be read as an image.
         """
         pixels = torch.empty(tuple(self.shape), dtype=torch.uint8, pin_memory=self.device.type == "cuda")
         out, rows = pixels.numpy(), self.rows.tolist()
-        numbers = None if draws is None else draws.tolist()
+        boxes = [central_box] * len(rows) if draws is None else [partial(random_box, numbers) for numbers in draws.tolist()]
 
         def group(start: int) -> None:
             for i in range(start, min(start + _GROUP, len(rows))):
-                box = central_box if numbers is None else partial(random_box, numbers[i])
-                out[i] = _pixels(self.root / self.files[rows[i]], self.size, box)
+                path = self.root / self.files[rows[i]]
+                out[i] = decode(path, str(path), partial(cropped, size=self.size, choose=boxes[i]))
 
-        tasks: list[Future[None]] = [_pool().submit(group, start) for start in range(0, len(rows), _GROUP)]
+        under_way = _pool().map(group, range(0, len(rows), _GROUP))
 
         def finish() -> Tensor:
-            for task in tasks:
-                task.result()
+            for _ in under_way:
+                pass
             return pixels.to(self.device, non_blocking=True)
 
         return finish
@@ -201,23 +236,3 @@ def _pool() -> ThreadPoolExecutor:
     """One thread for each core: Pillow decodes and resizes outside the interpreter's lock."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return ThreadPoolExecutor(cores, thread_name_prefix="decode")
-
-
-def _pixels(path: Path, size: int, choose: Callable[[int, int], Box]) -> np.ndarray:
-    """One crop of one image, upright, as (3, size, size) uint8."""
-    try:
-        with Image.open(path, formats=image_formats()) as image:
-            if image.mode.startswith(("I", "F")):
-                raise ValueError(f"{image.mode} pixels of more than 8 bits are not supported")
-            turned = oriented(image) >= 5
-            width, height = image.size[::-1] if turned else image.size
-            left, top, w, h = choose(width, height)
-            fine = 2 * size / min(w, h)
-            if fine < 1:  # a large JPEG is decoded at a half, a quarter, ... of its size: never below twice what is kept
-                image.draft("RGB", (int(fine * image.width), int(fine * image.height)))
-            standing = upright(image)
-            x, y = standing.width / width, standing.height / height
-            crop = standing.resize((size, size), Image.Resampling.BILINEAR, box=(left * x, top * y, (left + w) * x, (top + h) * y))
-            return np.asarray(crop).transpose(2, 0, 1)
-    except Exception as error:  # on damaged files Pillow raises almost anything
-        raise ValueError(f"{path} cannot be read as an image ({explain_unreadable(error)})") from error
