@@ -339,6 +339,8 @@ def _store(name: str) -> RecordStore:
 
 
 def _records(options: argparse.Namespace) -> int:
+    from mixkd.records import Records
+
     store = _store(options.store)
     if options.action == "list" and options.id is not None:
         raise ValueError(f"records list {options.id}: it lists all of them; `mixkd records show {options.id}` shows one")
@@ -354,10 +356,12 @@ def _records(options: argparse.Namespace) -> int:
         if options.id is None:
             raise ValueError("records show: say which, by id or its beginning; `mixkd records list` lists them")
         record = store.load(options.id)
+        if problems := store.verify([record.id]):
+            raise RuntimeError("; ".join(problems))
         _show(record)
         print(json.dumps(record.provenance, indent=1))
         return 0
-    records = store.list()
+    records = Records(record for record in store.list() if not store.verify([record.id]))  # their figures are computed below
     damaged = len(store.ids()) - len(records)
     if damaged:
         print(f"mixkd: {damaged} damaged, left out; `mixkd records verify` names them", file=sys.stderr)

@@ -17,7 +17,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -31,7 +31,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mixkd.measure import calibration
-from mixkd.spec import RunSpec, UnknownName, nearest
+from mixkd.spec import RunSpec, UnknownName, nearest, printable
 from mixkd.vicinal import FEATURE_LAMS
 
 FORMAT = 2
@@ -359,7 +359,7 @@ class RecordStore:
         if ids is None:
             names = sorted(os.listdir(self.path)) if self.path.is_dir() else []
             ids = [name for name in names if _ID.fullmatch(name) or (name[0] != "." and os.path.isfile(self.path / name / "record.json"))]
-        return [problem for id in ids for problem in _problems(self.path / id)]
+        return [printable(problem) for id in ids for problem in _problems(self.path / id)]
 
     def list(self) -> Records:
         """All records that can be read; damaged ones are skipped, :meth:`verify` names them."""
@@ -373,7 +373,7 @@ class RecordStore:
 
     def __contains__(self, id: object) -> bool:
         """Whether that run was made, its record damaged or not."""
-        return isinstance(id, str) and id != "" and (self.path / id).is_dir()
+        return isinstance(id, str) and id != "" and os.path.lexists(self.path / id)
 
     def __iter__(self) -> Iterator[Record]:
         return iter(self.list())
@@ -460,10 +460,14 @@ class RecordStore:
         return Record(self.path / spec.id)
 
     def files(self, id: str) -> dict[str, bytes]:
-        """Return the files of a record and its weights, for :meth:`receive` of another store."""
-        found = {path.name: path.read_bytes() for path in (self.path / id).iterdir()}
-        heavy = self.path / ".weights" / f"{id}.safetensors"
-        return found | ({_HEAVY: heavy.read_bytes()} if heavy.is_file() else {})
+        """Return the files of a record and its weights, for :meth:`receive` of another store, which names what cannot be read here."""
+        places = {name: self.path / id / name for name in (*_FILES, _SUMS)} | {_HEAVY: self.path / ".weights" / f"{id}.safetensors"}
+        found: dict[str, bytes] = {}
+        for name, path in places.items():
+            with suppress(OSError):
+                if path.is_file():  # a pipe would never end
+                    found[name] = path.read_bytes()
+        return found
 
     def receive(self, id: str, files: Mapping[str, bytes]) -> None:
         """Write a record from the files of another store, whole or not at all, as :meth:`put` does."""

@@ -18,6 +18,8 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from mixkd.spec import printable
+
 AHEAD = 3
 """Batches that are being decoded while one is in use."""
 TRIES = 10
@@ -220,4 +222,4 @@ def _pixels(path: Path, size: int, choose: Callable[[int, int], Box]) -> np.ndar
             crop = standing.resize((size, size), Image.Resampling.BILINEAR, box=(left * x, top * y, (left + w) * x, (top + h) * y))
             return np.asarray(crop).transpose(2, 0, 1)
     except Exception as error:  # on damaged files Pillow raises almost anything
-        raise ValueError(f"{path} cannot be read as an image ({explain_unreadable(error)})") from error
+        raise ValueError(f"{printable(str(path))} cannot be read as an image ({explain_unreadable(error)})") from error
