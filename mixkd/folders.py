@@ -199,29 +199,29 @@ def _check_size(path: Path, name: str, size: int) -> None:
 def _list(path: Path) -> dict[str, str]:
     """The same for a zip. Nothing is ever unpacked; an entry that points elsewhere is refused all the same."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            infos = archive.infolist()
+        archive = zipfile.ZipFile(path)
     except Exception as error:  # on damaged or hostile zips zipfile raises almost anything
         raise ValueError(f"{path}: neither a directory nor a whole zip file ({_line(error)})") from error
     entries: dict[str, str] = {}
-    for info in infos:
-        name = info.filename.replace("\\", "/")
-        if name.startswith("/") or ".." in name.split("/"):
-            raise ValueError(f"{path}: entry {info.filename!r} points out of the zip")
-        if name.startswith((".", "__MACOSX/")) or "/." in name:
-            continue
-        suffix = os.path.splitext(name)[1].lower()
-        if suffix in suffixes() or (not suffix and not name.endswith("/") and _zipped_image(path, info)):
-            _check_size(path, name, info.file_size)
-            entries[name] = f"{info.file_size} {info.CRC}"
-        else:
-            entries[name] = ""
+    with archive:
+        for info in archive.infolist():
+            name = info.filename.replace("\\", "/")
+            if name.startswith("/") or ".." in name.split("/"):
+                raise ValueError(f"{path}: entry {info.filename!r} points out of the zip")
+            if name.startswith((".", "__MACOSX/")) or "/." in name:
+                continue
+            suffix = os.path.splitext(name)[1].lower()
+            if suffix in suffixes() or (not suffix and not name.endswith("/") and _zipped_image(archive, info)):
+                _check_size(path, name, info.file_size)
+                entries[name] = f"{info.file_size} {info.CRC}"
+            else:
+                entries[name] = ""
     return entries
 
 
-def _zipped_image(path: Path, info: zipfile.ZipInfo) -> bool:
+def _zipped_image(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bool:
     try:
-        with zipfile.ZipFile(path) as archive, archive.open(info) as file:
+        with archive.open(info) as file:
             return looks_like_an_image(file.read(16))
     except Exception:  # it is reported with what is left out
         return False
