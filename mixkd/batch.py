@@ -11,10 +11,12 @@ import hashlib
 import html
 import itertools
 import json
+import math
 import os
 import re
 import time
 import tomllib
+import unicodedata
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
@@ -26,6 +28,7 @@ from mixkd.execution import Job, execute_each
 from mixkd.spec import nearest
 
 _NAME_LENGTH = 120
+_MOST = 100_000  # notebooks of one grid
 _KEYS = ("chapters", "parameters", "also")
 
 
@@ -83,6 +86,8 @@ def grid(path: str | Path, out: str | Path, root: Path = ROOT) -> list[Job]:
     for name, values in lists.items():
         if not isinstance(values, list) or not values:
             raise ValueError(f"{path}: parameter {name!r} must be a list of values, not {values!r}")
+    if (count := len(names) * math.prod(map(len, lists.values()))) > _MOST:
+        raise ValueError(f"{path}: asks for {count:,} notebooks; a grid may have {_MOST:,} at most")
     combinations = [dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values())]
     asked = [(name, combination) for name in names for combination in combinations]
     for entry in single:
@@ -223,7 +228,10 @@ def _write(out: Path, jobs: Sequence[Job], outcomes: Mapping[Path, Outcome]) -> 
 
 def _harmless(value: Any) -> Any:
     """A cell of a CSV table that no spreadsheet takes for a formula: text that begins like one gets an apostrophe in front."""
-    if not isinstance(value, str) or not value.lstrip().startswith(("=", "+", "-", "@")):
+    if not isinstance(value, str):
+        return value
+    seen = next((each for each in value if each.isprintable() and not each.isspace()), "")
+    if unicodedata.normalize("NFKC", seen) not in ("=", "+", "-", "@"):  # the wide forms are taken for them, too
         return value
     try:
         float(value)

@@ -6,11 +6,14 @@ The first line holds the checksum of everything after it, the second the setting
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
 import os
 import pickle
+import re
+import stat
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -112,9 +115,15 @@ def check(path: Path, settings: Settings) -> None:
 
 def _verified(path: Path, settings: Settings) -> tuple[int, bytes] | None:
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise DamagedCheckpoint("is not a regular file")
         content = path.read_bytes()
     except FileNotFoundError:
         return None
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        raise DamagedCheckpoint("cannot be read (Input/output error)") from error
     first, _, rest = content.partition(b"\n")
     if first != _MAGIC + hashlib.sha256(rest).hexdigest().encode():
         raise DamagedCheckpoint("differs from its checksum" if first.startswith(_MAGIC) else "is not a checkpoint of this version")
@@ -123,7 +132,9 @@ def _verified(path: Path, settings: Settings) -> tuple[int, bytes] | None:
         fields = json.loads(head)
         step = fields.pop("step")
         theirs = Settings(**fields)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if type(theirs.ranks) is not int or not re.fullmatch("[0-9a-z ]{1,40}", f"{theirs.spec} {theirs.precision} {theirs.device}"):
+            raise ValueError("no settings of a run")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedCheckpoint(f"its settings cannot be read ({error})") from error
     if theirs.spec != settings.spec:
         raise DamagedCheckpoint(f"holds run {theirs.spec}")

@@ -228,6 +228,7 @@ def _show(record: Record) -> None:
 
 
 def _records(options: argparse.Namespace) -> int:
+    from mixkd.records import Records
     from mixkd.store import RecordStore
 
     store = RecordStore.existing(options.store)
@@ -243,10 +244,12 @@ def _records(options: argparse.Namespace) -> int:
         if options.id is None:
             raise ValueError("records show: say which, by id or its beginning; `mixkd records list` lists them")
         record = store.load(options.id)
+        if problems := store.verify([record.id]):
+            raise RuntimeError("; ".join(problems))
         _show(record)
         print(json.dumps(record.provenance, indent=1))
         return 0
-    records = store.list()
+    records = Records(record for record in store.list() if not store.verify([record.id]))  # their figures are computed below
     damaged = len(store.ids()) - len(records)
     if damaged:
         print(f"mixkd: {damaged} damaged, left out; `mixkd records verify` names them", file=sys.stderr)

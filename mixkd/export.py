@@ -167,6 +167,8 @@ def load(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     path = Path(path)
     if path.suffix.lower() == ".onnx":
         raise ValueError(f"{path}: open it with onnxruntime; its metadata hold the description under {_KEY!r}")
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path}: is not a regular file")
     with path.open("rb") as opened:
         archive = opened.read(4) == b"PK\x03\x04"
     if archive or path.suffix.lower() in (".pt2", ".pt", ".pth"):
@@ -181,7 +183,8 @@ def load(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
             raise ValueError(f"{path}: its network comes from {description['model']}, which is code, and is not called here")
         return _assemble(description, load_file(path)), description
     except (SafetensorError, AttributeError, KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path}: not a network that `mixkd export` wrote ({error})") from error
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path}: not a network that `mixkd export` wrote ({reason[:200]})") from error
 
 
 def _need_onnx() -> None:

@@ -28,6 +28,7 @@ from tqdm.auto import tqdm
 
 from mixkd.files import first_line, lock, replacing, split_digest
 from mixkd.images import decode, fitted, looks_like_an_image, suffixes
+from mixkd.spec import printable
 
 _SPLITS = {"train": "train", "test": "test", **dict.fromkeys(("val", "valid", "validation", "dev"), "val")}
 _LARGEST = 2**28
@@ -139,6 +140,7 @@ def _walk(path: Path) -> dict[str, str]:
     entries: dict[str, str] = {}
     root = os.path.realpath(path)
     seen: dict[tuple[int, int], str] = {}  # folders by device and inode
+    linked: dict[tuple[int, int], str] = {}  # files outside that a link leads to, likewise
     for folder, folders, files in os.walk(path, followlinks=True):
         base = "" if folder == str(path) else Path(folder).relative_to(path).as_posix() + "/"
         status = os.stat(folder)
@@ -159,8 +161,10 @@ def _walk(path: Path) -> dict[str, str]:
             _check_link(path, root, base + name)
             status = os.stat(full)
             if not stat.S_ISREG(status.st_mode):
-                raise ValueError(f"{path}: {base}{name} is no regular file")
+                raise ValueError(f"{path}: {printable(base + name)} is no regular file")
             _check_size(path, base + name, status.st_size)
+            if os.path.islink(full) and (before := linked.setdefault((status.st_dev, status.st_ino), base + name)) != base + name:
+                raise ValueError(f"{path}: {printable(f'{base}{name} and {before}')} are links to one file; remove one")
             # a copy keeps size and time of change, and an editor may; the inode and its own time tell
             entries[base + name] = f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"
     return entries
@@ -193,17 +197,17 @@ def _check_link(path: Path, root: str, name: str) -> None:
         return
     target = os.path.realpath(full)
     if not os.path.exists(target):
-        raise ValueError(f"{path}: {name} is a link to {target}, which does not exist or comes round again; remove it")
+        raise ValueError(f"{path}: {printable(f'{name} is a link to {target}')}, which does not exist or comes round again; remove it")
     if os.path.commonpath([root, target]) in (root, target):
         raise ValueError(
-            f"{path}: {name} is a link to {target}, so its images would be read twice, perhaps under another class; remove it, "
-            "or copy the files"
+            f"{path}: {printable(f'{name} is a link to {target}')}, so its images would be read twice, perhaps under another class; "
+            "remove it, or copy the files"
         )
 
 
 def _check_size(path: Path, name: str, size: int) -> None:
     if size > _LARGEST:
-        raise ValueError(f"{path}: {name} is of {size / 2**20:,.0f} MiB; an image file may have {_LARGEST / 2**20:.0f} at most")
+        raise ValueError(f"{path}: {printable(name)} is of {size / 2**20:,.0f} MiB; an image file may have {_LARGEST / 2**20:.0f} at most")
 
 
 def _list(path: Path) -> dict[str, str]:
@@ -293,14 +297,14 @@ def _check(path: Path, groups: Mapping[str, Mapping[str, list[str]]], folders: M
         for label, images in sorted(group.items()):
             if not images:
                 kinds = ", ".join(sorted(suffixes()))
-                raise ValueError(f"{path}: class folder {folder}/{label} has no images ({kinds})")
+                raise ValueError(f"{path}: class folder {folder}/{printable(label)} has no images ({kinds})")
         if group.keys() != train.keys():
             only = {"train": sorted(train.keys() - group.keys()), folder: sorted(group.keys() - train.keys())}
             listed = "; ".join(f"only in {side}: {', '.join(map(_visible, labels[:5]))}" for side, labels in only.items() if labels)
             raise ValueError(f"{path}: train and {folder} hold different classes ({listed})")
     for label, images in sorted(train.items()):
         if "val" not in groups and len(images) < 2:
-            raise ValueError(f"{path}: class folder train/{label} has one image; two are needed to set some aside as val")
+            raise ValueError(f"{path}: class folder train/{printable(label)} has one image; two are needed to set some aside as val")
 
 
 def _visible(name: str) -> str:
@@ -364,7 +368,7 @@ def _decode(folder: Folder, files: list[str], image_size: int | None, out: IO[by
     with _reader(folder.path, folder.prefix) as read:
         for file in tqdm(files, desc=f"decoding {folder.name}", unit="image", delay=2, leave=False):
             content = io.BytesIO(_read(read, folder.path, file))
-            pixels = decode(content, f"{folder.path}: {file}", partial(fitted, size=image_size))
+            pixels = decode(content, f"{folder.path}: {printable(file)}", partial(fitted, size=image_size))
             if not shape:
                 shape = pixels.shape
                 header = {"descr": "|u1", "fortran_order": False, "shape": (len(files), *shape)}
@@ -395,4 +399,4 @@ def _read(opened: Callable[[str], IO[bytes]], path: Path, file: str) -> bytes:
             raise OSError(f"more than {_LARGEST / 2**20:.0f} MiB")
         return content
     except Exception as error:  # encrypted, damaged, of a method that Python does not know
-        raise ValueError(f"{path}: cannot read {file} ({first_line(error)[:200]})") from error
+        raise ValueError(f"{path}: cannot read {printable(file)} ({first_line(error)[:200]})") from error

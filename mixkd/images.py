@@ -18,6 +18,8 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from mixkd.spec import printable
+
 AHEAD = 3
 """Batches that are being decoded while one is in use."""
 TRIES = 10
@@ -81,7 +83,7 @@ def decode(file: Path | IO[bytes], where: str, cut: Cut) -> np.ndarray:
     except Exception as error:  # on damaged files Pillow raises almost anything
         unknown = isinstance(error, UnidentifiedImageError)
         reason = f"it is none of {', '.join(image_formats())}" if unknown else error
-        raise ValueError(f"{where} cannot be read as an image ({reason})") from error
+        raise ValueError(f"{printable(where)} cannot be read as an image ({reason})") from error
 
 
 def fitted(image: Image.Image, size: int | None) -> Image.Image:

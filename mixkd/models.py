@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mixkd import library
-from mixkd.spec import nearest
+from mixkd.spec import nearest, shown
 from mixkd.weights import FILE, FUNCTION, Weights, load_into, published
 
 
@@ -93,8 +93,8 @@ def build(
     maker = _maker(name)
     if maker is None and not of_library:
         raise ValueError(
-            f"unknown model {name!r}: must be one of {', '.join(_SPECS)}, torchvision:NAME, timm:NAME or python:PACKAGE.MODULE:FUNCTION"
-            f"{nearest(name, _SPECS)}"
+            f"unknown model {shown(name)}: must be one of {', '.join(_SPECS)}, torchvision:NAME, timm:NAME "
+            f"or python:PACKAGE.MODULE:FUNCTION{nearest(name, _SPECS)}"
         )
     if pretrained is not None and (not of_library or name.startswith(FUNCTION)):
         raise ValueError(

@@ -245,7 +245,7 @@ def _jupyter_book(stage: Path, output: Path, root: Path) -> Path:
 
 def _former(site: Path) -> Path:
     """Where a site lies from the moment it makes room until the next one is in its place."""
-    return site.with_name(f"{site.name}.old")
+    return site.with_name(f".{site.name}.old")  # hidden, as a NAME.old beside it may be the user's
 
 
 def _put_back(site: Path) -> None:
@@ -261,7 +261,7 @@ def _put_back(site: Path) -> None:
 def _replace(made: Path, site: Path) -> None:
     """Put a copy of the pages in place of a site, by two renames. A site that is there stays until the copy is whole."""
     _put_back(site)
-    fresh, former = site.with_name(f"{site.name}.new"), _former(site)
+    fresh, former = site.with_name(f".{site.name}.new"), _former(site)
     for leftover in (fresh, former):
         shutil.rmtree(leftover, ignore_errors=True)
     try:

@@ -112,6 +112,11 @@ def shown(value: object) -> str:
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 4]} ..."
 
 
+def printable(text: str) -> str:
+    """Return a text as one line, whatever files are called: line ends, control characters and bytes outside UTF-8 are escaped."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+
+
 def nearest(name: object, allowed: Iterable[str]) -> str:
     """``; did you mean 'x'?`` for the closest allowed name, or an empty string."""
     close = difflib.get_close_matches(name if isinstance(name, str) else shown(name), list(allowed), n=1, cutoff=0.5)

@@ -8,7 +8,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from torch import Tensor
 from mixkd.checksums import FILES, SUMS, beside, check, checksum, read_sums, reason
 from mixkd.files import lock, sha256
 from mixkd.records import FORMAT, DamagedRecord, Record, Records
-from mixkd.spec import RunSpec, UnknownName
+from mixkd.spec import RunSpec, UnknownName, printable
 from mixkd.vicinal import FEATURE_LAMS
 
 WEIGHTS_CAP = 2**15
@@ -84,7 +84,7 @@ class RecordStore:
         if ids is None:
             names = sorted(os.listdir(self.path)) if self.path.is_dir() else []
             ids = [name for name in names if _ID.fullmatch(name) or (name[0] != "." and os.path.isfile(self.path / name / "record.json"))]
-        return [problem for id in ids for problem in _problems(self.path / id)]
+        return [printable(problem) for id in ids for problem in _problems(self.path / id)]
 
     def list(self) -> Records:
         """Return all records that can be read; damaged ones are skipped, :meth:`verify` names them."""
@@ -98,7 +98,7 @@ class RecordStore:
 
     def __contains__(self, id: object) -> bool:
         """Whether that run was made, its record damaged or not."""
-        return isinstance(id, str) and id != "" and (self.path / id).is_dir()
+        return isinstance(id, str) and id != "" and os.path.lexists(self.path / id)
 
     def load(self, id: str) -> Record:
         """Return the record of an id (or of an unambiguous beginning of one).
@@ -180,9 +180,14 @@ class RecordStore:
         return Record(self.path / spec.id)
 
     def files(self, id: str) -> dict[str, bytes]:
-        """Return the files of a record and its weights, for :meth:`receive` of another store."""
-        found = {path.name: path.read_bytes() for path in (self.path / id).iterdir()}
-        return found | ({_HEAVY: self._heavy(id).read_bytes()} if self._heavy(id).is_file() else {})
+        """Return the files of a record and its weights, for :meth:`receive` of another store, which names what cannot be read here."""
+        places = {name: self.path / id / name for name in (*FILES, SUMS)} | {_HEAVY: self._heavy(id)}
+        found: dict[str, bytes] = {}
+        for name, path in places.items():
+            with suppress(OSError):
+                if path.is_file():  # a pipe would never end
+                    found[name] = path.read_bytes()
+        return found
 
     def receive(self, id: str, files: Mapping[str, bytes]) -> None:
         """Write a record from the files of another store, whole or not at all, as :meth:`put` does."""

@@ -141,13 +141,17 @@ def read(name: str, root: str | Path | None = None) -> Weights:
     state = _state(loaded)
     if not state:
         raise ValueError(f"{path}: holds no tensors by name; save model.state_dict(), or use safetensors")
-    bad = next((key for key, value in state.items() if value.is_floating_point() and not bool(value.isfinite().all())), None)
+    try:
+        found = _described(path.name, state, metadata)
+        if not all(0 < value < math.inf for value in found.std or ()):
+            raise ValueError("std must be above 0")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{path}: its metadata cannot be read ({str(error) or type(error).__name__})") from error
+    tensors = found.state or {}
+    bad = next((key for key, value in tensors.items() if value.is_floating_point() and not bool(value.isfinite().all())), None)
     if bad is not None:
         raise ValueError(f"{path}: tensor {bad} holds values that are not finite")
-    try:
-        return _described(path.name, state, metadata)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: its metadata cannot be read ({str(error) or type(error).__name__})") from error
+    return found
 
 
 def _state(loaded: Any) -> dict[str, Tensor]:

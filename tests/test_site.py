@@ -224,7 +224,7 @@ def test_a_kill_between_two_renames_and_then_a_full_disk_lose_no_site(built, tmp
         place.mkdir()
 
     def full(*_, **__):
-        (tmp_path / "html.new").mkdir()
+        (tmp_path / ".html.new").mkdir()
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
@@ -240,8 +240,8 @@ def test_a_kill_between_two_renames_and_then_a_full_disk_lose_no_site(built, tmp
 
 def test_the_former_site_is_back_before_anything_of_a_build_can_fail(built, tmp_path, monkeypatch):
     place = tmp_path / "html"
-    (tmp_path / "html.old").mkdir()
-    (tmp_path / "html.old" / "index.html").write_text("former")
+    (tmp_path / ".html.old").mkdir()
+    (tmp_path / ".html.old" / "index.html").write_text("former")
     monkeypatch.setattr(site, "_execute", lambda *_: (_ for _ in ()).throw(ChapterError("chapter lab, cell 1: stopped")))
     with pytest.raises(ChapterError):
         site.build(root=built, out=place)
@@ -256,7 +256,7 @@ def test_a_rename_that_fails_puts_the_former_site_back(tmp_path, monkeypatch):
     real = Path.rename
 
     def rename(path, target):
-        if path.name == "html.new":
+        if path.name == ".html.new":
             raise OSError(28, "No space left on device")
         return real(path, target)
 

@@ -8,6 +8,7 @@ order, so that one the clock has stopped is a fair sample of all.
 import argparse
 import io
 import json
+import multiprocessing
 import os
 import pickle
 import random
@@ -21,10 +22,14 @@ import traceback
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import psutil
 import torch
 from handmade import short, taught, written
 from PIL import Image
@@ -32,10 +37,14 @@ from safetensors.torch import load_file, save_file
 from test_damage import seal
 from test_hostile import VALUES
 
+import mixkd.checksums as checksums
+import mixkd.records as records
 import mixkd.store as stores
 from mixkd import checkpoint, export
 from mixkd.checkpoint import DamagedCheckpoint, Settings
+from mixkd.cluster import connected
 from mixkd.data import load_data
+from mixkd.ranks import joined  # noqa: F401 - for RANK
 from mixkd.records import DamagedRecord
 from mixkd.runs import Machine, collect
 from mixkd.spec import RunSpec, SpecError
@@ -63,8 +72,10 @@ def judged(case: Callable[[], str | None]) -> str:
         return "".join(traceback.format_exc().splitlines(True)[-3:])
 
 
-def in_child(action: Callable[[], None], seconds: float = 120.0, kill_after: float | None = None) -> int:
-    """Do something in a fork. Returns 0, 3 for an error a user could meet, 4 for a bug, -9 where it was killed."""
+def in_child(
+    action: Callable[[], None], seconds: float = 120.0, kill_after: float | None = None, beside: Callable[[], None] = lambda: None
+) -> int:
+    """Do something in a fork, and something else beside it. Returns 0, 3 for an error a user could meet, 4 for a bug, -9 for a kill."""
     process = os.fork()
     if not process:
         status = 4
@@ -83,6 +94,7 @@ def in_child(action: Callable[[], None], seconds: float = 120.0, kill_after: flo
             os.kill(process, signal.SIGKILL)
             ended = os.waitpid(process, 0)
             break
+        beside()
         time.sleep(0.001)
     return os.waitstatus_to_exitcode(ended[1])
 
@@ -195,13 +207,13 @@ def faulty(where: Path, number: int, kind: str) -> Callable[[], int]:
     """Make one file operation below a folder raise or kill this process, or cut the newest file and kill it. Returns a counter."""
     count = 0
 
-    def operation() -> None:
+    def operation(reading: bool = False) -> None:
         nonlocal count
         count += 1
         if count != number:
             return
         if kind == "raise":
-            raise OSError(28, "No space left on device")
+            raise OSError(5, "Input/output error") if reading else OSError(28, "No space left on device")
         if kind == "cut":
             newest = max((path for path in where.rglob("*") if path.is_file()), key=lambda path: path.stat().st_mtime_ns, default=None)
             if newest is not None:
@@ -211,16 +223,17 @@ def faulty(where: Path, number: int, kind: str) -> Callable[[], int]:
     def hook(event: str, arguments: tuple) -> None:
         known = ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.chmod", "os.listdir", "os.scandir", "os.truncate")
         if event in known and arguments and isinstance(arguments[0], (str, os.PathLike)) and str(arguments[0]).startswith(str(where)):
-            operation()
+            operation(reading=event in ("os.listdir", "os.scandir") or (event == "open" and not arguments[2] & (os.O_WRONLY | os.O_RDWR)))
 
-    def counted(function: Callable) -> Callable:
+    def counted(function: Callable, reading: bool = False) -> Callable:
         def wrapped(*arguments: object, **fields: object) -> object:
-            operation()
+            operation(reading)
             return function(*arguments, **fields)
 
         return wrapped
 
     os.fsync, stores.save_file = counted(os.fsync), counted(stores.save_file)
+    checksums.sha256, records.load_file = counted(checksums.sha256, reading=True), counted(records.load_file, reading=True)
     sys.addaudithook(hook)
     return lambda: count
 
@@ -275,9 +288,9 @@ def puts(folder: Path, draw: random.Random) -> Outcomes:
 
 
 def runs(folder: Path, draw: random.Random) -> Outcomes:
-    """The file operations of a run: its lock, its checkpoints, its record."""
+    """The file operations of a teacher and its student: locks, checkpoints, records, the weights that are read again."""
     warm(folder)
-    return operations(lambda store: train([short("ce", epochs=1)], store), folder, draw)
+    return operations(lambda store: train([short("kd", epochs=1, teacher=taught(epochs=1))], store), folder, draw)
 
 
 def void(_: object) -> None:
@@ -290,15 +303,22 @@ def warm(folder: Path) -> None:
         train([short("ce", epochs=1)], RecordStore(folder / "warm"))
 
 
-def train(specs: list[RunSpec], store: RecordStore) -> None:
-    found = collect(specs, store, workers=0, machine=Machine(device="cpu", checkpoint_seconds=0.0), progress=False)
+def train(specs: list[RunSpec], store: RecordStore, workers: int = 0, executor: Executor | None = None) -> None:
+    machine = Machine(device="cpu", checkpoint_seconds=0.0)
+    with warnings.catch_warnings(action="ignore"):  # a damaged checkpoint is named in one
+        found = collect(specs, store, workers=workers, machine=machine, progress=False, executor=executor)
     if found.failed:
         raise RuntimeError("\n".join(found.failed.values()))
 
 
+def some() -> list[RunSpec]:
+    """Two students of one teacher, and one of none."""
+    return [short("kd", teacher=taught(epochs=2)), short("ce"), short("kd_mixup", teacher=taught(epochs=2), seed=1)]
+
+
 def kills(folder: Path, draw: random.Random) -> Outcomes:
-    """Kills at random moments of teacher and students: whatever is there is whole, and what goes on gives the same bits."""
-    specs = [short("kd", teacher=taught(epochs=2)), short("ce"), short("kd_mixup", teacher=taught(epochs=2), seed=1)]
+    """Kills at random moments, half of them while checkpoints are damaged: what is there is whole, what goes on gives the same bits."""
+    specs = some()
     reference = RecordStore(folder / "reference")
     warm(folder)
     began = time.monotonic()
@@ -309,11 +329,21 @@ def kills(folder: Path, draw: random.Random) -> Outcomes:
     for number in range(10**6):
         store = RecordStore(folder / f"store{number}")
         status = -9
+
+        def harm(store: RecordStore = store) -> None:
+            """Change a byte of a checkpoint where it lies, in the middle of its run."""
+            for path in (store.path / ".checkpoints").glob("*.pt"):
+                if draw.random() < 0.1:
+                    with suppress(OSError, ValueError), path.open("r+b") as file:  # the run has put another in its place
+                        file.seek(draw.randrange(path.stat().st_size))
+                        file.write(draw.randbytes(1))
+
         while status == -9:
 
-            def case(store: RecordStore = store) -> str | None:
+            def case(store: RecordStore = store, harm: Callable = harm) -> str | None:
                 nonlocal status
-                status = in_child(lambda: train(specs, store), kill_after=draw.uniform(0, 1.2 * length))
+                beside = draw.choice([harm, lambda: None])
+                status = in_child(lambda: train(specs, store), kill_after=draw.uniform(0, 1.2 * length), beside=beside)
                 if status not in (0, -9):
                     return f"ended with {status}"
                 if problems := store.verify():
@@ -325,6 +355,78 @@ def kills(folder: Path, draw: random.Random) -> Outcomes:
 
             yield judged(case)
         shutil.rmtree(store.path, ignore_errors=True)
+
+
+RANK = "import sys, trust\nwith trust.joined('cpu'): trust.train([trust.short('ce', epochs=4)], trust.RecordStore(sys.argv[1]))"
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "--no-python", sys.executable, "-c", RANK]
+
+
+def work(kind: str, store: RecordStore) -> None:
+    """Train in several processes, which this one starts."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what Dask and torchrun say of those that were killed
+    places = Path(records.__file__).parents[1], Path(__file__).parent
+    os.environ |= {"PYTHONPATH": os.pathsep.join(map(str, places)), "OMP_NUM_THREADS": "1"}
+    try:
+        if kind == "ranks":
+            os.execv(sys.executable, [*TORCHRUN, str(store.path)])
+        elif kind == "workers":
+            train(some(), store, workers=2)
+        else:
+            from distributed import LocalCluster
+
+            with LocalCluster(2, threads_per_worker=1, dashboard_address=":0") as local, connected(local.scheduler_address) as executor:
+                train(some(), store, executor=executor)
+    except (OSError, RuntimeError, ValueError):
+        sys.exit(3)
+
+
+def several(kind: str, folder: Path, draw: random.Random) -> Outcomes:
+    """One of several processes killed at a random moment, then again, then none: all end, and then the bits are those without kills."""
+
+    def start(store: RecordStore, kill_after: float = 120.0) -> int:
+        """Return the status of the first process. RuntimeError where one is there half a minute after it."""
+        first = multiprocessing.get_context("fork").Process(target=work, args=(kind, store))
+        first.start()
+        every, kill_at = {psutil.Process(first.pid)}, time.monotonic() + kill_after
+        while first.is_alive():
+            with suppress(psutil.NoSuchProcess):
+                every |= set(psutil.Process(first.pid).children(recursive=True))
+                if time.monotonic() > kill_at:
+                    draw.choice(sorted((each for each in every if each.is_running()), key=lambda each: each.pid)).kill()
+                    kill_at += 120
+            time.sleep(0.01)
+        first.join()
+        _, alive = psutil.wait_procs(every, timeout=30)
+        for each in alive:
+            each.kill()
+        if alive:
+            raise RuntimeError(f"{len(alive)} processes of {kind} do not end")
+        return first.exitcode
+
+    reference, length = RecordStore(folder / "reference"), 15.0
+    if (start(reference) if kind == "ranks" else in_child(lambda: train(some(), reference))) != 0:
+        yield "fails without any kill"
+        return
+    wanted = bits(reference)
+    for number in range(10**6):
+        store = RecordStore(folder / f"store{number}")
+        for kill_after in (draw.uniform(0, length), draw.uniform(0, length), None):
+
+            def case(store: RecordStore = store, kill_after: float | None = kill_after) -> str | None:
+                nonlocal length
+                began = time.monotonic()
+                status = start(store) if kill_after is None else start(store, kill_after)
+                length = min(length, time.monotonic() - began) if status == 0 else length
+                if status not in ([0] if kill_after is None else [0, 3, -9] + [1] * (kind == "ranks")):  # 1 is what torchrun makes of them
+                    return f"ended with {status}, a process killed after {kill_after} s"
+                if problems := store.verify():
+                    return f"{problems}"
+                found = bits(store)
+                if any(found[id] != wanted[id] for id in found) or (status == 0 and found != wanted):
+                    return "other records than without kills"
+                return None
+
+            yield judged(case)
 
 
 # --- what others hand in ------------------------------------------------------------------------------------------------
@@ -457,6 +559,9 @@ TRIALS: dict[str, tuple[Callable[[Path, random.Random], Outcomes], float, int]] 
     "file operations of a record failed": (puts, 1, 10**6),
     "file operations of a run failed": (runs, 4, 10**6),
     "kills at random moments": (kills, 3, 10**6),
+    "kills among local workers": (partial(several, "workers"), 4, 10**6),
+    "kills among Dask workers": (partial(several, "dask"), 4, 10**6),
+    "kills among ranks": (partial(several, "ranks"), 3, 10**6),
     "specs": (specs, 1, 100_000),
     "zips of images": (zips, 4, 4_000),
     "foreign pickles": (code, 0.3, 10**6),
