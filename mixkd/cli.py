@@ -156,6 +156,7 @@ def _unknown(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> str:
 def _machine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument("--precision", default="auto", help="auto, fp32, bf16 or fp16 (default: auto)")
+    parser.add_argument("--cuda-graphs", action="store_true", help="launch all kernels of a pass at once: for small networks on a GPU")
     parser.add_argument("--data-root", metavar="DIR", help="where data sets lie")
 
 
@@ -292,7 +293,7 @@ def _spec(options: argparse.Namespace) -> RunSpec:
 def _make_machine(options: argparse.Namespace) -> Machine:
     from mixkd.runs import Machine
 
-    return Machine(root=options.data_root, device=options.device, precision=options.precision)
+    return Machine(root=options.data_root, device=options.device, precision=options.precision, cuda_graphs=options.cuda_graphs)
 
 
 def _run(options: argparse.Namespace) -> int:

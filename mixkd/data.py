@@ -247,7 +247,7 @@ def _resized_crops(images: Tensor, generator: torch.Generator, size: int) -> Ten
     theta[:, 0, 2] = (2 * left + w) / width - 1
     theta[:, 1, 1] = h / height
     theta[:, 1, 2] = (2 * top + h) / height - 1
-    grid = F.affine_grid(theta.to(images.device, non_blocking=True), [n, channels, size, size], align_corners=False)
+    grid = F.affine_grid(send(theta, images.device), [n, channels, size, size], align_corners=False)
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 

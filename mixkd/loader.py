@@ -81,8 +81,8 @@ def _decoded(spec: RunSpec, data: Dataset, files: ImageFiles, first: int, last: 
     for pixels, (step, rows) in zip(ahead(partial(start, *job) for job in preview), walk, strict=True):
         images = normalise(pixels, data)
         if crops:
-            flip = (draws(step, len(rows))[:, -1] < 0.5).view(-1, 1, 1, 1).to(images.device, non_blocking=True)
+            flip = send((draws(step, len(rows))[:, -1] < 0.5).view(-1, 1, 1, 1), images.device)
             images = torch.where(flip, images.flip(3), images)
         else:
             images = augment(images, stream(spec.seed, "augment" + purpose, step), spec.augment, data.image_size)
-        yield Batch(step, images, labels[rows.to(labels.device)])
+        yield Batch(step, images, labels[send(rows, labels.device)])

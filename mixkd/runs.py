@@ -27,7 +27,7 @@ from loky import ProcessPoolExecutor, cpu_count
 from tqdm.auto import tqdm
 
 import mixkd
-from mixkd import checkpoint, weights
+from mixkd import checkpoint, graphs, weights
 from mixkd.checkpoint import Settings
 from mixkd.data import Dataset, data_identity, load_data
 from mixkd.evaluate import ONE_CLASS_PAIRS, TRAIN_PAIRS, TWO_CLASS_PAIRS, evaluate
@@ -54,12 +54,14 @@ class Machine:
         device: "auto", "cpu" or "cuda".
         precision: "auto", "fp32", "bf16" or "fp16".
         checkpoint_seconds: how often unfinished runs are saved.
+        cuda_graphs: launch the kernels of a pass at once, see `mixkd.graphs`; for small networks on a GPU. Off until a gain is measured.
     """
 
     root: str | None = None
     device: str = "auto"
     precision: Precision = "auto"
     checkpoint_seconds: float = 60.0
+    cuda_graphs: bool = False
 
     def torch_device(self) -> torch.device:
         """The device to train on.
@@ -133,6 +135,8 @@ def collect(
     ranks = here()
     if ranks.size > 1 and (workers or executor):
         raise ValueError("torchrun trains one run on several ranks; many runs go to --workers or --scheduler, without torchrun")
+    if machine.cuda_graphs:
+        graphs.check(device, ranks.size)
     specs = list(dict.fromkeys(specs))
     wanted = [_resolve(spec, machine) for spec in specs]
     machine = replace(machine, root=None if machine.root is None else os.path.abspath(Path(machine.root).expanduser()))
@@ -151,7 +155,8 @@ def collect(
     missing = {id: spec for id, spec in missing.items() if id not in teachers}
     if executor is None:  # the workers of another machine have checkpoints of their own
         for spec in [*teachers.values(), *missing.values()]:
-            settings = Settings(spec.id, resolve_precision(machine.precision, device, spec.data), ranks.size, device.type)
+            precision = resolve_precision(machine.precision, device, spec.data)
+            settings = Settings(spec.id, precision, ranks.size, device.type, machine.cuda_graphs)
             checkpoint.check(store.path / CHECKPOINTS / f"{spec.id}.pt", settings)
     sizes = _check([*teachers.values(), *missing.values()], machine, located)
     jobs = [*_cohorts(teachers.values(), sizes, workers), *_cohorts(missing.values(), sizes, workers)]
@@ -345,6 +350,7 @@ def _train_locked(
         students = train_cohort(
             todo, data, teacher, sigma=sigma, device=device, precision=machine.precision,
             checkpoints=checkpoints, checkpoint_seconds=machine.checkpoint_seconds, progress=progress, located=located,
+            cuda_graphs=machine.cuda_graphs,
         )  # fmt: skip
     except torch.OutOfMemoryError as error:
         size = todo[0].batch_size
@@ -386,6 +392,7 @@ def _train_locked(
                 "cohort_seconds": round(seconds, 3),
                 "cohort_images_per_second": round(images / seconds, 1),
                 **({"ranks": ranks.size} if ranks.size > 1 else {}),
+                **({"cuda_graphs": True} if machine.cuda_graphs else {}),
                 **({"resumed_at_step": student.began} if student.began else {}),
                 **({"sigma": sigma[spec.id]} if spec.id in sigma else {}),
                 **({"teacher": record.id} if record is not None and spec.teacher is not None else {}),
