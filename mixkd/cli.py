@@ -138,7 +138,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     site.add_argument("--serve", action="store_true", help="then serve it on this machine")
 
     bench = command("bench", _bench, "measure this checkout beside its peers; fills benchmarks/README.md")
-    bench.add_argument("--only", nargs="+", metavar="SECTION", help="calibration, training, scaling, ablation, precision")
+    bench.add_argument("--only", nargs="+", metavar="SECTION", help="calibration, training, scaling, ablation, precision, graphs")
     bench.add_argument("--resume", action="store_true", help="leave out sections that were measured before")
     bench.add_argument("--quick", action="store_true", help="tiny sizes: whether it runs, not how fast")
     bench.add_argument("--no-table", action="store_true", help="leave benchmarks/README.md as it is")

@@ -119,7 +119,7 @@ def test_graphs_have_the_losses_of_separate_launches(exact, data, precision):
     ours, theirs = (trained(specs, data, "cuda", precision=precision, cuda_graphs=graphs) for graphs in (True, False))
     for one, other in zip(ours, theirs, strict=True):
         assert one.error is None
-        torch.testing.assert_close(one.losses[:4], other.losses[:4], rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(one.losses[:4], other.losses[:4], rtol=1e-2, atol=1e-3)
         torch.testing.assert_close(one.losses, other.losses, rtol=5e-2, atol=2e-2)
         for name, value in one.model.named_buffers():  # the batches of the warm-up do not count
             torch.testing.assert_close(value, other.model.get_buffer(name), rtol=5e-2, atol=2e-2)
