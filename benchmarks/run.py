@@ -105,9 +105,7 @@ def _work(name: str, options: argparse.Namespace, device: torch.device) -> Calla
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__.partition("\n")[0])
-    parser.add_argument(
-        "--only", nargs="+", choices=[*SECTIONS, *ON_REQUEST], help="default: all but precision and graphs"
-    )
+    parser.add_argument("--only", nargs="+", choices=[*SECTIONS, *ON_REQUEST], help="default: all but precision and graphs")
     parser.add_argument("--resume", action="store_true", help="leave out sections that were measured before")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: whether it runs, not how fast")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu"], help="a GPU where there is one, or the CPU all the same")

@@ -34,13 +34,13 @@ import os
 import sys
 
 REPOSITORY = {repository}  # where this notebook lies: "https://github.com/OWNER/NAME"
-TRAIN = False  # True: first train every run of the scale chosen below; False: show the committed records
-MINUTES = 240  # how long that may take; with the memory of the GPU it decides the scale
+TRAIN = False  # True: first train what this page reads, at the scale chosen below; False: show the committed records
+MINUTES = 180  # how long that may take; with the memory of the GPU it decides the scale
 DRIVE = False  # True: records go to your Drive, so that a disconnected run resumes
 
-if "google.colab" in sys.modules:
-    if not REPOSITORY:
-        raise ValueError("set REPOSITORY in this cell to the address this notebook was opened from, https://github.com/OWNER/NAME")
+if "google.colab" in sys.modules and not REPOSITORY and not os.path.isdir("/content/mixkd"):
+    print("Set REPOSITORY above to the address this notebook was opened from, https://github.com/OWNER/NAME, and run this cell again.")
+elif "google.colab" in sys.modules:
     if not os.path.isdir("/content/mixkd"):
         !git clone -q --depth 1 {{REPOSITORY}} /content/mixkd
     %pip install -q -e "/content/mixkd[notebook]"
@@ -48,7 +48,7 @@ if "google.colab" in sys.modules:
     os.chdir("/content/mixkd/book")
     from mixkd import colab
 
-    scale = colab.start(train=TRAIN, minutes=MINUTES, drive=DRIVE)"""
+    scale = colab.start({studies}, train=TRAIN, minutes=MINUTES, drive=DRIVE)"""
 _COLAB_SCALE = """\
 from mixkd.chapters import stop_at_unknown_parameters
 
@@ -131,15 +131,20 @@ def studies_of(name: str) -> tuple[str, ...]:
     Raises:
         ValueError: for an unknown chapter, with the nearest; or one that reads no study.
     """
-    from mixkd.claims import CLAIMS
-
     chapter = find(name).stem
     if chapter not in READS:
         raise ValueError(f"chapter {name!r}: there are {', '.join(READS)}{nearest(name, READS)}")
-    judged = [study for claim in CLAIMS.values() if claim.chapter == chapter for study in claim.studies]
-    if not READS[chapter] and not judged:
+    if not (found := _studies(chapter)):
         raise ValueError(f"chapter {chapter!r}: reads no study, so there is nothing to train for it; `mixkd site` builds it")
-    return tuple(dict.fromkeys([*READS[chapter], *judged]))
+    return found
+
+
+def _studies(stem: str) -> tuple[str, ...]:
+    """The studies a page reads and those of the claims it judges; none of a page that has neither."""
+    from mixkd.claims import CLAIMS
+
+    judged = [study for claim in CLAIMS.values() if claim.chapter == stem for study in claim.studies]
+    return tuple(dict.fromkeys([*READS.get(stem, ()), *judged]))
 
 
 def parameters(chapter: str | Path) -> dict[str, Any]:
@@ -379,7 +384,8 @@ def paired(chapter: str | Path, repository: str = "") -> str:
     path = find(chapter)
     notebook = _read(path)
     hidden = {"tags": ["remove-cell"]}
-    cells = [v4.new_code_cell(_COLAB.format(repository=json.dumps(repository)), metadata=hidden)]
+    first = _COLAB.format(repository=json.dumps(repository), studies=json.dumps(_studies(path.stem)))
+    cells = [v4.new_code_cell(first, metadata=hidden)]
     for cell in notebook.cells:
         cells.append(cell)
         if "parameters" in cell.metadata.get("tags", []) and {"profile", "store"} <= set(parameters(path)):

@@ -484,18 +484,13 @@ def _reproduce(options: argparse.Namespace) -> int:
     from mixkd import claims, comparison
     from mixkd.records import RecordStore
     from mixkd.runs import collect
-    from mixkd.studies import load_profile, study
+    from mixkd.studies import of_first_seeds, study
 
     if options.plan:
         return _plan(options)
     specs = [spec for name in _studies(options.chapters, options.study) for spec in study(name, options.profile)]
     if options.seeds is not None:
-        profile = load_profile(options.profile)
-        chosen = set(profile.core_seeds[: max(0, options.seeds)])
-        chosen |= {profile.teacher_seed(seed) for seed in chosen}
-        specs = [spec for spec in specs if spec.seed in chosen]
-        if not specs:
-            raise ValueError(f"--seeds {options.seeds}: leaves no run; at least 1")
+        specs = of_first_seeds(specs, options.profile, options.seeds)
     store, committed = RecordStore(options.store), RecordStore("committed")
     with _executor(options.scheduler) as executor:
         records = collect(specs, store, options.workers, _make_machine(options), executor=executor)

@@ -76,8 +76,8 @@ def test_rows_of_teachers_and_students_are_disjoint_and_every_split_is_apart(pro
     assert not val & test
 
 
-def test_each_student_of_digits_and_gaussians_has_a_teacher_of_its_own():
-    for profile in ("digits", "gaussians"):
+def test_each_student_of_a_small_profile_has_a_teacher_of_its_own():
+    for profile in ("digits", "gaussians", "colab"):
         taught = {spec.seed: spec.teacher.seed for spec in study("overconfidence", profile) if spec.teacher}
         assert len(set(taught.values())) == len(taught) == 6
         assert not set(taught) & set(taught.values())  # no network starts from the weights its teacher started from
@@ -95,7 +95,7 @@ def runs(profile):
     return specs | {run.id: run for spec in specs.values() if (run := spec.teacher_run())}
 
 
-@pytest.mark.parametrize(("profile", "most"), [("digits", 372), ("gaussians", 250)])
+@pytest.mark.parametrize(("profile", "most"), [("digits", 372), ("gaussians", 250), ("colab", 312)])
 def test_the_runs_with_their_teachers_fit_the_budget(profile, most):
     assert 0.6 * most <= len(runs(profile)) <= most
 
@@ -161,7 +161,7 @@ def test_the_map_of_digits_holds_every_calibration_at_every_tau_and_the_sweep():
 # --- one run ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("profile", ["digits", "gaussians", "cifar10-cpu"])
+@pytest.mark.parametrize("profile", ["digits", "gaussians", "colab"])
 def test_one_run_is_that_of_a_study(profile):
     plan = load_profile(profile)
     core = study("overconfidence", profile)
