@@ -22,7 +22,7 @@ import torch
 from benchmarks import calibration, peers, precision, scaling, table, training
 
 SECTIONS = ("calibration", "training", "scaling", "ablation")
-ON_REQUEST = ("precision",)
+ON_REQUEST = ("precision", "graphs")
 RESULTS = Path(__file__).resolve().parent.parent / "_build" / "bench"
 
 
@@ -93,6 +93,8 @@ def _work(name: str, options: argparse.Namespace, device: torch.device) -> Calla
         return lambda: training.measure(train_size, device)
     if name == "ablation":
         return lambda: training.ablate(train_size, device)
+    if name == "graphs":
+        return lambda: training.graph(train_size, device)
     if name == "scaling":
         return lambda: scaling.measure(scaling.QUICK if quick else scaling.Size(), device)
     size = precision.QUICK if quick else precision.Size()
@@ -103,7 +105,7 @@ def _work(name: str, options: argparse.Namespace, device: torch.device) -> Calla
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__.partition("\n")[0])
-    parser.add_argument("--only", nargs="+", choices=[*SECTIONS, *ON_REQUEST], help="sections to measure (default: all but precision)")
+    parser.add_argument("--only", nargs="+", choices=[*SECTIONS, *ON_REQUEST], help="default: all but precision and graphs")
     parser.add_argument("--resume", action="store_true", help="leave out sections that were measured before")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: whether it runs, not how fast")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu"], help="a GPU where there is one, or the CPU all the same")

@@ -88,6 +88,11 @@ def _ablation(rows: list[dict[str, Any]]) -> str:
     return _grid(["models", "part", "speed with it, in units of without (min to max)"], body)
 
 
+def _graphs(rows: list[dict[str, Any]]) -> str:
+    body = [[row["workload"], f"{row['rate']:.0f}", f"{row['step_ms']:.2f}", _ratio(row["gain"])] for row in rows]
+    return _grid(["models", "student images/s", "ms of a step without", "speed with graphs, in units of without (min to max)"], body)
+
+
 def _scaling(row: dict[str, Any]) -> str:
     (few, less), (many, more) = row["memory_mb"].items()
     body = [
@@ -115,6 +120,7 @@ _RENDER = {
     "training": _training,
     "calibration": _calibration,
     "ablation": _ablation,
+    "graphs": _graphs,
     "scaling": _scaling,
     "precision": _precision,
 }

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from benchmarks import peers
 from benchmarks.clock import Spread, against_fastest, alternate, ratios
-from mixkd import models, train
+from mixkd import graphs, models, train
 from mixkd.data import Dataset, Split
 from mixkd.models import Model, build
 from mixkd.objectives import Teacher
@@ -107,14 +107,14 @@ def frozen(name: str, device: torch.device, precision: str, *, inference: bool =
 def cohort(pair: Pair, size: Size, students: int, device: torch.device, seed: int = 0, **options: Any) -> Callable[[], float]:
     """A turn of ours: one epoch of a cohort, start-up and its validation included; returns student images."""
     precision = options.pop("precision", resolve_precision("auto", device, "cifar100"))
-    apart = options.pop("apart", False)
+    apart, cuda_graphs = options.pop("apart", False), options.pop("cuda_graphs", False)
     data = dataset(size.batch * size.steps).to(device)
     teacher = frozen(pair.teacher, device, precision, **options)
     wanted = specs(pair, size.batch, students, seed)
 
     def turn() -> float:
         for group in [[one] for one in wanted] if apart else [wanted]:
-            train_cohort(group, data, teacher, device=device, precision=precision)
+            train_cohort(group, data, teacher, device=device, precision=precision, cuda_graphs=cuda_graphs)
         if device.type == "cuda":
             torch.cuda.synchronize()
         return float(size.batch * size.steps * students)
@@ -294,3 +294,35 @@ def ablate(size: Size, device: torch.device) -> list[dict[str, Any]]:
 
 def _gain(rates: dict[str, list[float]]) -> Spread:
     return ratios(rates["cohort"], rates["apart"])
+
+
+# --------------------------------------------------------------------------------------------------------- CUDA graphs
+
+SMALL = (Pair("resnet20", "resnet8", (1, 1), (1, 1)), PAIRS[0])
+"""Networks whose kernels end sooner than the next is launched."""
+
+
+def graph(size: Size, device: torch.device) -> list[dict[str, Any]]:
+    """How many times as fast `--cuda-graphs` is, recording included: one student and five, at two batch sizes.
+
+    Raises:
+        ValueError: without a CUDA device.
+    """
+    graphs.check(device, 1)
+    precision = resolve_precision("auto", device, "cifar100")
+    rows = []
+    for pair in SMALL:
+        for students in (1, len(TAUS)):
+            for batch in (size.batch, 2 * size.batch):
+                turn = replace(size, batch=batch, steps=50 * size.steps)  # an epoch of 12,800 images at least
+                contenders = {name: cohort(pair, turn, students, device, cuda_graphs=name == "graphs") for name in ("graphs", "launches")}
+                rates = alternate(contenders, size.rounds, seconds=size.seconds)
+                rows.append(
+                    {
+                        "workload": f"{pair.name}, {students} {'student' if students == 1 else 'students'}, batch {batch}, {precision}",
+                        "rate": statistics.median(rates["graphs"]),
+                        "step_ms": 1e3 * batch * students / statistics.median(rates["launches"]),
+                        "gain": vars(ratios(rates["graphs"], rates["launches"])),
+                    }
+                )
+    return rows

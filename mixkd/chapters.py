@@ -27,13 +27,13 @@ import os
 import sys
 
 REPOSITORY = {repository}  # where this notebook lies: "https://github.com/OWNER/NAME"
-TRAIN = False  # True: first train every run of the scale chosen below; False: show the committed records
-MINUTES = 240  # how long that may take; with the memory of the GPU it decides the scale
+TRAIN = False  # True: first train what this page reads, at the scale chosen below; False: show the committed records
+MINUTES = 180  # how long that may take; with the memory of the GPU it decides the scale
 DRIVE = False  # True: records go to your Drive, so that a disconnected run resumes
 
-if "google.colab" in sys.modules:
-    if not REPOSITORY:
-        raise ValueError("set REPOSITORY in this cell to the address this notebook was opened from, https://github.com/OWNER/NAME")
+if "google.colab" in sys.modules and not REPOSITORY and not os.path.isdir("/content/mixkd"):
+    print("Set REPOSITORY above to the address this notebook was opened from, https://github.com/OWNER/NAME, and run this cell again.")
+elif "google.colab" in sys.modules:
     if not os.path.isdir("/content/mixkd"):
         !git clone -q --depth 1 {{REPOSITORY}} /content/mixkd
     %pip install -q -e "/content/mixkd[notebook]"
@@ -41,7 +41,7 @@ if "google.colab" in sys.modules:
     os.chdir("/content/mixkd/book")
     from mixkd import colab
 
-    scale = colab.start(train=TRAIN, minutes=MINUTES, drive=DRIVE)"""
+    scale = colab.start({studies}, train=TRAIN, minutes=MINUTES, drive=DRIVE)"""
 _COLAB_SCALE = """\
 import sys
 
@@ -98,14 +98,18 @@ def studies_of(name: str) -> tuple[str, ...]:
     Raises:
         ValueError: for an unknown chapter, with the nearest; or one that reads no study.
     """
-    from mixkd.claims import CLAIMS
-
-    path = find(name)
-    judged = [study for claim in CLAIMS.values() if claim.chapter == path.stem for study in claim.studies]
-    studies = tuple(dict.fromkeys([*_front_matter(path).get("studies", ()), *judged]))
+    studies = _studies(path := find(name))
     if not studies:
         raise ValueError(f"chapter {path.stem!r}: reads no study, so there is nothing to train for it; `mixkd site` builds it")
     return studies
+
+
+def _studies(path: Path) -> tuple[str, ...]:
+    """The studies a page reads and those of the claims it judges; none of a page that has neither."""
+    from mixkd.claims import CLAIMS
+
+    judged = [study for claim in CLAIMS.values() if claim.chapter == path.stem for study in claim.studies]
+    return tuple(dict.fromkeys([*_front_matter(path).get("studies", ()), *judged]))
 
 
 def parameters(chapter: str | Path) -> dict[str, Any]:
@@ -265,7 +269,7 @@ def paired(chapter: str | Path, repository: str = "") -> str:
     at_colab = {"tags": ["remove-cell"], "jupyter": {"source_hidden": True}}  # open on Colab: its settings are the reader's
     cells = [
         v4.new_markdown_cell("\n\n".join(opening)),
-        v4.new_code_cell(_COLAB.format(repository=json.dumps(repository)), metadata=at_colab),
+        v4.new_code_cell(_COLAB.format(repository=json.dumps(repository), studies=json.dumps(_studies(path))), metadata=at_colab),
         *given,
         *([v4.new_code_cell("# @title Set-up\n" + "\n\n".join(setup), metadata=_folded("remove-cell"))] if setup else []),
         *body,

@@ -42,21 +42,24 @@ class Settings:
         precision: "fp32", "bf16" or "fp16".
         ranks: number of processes that share each batch.
         device: type of device: "cpu" or "cuda".
+        cuda_graphs: whether passes are replayed as CUDA graphs, which may choose other kernels.
     """
 
     spec: str
     precision: str
     ranks: int
     device: str
+    cuda_graphs: bool = False
 
     def __str__(self) -> str:
-        return f"precision {self.precision} on {self.ranks} {'rank' if self.ranks == 1 else 'ranks'}, device {self.device}"
+        ranks = f"{self.ranks} {'rank' if self.ranks == 1 else 'ranks'}"
+        return f"precision {self.precision} on {ranks}, device {self.device}{', CUDA graphs' if self.cuda_graphs else ''}"
 
     @property
     def flags(self) -> str:
         """What to add to a command to train with these settings."""
         start = f"torchrun --nproc_per_node={self.ranks}" if self.ranks > 1 else "no torchrun"
-        return f"--precision {self.precision} --device {self.device}, {start}"
+        return f"--precision {self.precision} --device {self.device}{' --cuda-graphs' if self.cuda_graphs else ''}, {start}"
 
 
 def write(path: Path, settings: Settings, step: int, state: dict[str, Any]) -> None:

@@ -141,7 +141,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
 
     bench = command("bench", _bench, "time this checkout beside other libraries, and write the tables of benchmarks/README.md")
     add = bench.add_argument
-    add("--only", nargs="+", metavar="SECTION", help="any of calibration, training, scaling, ablation, precision (default: all)")
+    add("--only", nargs="+", metavar="SECTION", help="any of calibration, training, scaling, ablation, precision, graphs (default: all)")
     add("--resume", action="store_true", help="skip sections that were measured before (default: off)")
     add("--quick", action="store_true", help="use tiny sizes, to see that it runs (default: off)")
     add("--no-table", action="store_true", help="do not write benchmarks/README.md (default: off)")
@@ -168,6 +168,8 @@ def _reads(parser: argparse.ArgumentParser, default: str) -> None:
 def _machine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda; auto takes a GPU where there is one (default: auto)")
     parser.add_argument("--precision", default="auto", help="auto, fp32, bf16 or fp16; auto is fp32 on a CPU (default: auto)")
+    graphs = "launch all kernels of a pass at once, for small networks on a GPU (default: off)"
+    parser.add_argument("--cuda-graphs", action="store_true", help=graphs)
     _data_root(parser)
 
 
@@ -190,7 +192,7 @@ def _strict(parser: argparse.ArgumentParser, *, default: bool) -> None:
 def _make_machine(options: argparse.Namespace) -> Machine:
     from mixkd.runs import Machine
 
-    return Machine(root=options.data_root, device=options.device, precision=options.precision)
+    return Machine(root=options.data_root, device=options.device, precision=options.precision, cuda_graphs=options.cuda_graphs)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -371,18 +373,13 @@ def _reproduce(options: argparse.Namespace) -> int:
     from mixkd import claims, comparison
     from mixkd.runs import collect
     from mixkd.store import RecordStore
-    from mixkd.studies import load_profile, study
+    from mixkd.studies import of_first_seeds, study
 
     if options.plan:
         return _plan(options)
     specs = [spec for name in _studies(options.chapters, options.study) for spec in study(name, options.profile)]
     if options.seeds is not None:
-        profile = load_profile(options.profile)
-        chosen = set(profile.core_seeds[: max(0, options.seeds)])
-        chosen |= {profile.teacher_seed(seed) for seed in chosen}
-        specs = [spec for spec in specs if spec.seed in chosen]
-        if not specs:
-            raise ValueError(f"--seeds {options.seeds}: leaves no run; at least 1")
+        specs = of_first_seeds(specs, options.profile, options.seeds)
     store, committed = RecordStore(options.store), RecordStore("committed")
     with _executor(options.scheduler) as executor:
         records = collect(specs, store, options.workers, _make_machine(options), executor=executor)

@@ -44,12 +44,14 @@ class Machine:
         device: "auto", "cpu" or "cuda".
         precision: "auto", "fp32", "bf16" or "fp16".
         checkpoint_seconds: how often unfinished runs are saved.
+        cuda_graphs: launch the kernels of a pass at once, see `mixkd.graphs`; for small networks on a GPU. Off until a gain is measured.
     """
 
     root: str | None = None
     device: str = "auto"
     precision: Precision = "auto"
     checkpoint_seconds: float = 60.0
+    cuda_graphs: bool = False
 
     def torch_device(self) -> torch.device:
         """The device to train on.
@@ -128,6 +130,7 @@ def _train(
         students = train_cohort(
             todo, data, teacher, sigma=sigma, device=device, precision=machine.precision,
             checkpoints=store.path / CHECKPOINTS, checkpoint_seconds=machine.checkpoint_seconds, progress=progress, located=located,
+            cuda_graphs=machine.cuda_graphs,
         )  # fmt: skip
     except torch.OutOfMemoryError as error:
         size = todo[0].batch_size
@@ -148,6 +151,7 @@ def _train(
         spec = student.spec
         own = {
             **({"ranks": ranks.size} if ranks.size > 1 else {}),
+            **({"cuda_graphs": True} if machine.cuda_graphs else {}),
             **({"resumed_at_step": student.began} if student.began else {}),
             **({"sigma": sigma[spec.id]} if spec.id in sigma else {}),
             **({"teacher": run.id} if (run := spec.teacher_run()) else {}),

@@ -86,11 +86,11 @@ def _decoded(spec: RunSpec, data: Dataset, files: ImageFiles, first: int, last: 
     for pixels, (step, rows) in zip(ahead(partial(start, *job) for job in preview), walk, strict=True):
         images = normalise(pixels, data)
         if crops:
-            flip = (draws(step, len(rows))[:, -1] < 0.5).view(-1, 1, 1, 1).to(images.device, non_blocking=True)
+            flip = send((draws(step, len(rows))[:, -1] < 0.5).view(-1, 1, 1, 1), images.device)
             images = torch.where(flip, images.flip(3), images)
         else:
             images = augment(images, stream(spec.seed, "augment" + purpose, step), spec.augment, data.image_size)
-        yield Batch(step, images, labels[rows.to(labels.device)])
+        yield Batch(step, images, labels[send(rows, labels.device)])
 
 
 def augment(images: Tensor, generator: torch.Generator, kind: Augmentation, size: int | None = None) -> Tensor:
@@ -143,5 +143,5 @@ def _resized_crops(images: Tensor, generator: torch.Generator, size: int) -> Ten
     theta[:, 0, 2] = (2 * left + w) / width - 1
     theta[:, 1, 1] = h / height
     theta[:, 1, 2] = (2 * top + h) / height - 1
-    grid = F.affine_grid(theta.to(images.device, non_blocking=True), [n, channels, size, size], align_corners=False)
+    grid = F.affine_grid(send(theta, images.device), [n, channels, size, size], align_corners=False)
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)

@@ -21,7 +21,7 @@ from mixkd.train import train_cohort
 LARGE = {"cifar10": (45_000, 10, 32), "cifar100": (45_000, 100, 32), "imagenet": (1_276_167, 1000, 224)}
 """Training images, classes and side of data sets that need not be on this machine to be timed."""
 STEPS = {"small": 40, "image": 4}
-"""Steps that are timed: many of networks for vectors and tiny images, whose steps take a millisecond."""
+"""Steps that are timed: many of networks for vectors and tiny images, whose steps take a millisecond, and on a GPU."""
 
 
 def plan(studies: Iterable[str], profile: str, store: RecordStore, machine: Machine, workers: int | None = None) -> pd.DataFrame:
@@ -81,14 +81,17 @@ def _step(spec: RunSpec, machine: Machine, shape: tuple[int, ...], classes: int)
     if spec.teacher is not None:
         network = build(spec.teacher.model, classes, channels, side).eval().to(device)
         teacher = Teacher(torch.inference_mode()(network))
-    took, timed = [], STEPS["image" if side >= 32 else "small"]
+    took, timed = [], STEPS["image" if side >= 32 and device.type == "cpu" else "small"]
     for steps in (1, 1, 1 + timed):  # the first chooses kernels; the difference of the others is free of what steps do not need
         images = torch.randint(256, (steps * batch, *shape), dtype=torch.uint8) if side else torch.randn(steps * batch, channels)
         train = Split(images, torch.arange(len(images)) % classes)
         val = Split(images[:batch], train.labels[:batch])
         data = Dataset("random images", spec.data, ("",) * classes, {"train": train, "val": val}, (0.5,) * channels, (0.5,) * channels)
         began = time.perf_counter()
-        [student] = train_cohort([short], data, teacher, sigma={short.id: 1.0}, device=device, precision=machine.precision)
+        [student] = train_cohort(
+            [short], data, teacher, sigma={short.id: 1.0},
+            device=device, precision=machine.precision, cuda_graphs=machine.cuda_graphs,
+        )  # fmt: skip
         student.losses.cpu()  # waits for a GPU
         took.append(time.perf_counter() - began)
     return max(0.0, took[2] - took[1]) / timed * spec.batch_size / batch

@@ -19,7 +19,7 @@ from typing import Any
 from loky import ProcessPoolExecutor, cpu_count
 from tqdm.auto import tqdm
 
-from mixkd import checkpoint, weights
+from mixkd import checkpoint, graphs, weights
 from mixkd.checkpoint import Settings
 from mixkd.data import data_identity
 from mixkd.evaluate import ONE_CLASS_PAIRS, TRAIN_PAIRS, TWO_CLASS_PAIRS
@@ -95,6 +95,8 @@ def collect(
     ranks = here()
     if ranks.size > 1 and (workers or executor):
         raise ValueError("torchrun trains one run on several ranks; many runs go to --workers or --scheduler, without torchrun")
+    if machine.cuda_graphs:
+        graphs.check(device, ranks.size)
     machine = replace(machine, root=None if machine.root is None else os.path.abspath(Path(machine.root).expanduser()))
     located: dict[str, str] = {}
     wanted = [_resolve(spec, machine, located) for spec in dict.fromkeys(specs)]
@@ -108,7 +110,8 @@ def collect(
     missing = {id: spec for id, spec in missing.items() if id not in teachers}
     if executor is None:  # the workers of another machine have checkpoints of their own
         for spec in [*teachers.values(), *missing.values()]:
-            settings = Settings(spec.id, resolve_precision(machine.precision, device, spec.data), ranks.size, device.type)
+            precision = resolve_precision(machine.precision, device, spec.data)
+            settings = Settings(spec.id, precision, ranks.size, device.type, machine.cuda_graphs)
             checkpoint.check(store.path / CHECKPOINTS / f"{spec.id}.pt", settings)
     sizes = _check([*teachers.values(), *missing.values()], machine, located)
     jobs = [*_cohorts(teachers.values(), sizes, workers), *_cohorts(missing.values(), sizes, workers)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
@@ -162,7 +162,7 @@ def load_profile(name: str) -> Profile:
 
 
 def profile_for(data: str) -> str | None:
-    """The profile that fits a data set: the one of its name, or that names it, or for a folder of images the small CPU recipe."""
+    """The profile that fits a data set: the one of its name, or that names it, or for a folder of images the one of small networks."""
     if data in profiles():
         return data
     if data.startswith("stream:"):
@@ -170,7 +170,7 @@ def profile_for(data: str) -> str | None:
     for name in profiles():
         if load_profile(name).data == data:
             return name
-    return "cifar10-cpu" if data.startswith("folder:") else None
+    return "colab" if data.startswith("folder:") else None
 
 
 def one(profile: str, *, arm: str, seed: int | str | None = None, teacher: str | None = None, **fields: Any) -> RunSpec:
@@ -392,6 +392,21 @@ STUDIES: Mapping[str, Study] = {
     "teachers": teachers,
     "mixup_teachers": mixup_teachers,
 }
+
+
+def of_first_seeds(specs: Iterable[RunSpec], profile: str, seeds: int) -> list[RunSpec]:
+    """The specs of a profile's first student seeds and of their teachers: a reduced grid.
+
+    Raises:
+        ValueError: when none is left.
+    """
+    plan = load_profile(profile)
+    chosen = set(plan.core_seeds[: max(0, seeds)])
+    chosen |= {plan.teacher_seed(seed) for seed in chosen}
+    kept = [spec for spec in specs if spec.seed in chosen]
+    if not kept:
+        raise ValueError(f"--seeds {seeds}: leaves no run; at least 1")
+    return kept
 
 
 def study(name: str, profile: str = "digits") -> list[RunSpec]:

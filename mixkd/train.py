@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from mixkd import checkpoint, library
+from mixkd import checkpoint, graphs, library
 from mixkd.data import Dataset, Images, normalise
 from mixkd.draws import ambient, send, stream
 from mixkd.loader import batches
@@ -50,7 +50,7 @@ class Student:
         curve: one row per curve point: epoch, train_loss, lr, val_accuracy, val_nll, val_confidence.
         step: how many steps it has done.
         began: how many of them a checkpoint brought along.
-        network: the model as training calls it: itself, or wrapped so that ranks average their gradients.
+        network: the model as training calls it: itself, wrapped so that ranks average their gradients, or replayed as a CUDA graph.
         stochastic: whether the model draws random numbers while it trains; asked once, as the answer walks through every module.
         error: why it was dropped from the cohort, or None.
     """
@@ -63,7 +63,7 @@ class Student:
     curve: list[dict[str, float]] = field(default_factory=list)
     step: int = 0
     began: int = 0
-    network: torch.nn.Module | None = None
+    network: Callable[[Tensor], Tensor] | None = None
     stochastic: bool = False
     error: TrainingDiverged | None = None
 
@@ -124,7 +124,8 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any
     """Lower precision for the body of a network; heads and losses leave it themselves."""
     if precision == "fp32":
         return nullcontext()
-    return torch.autocast(device.type, dtype={"bf16": torch.bfloat16, "fp16": torch.float16}[precision])
+    # Each weight is used once in a pass, so nothing is gained by keeping its cast, which a CUDA graph cannot do.
+    return torch.autocast(device.type, dtype={"bf16": torch.bfloat16, "fp16": torch.float16}[precision], cache_enabled=False)
 
 
 def start(spec: RunSpec, data: Dataset, device: torch.device, precision: str, located: Mapping[str, str] | None = None) -> Student:
@@ -198,6 +199,7 @@ def train_cohort(
     checkpoint_seconds: float = 60.0,
     progress: bool = False,
     located: Mapping[str, str] | None = None,
+    cuda_graphs: bool = False,
 ) -> list[Student]:
     """Train all students of a cohort and return them in the order of ``specs``.
 
@@ -212,6 +214,8 @@ def train_cohort(
         checkpoint_seconds: how often they are written.
         progress: show a bar over steps with an ETA.
         located: where files of weights lie, by the name the specs have for them.
+        cuda_graphs: replay the teacher's pass and both of each student's as CUDA graphs (`mixkd.graphs`). A student that draws random
+            numbers while it trains runs without.
 
     Returns:
         Students with ``model`` in eval mode. One whose loss left the finite numbers has ``error`` set; the others are not affected.
@@ -227,7 +231,9 @@ def train_cohort(
     lead = specs[0]
     precision = resolve_precision(precision, device, lead.data)
     ranks = here()
-    settings = {spec.id: checkpoint.Settings(spec.id, precision, ranks.size, device.type) for spec in specs}
+    if cuda_graphs:
+        graphs.check(device, ranks.size)
+    settings = {spec.id: checkpoint.Settings(spec.id, precision, ranks.size, device.type, cuda_graphs) for spec in specs}
     if checkpoints is None:
         students = [start(spec, data, device, precision, located) for spec in specs]
     else:
@@ -238,6 +244,12 @@ def train_cohort(
     ranks.agree([student.step for student in students], "steps done, by the checkpoints")
     for student in students:
         student.network = ranks.wrap(student.model)
+    if cuda_graphs:
+        pool = torch.cuda.graph_pool_handle()
+        for student in students:
+            if not student.stochastic:
+                student.network = graphs.Replayed(student.model, pool)
+        teacher = replace(teacher, network=graphs.frozen(teacher.network, pool)) if teacher is not None else None
 
     train = data.splits["train"]
     batch, per_epoch = lead.batch_size, len(train.labels) // lead.batch_size
@@ -314,7 +326,14 @@ def _end_epoch(student: Student, data: Dataset, epoch: int, per_epoch: int, curv
         last = f"the last good checkpoint is {path}" if path is not None and path.exists() else "there is no checkpoint"
         student.error = TrainingDiverged(
             f"run {student.spec.id} ({student.spec.arm}, seed {student.spec.seed}): the loss is {float(losses[bad[0]])} at step "
-            f"{step} (epoch {epoch}); no record was written, {last}. A smaller lr than {student.spec.lr} is the usual cure."
+            f"{step} (epoch {epoch}); no record was written, {last}. A smaller lr than {student.spec.lr} is the usual cure"
+            f"{', or --precision fp32' if student.scaler.is_enabled() else ''}."
+        )
+    elif student.scaler.is_enabled() and (scale := student.scaler.get_scale()) < 1:
+        # each overflow skips a step and halves the scale, so the loss may stay finite while nothing is learnt
+        student.error = TrainingDiverged(
+            f"run {student.spec.id} ({student.spec.arm}, seed {student.spec.seed}): by epoch {epoch} gradients overflow float16 at a "
+            f"loss scale of {scale:g}, so steps are skipped; no record was written. --precision fp32 trains it, or bf16 where it is fast."
         )
     elif curve_point and here().first:
         val = data.splits["val"]

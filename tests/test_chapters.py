@@ -260,19 +260,30 @@ def test_on_colab_the_cells_install_settle_and_override_the_parameters(tmp_path,
     monkeypatch.setitem(sys.modules, "google.colab", object())
     monkeypatch.setattr(os, "chdir", lambda folder: ran.append(f"cd {folder}"))
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(mixkd.colab, "start", lambda **asked: ran.append(asked) or ("cifar10-cpu", "/content/mixkd-runs"))
+    monkeypatch.setattr(mixkd.colab, "start", lambda studies, **asked: ran.append((studies, asked)) or ("colab", "/content/mixkd-runs"))
     for code in (first, parameters, second):
         exec(compile(code, "colab", "exec"), names)
-    assert (names["profile"], names["store"]) == ("cifar10-cpu", "/content/mixkd-runs")
+    assert (names["profile"], names["store"]) == ("colab", "/content/mixkd-runs")
     assert ran[1:] == [
         '%pip install -q -e "/content/mixkd[notebook]"',
         "cd /content/mixkd/book",
-        {"train": False, "minutes": 240, "drive": False},
+        ([], {"train": False, "minutes": 180, "drive": False}),
     ]
     assert "git clone" in ran[0]
+
+
+def test_on_colab_without_an_address_the_cell_says_in_a_line_how_to_give_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "google.colab", object())
     bare = _colab_cells(_chapter(tmp_path, "n = 1"))[0]
-    with pytest.raises(ValueError, match="set REPOSITORY in this cell"):
-        exec(compile(bare, "colab", "exec"), {"get_ipython": Shell})
+    exec(compile(bare, "colab", "exec"), {})  # there is no get_ipython: nothing is fetched or installed
+    [line] = capsys.readouterr().out.splitlines()
+    assert "Set REPOSITORY above" in line
+
+
+def test_a_page_of_the_book_trains_its_own_studies_on_colab():
+    notebook = nbformat.reads(chapters.paired("07"), as_version=4)
+    assert f"colab.start({json.dumps(chapters.studies_of('07'))}, train=TRAIN" in notebook.cells[0].source
+    assert "colab.start([], train=TRAIN" in nbformat.reads(chapters.paired("one-run"), as_version=4).cells[0].source
 
 
 def test_a_pair_keeps_the_address_it_has(tmp_path):

@@ -150,6 +150,7 @@ def test_no_checkpoint_runs_code(data, saved, tmp_path):
         ("precision", "fp16", ["precision fp16 on 1 rank,", "--precision fp16"]),
         ("ranks", 2, ["precision fp32 on 2 ranks,", "torchrun --nproc_per_node=2"]),
         ("device", "cuda", ["device cuda", "--device cuda"]),
+        ("cuda_graphs", True, ["device cpu, CUDA graphs", "--device cpu --cuda-graphs"]),
     ],
 )
 def test_a_run_is_not_continued_with_other_settings(data, saved, tmp_path, monkeypatch, field, value, words):
@@ -201,4 +202,4 @@ def test_a_full_disk_leaves_the_former_checkpoint(saved, tmp_path, monkeypatch):
 def test_the_first_lines_say_what_it_is(saved):
     first, second, rest = saved[1].split(b"\n", 2)
     assert first.split()[-1].decode() == hashlib.sha256(second + b"\n" + rest).hexdigest()
-    assert json.loads(second) == {"spec": SPEC.id, "precision": "fp32", "ranks": 1, "device": "cpu", "step": 6}
+    assert json.loads(second) == {"spec": SPEC.id, "precision": "fp32", "ranks": 1, "device": "cpu", "cuda_graphs": False, "step": 6}

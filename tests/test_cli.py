@@ -358,7 +358,7 @@ def test_an_interruption_ends_with_one_line(capsys, monkeypatch, tmp_path, error
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--profile", "digit"], ["'digit'", "cifar10-cpu", "did you mean 'digits'"]),
+        (["--profile", "digit"], ["'digit'", "cifar10-jpeg", "did you mean 'digits'"]),
         (["--study", "temperatur"], ["--study temperatur", "all, overconfidence", "did you mean 'temperature'"]),
         (["--study", "07-overconfidence"], ["07-overconfidence: is a chapter", "--chapters 07-overconfidence"]),
         (["--chapters", "07-overconfidense"], ["'07-overconfidense'", "did you mean '07-overconfidence'"]),

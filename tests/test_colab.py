@@ -1,60 +1,175 @@
-"""On Colab: the scale fits the machine, records go where they outlive it, and what was trained is not trained again."""
+"""On Colab: the scale fits machine, page and time; records go where they outlive it; a killed session is continued bit for bit."""
 
+import re
+import subprocess
 import sys
+import tomllib
 import types
 from functools import partial
+from pathlib import Path
 
 import pytest
-from handmade import CPU, short
+from handmade import CPU
 
 from mixkd import colab
+from mixkd.chapters import studies_of
 from mixkd.store import RecordStore
-from mixkd.studies import load_profile
+from mixkd.studies import load_profile, one, study
+
+CORE = ("overconfidence",)
 
 
 @pytest.mark.parametrize(
-    ("memory", "minutes", "profile"),
+    ("studies", "memory", "minutes", "profile", "seeds"),
     [
-        (0, 240, "digits"),  # no GPU
-        (15, 240, "cifar10-cpu"),  # a T4 for an afternoon
-        (15, 10, "digits"),  # a T4 for a coffee
-        (1.5, 240, "digits"),  # a GPU that others fill
-        (80, 20000, "cifar10"),  # an A100 for weeks
+        (["all"], 15, 180, "colab", 6),  # a T4 for an afternoon: everything
+        (["all"], 15, 90, "colab", 4),  # as many seeds as fit
+        (CORE, 15, 30, "colab", 6),  # one page takes its share
+        (CORE, 15, 10, "colab", 4),
+        (CORE, 15, 3, "digits", 6),  # a T4 for a coffee
+        (CORE, 0, 240, "digits", 6),  # no GPU
+        (CORE, 1.5, 240, "digits", 6),  # a GPU that others fill
+        (["all"], 80, 20000, "cifar10", 6),  # an A100 for weeks
     ],
 )
-def test_the_largest_scale_that_fits_is_chosen(memory, minutes, profile):
-    assert colab.choose(memory, minutes) == profile
+def test_the_largest_scale_that_fits_is_chosen(studies, memory, minutes, profile, seeds):
+    plan = colab.choose(studies, memory, minutes)
+    assert (plan.profile, plan.seeds) == (profile, seeds)
+    assert plan.minutes <= minutes
+    assert {spec.seed for spec in plan.specs if spec.teacher} == set(load_profile(profile).core_seeds[:seeds])
+
+
+@pytest.mark.parametrize("page", [page.stem for page in chapters() if page.stem not in ("14-authors-logs", "one-run", "own-images")])
+def test_a_page_trains_its_own_studies(page):
+    studies = studies_of(page)
+    plan = colab.choose(studies, 15, 180)
+    assert plan.profile == "colab"
+    assert set(plan.specs) == {spec for name in studies for spec in study(name, "colab")}
+
+
+def test_the_profile_for_a_t4_is_real_images_in_three_hours():
+    plan = load_profile("colab")
+    assert plan.data == "cifar10"
+    assert plan.minutes <= 180
+    assert not plan.without
+    taught = one("colab", arm="kd_mixup").teacher_run()
+    assert taught.train_skip + taught.train_size == 45_000
 
 
 def test_too_little_time_says_what_it_takes():
-    with pytest.raises(ValueError, match=f"MINUTES = 1: training takes {load_profile('digits').minutes:g}"):
-        colab.choose(80, 1)
+    with pytest.raises(ValueError, match=r"MINUTES = 0.01: training takes 0.\d+ or more"):
+        colab.choose(CORE, 80, 0.01)
 
 
 def test_every_scale_gets_its_data_by_itself():
     assert all(not load_profile(profile).data.startswith("folder:") for profile, _ in colab.SCALES)
 
 
-def test_without_training_the_committed_records_are_shown(capsys):
-    assert colab.start(train=False, minutes=0, drive=True) == ("digits", "committed")
+@pytest.mark.parametrize(("train", "studies"), [(False, CORE), (True, ())])
+def test_without_training_the_committed_records_are_shown(capsys, train, studies):
+    assert colab.start(studies, train=train, minutes=0, drive=True) == ("digits", "committed")
     assert "nothing is trained" in capsys.readouterr().out
 
 
-def test_records_on_drive_are_found_again_after_a_disconnect(tmp_path, monkeypatch):
+RUNS = [one("digits", arm=arm, epochs=20, **({"teacher_epochs": 4} if arm != "ce" else {})) for arm in ("ce", "kd_mixup")]
+
+
+@pytest.fixture
+def drive(tmp_path, monkeypatch):
+    """A machine of Colab's without a GPU, whose Drive is a folder here; returns what was mounted."""
     mounted = []
-    drive = types.ModuleType("google.colab.drive")
-    drive.mount = mounted.append
-    monkeypatch.setitem(sys.modules, "google.colab.drive", drive)
+    module = types.ModuleType("google.colab.drive")
+
+    def mount(place):
+        mounted.append(place)
+        (tmp_path / "drive" / "MyDrive").mkdir(parents=True, exist_ok=True)
+
+    module.mount = mount
+    monkeypatch.setitem(sys.modules, "google.colab.drive", module)
     monkeypatch.setattr(colab, "DRIVE", tmp_path / "drive")
+    monkeypatch.setattr(colab, "LOCAL", tmp_path / "local")
     monkeypatch.setattr(colab, "gpu", lambda: ("", 0.0))
-    monkeypatch.setattr(colab, "study", lambda name, profile: [short("ce"), short("mixup")])
+    monkeypatch.setattr(colab, "study", lambda name, profile: RUNS)
     monkeypatch.setattr(colab, "Machine", lambda: CPU)
-    monkeypatch.setattr(colab, "collect", partial(colab.collect, workers=0))
-    profile, store = colab.start(train=True, minutes=60, drive=True)
+    monkeypatch.setattr(colab, "collect", partial(colab.collect, workers=0, progress=False))
+    return mounted
+
+
+def test_records_on_drive_are_found_again_after_a_disconnect(tmp_path, drive):
+    profile, store = colab.start(CORE, train=True, minutes=60, drive=True)
     assert profile == "digits"
-    assert mounted == [str(tmp_path / "drive")]
-    assert store.startswith(str(tmp_path / "drive"))
+    assert drive == [str(tmp_path / "drive")]
+    assert store == str(tmp_path / "drive" / "MyDrive" / "mixkd-runs")
     stamps = [record.path.stat().st_mtime_ns for record in RecordStore(store)]
-    assert len(stamps) == 2
-    assert colab.start(train=True, minutes=60, drive=True) == (profile, store)
+    assert len(stamps) == 3
+    # a second session, where Drive is mounted already
+    assert colab.start(CORE, train=True, minutes=60, drive=False) == (profile, store)
+    assert len(drive) == 1
     assert [record.path.stat().st_mtime_ns for record in RecordStore(store)] == stamps
+
+
+def test_without_drive_records_stay_on_the_machine(tmp_path, drive):
+    assert colab.start(CORE, train=True, minutes=60, drive=False) == ("digits", str(tmp_path / "local"))
+    assert not drive
+
+
+SESSION = """
+import os, signal, sys, types
+from functools import partial
+from pathlib import Path
+
+place, last = Path(sys.argv[1]), int(sys.argv[2])
+for name in ("google", "google.colab", "google.colab.drive"):
+    sys.modules[name] = types.ModuleType(name)
+sys.modules["google.colab.drive"].mount = lambda path: Path(path, "MyDrive").mkdir(parents=True, exist_ok=True)
+
+from mixkd import colab, train
+from mixkd.runs import Machine
+from test_colab import CORE, RUNS
+
+colab.DRIVE, colab.study, colab.gpu = place, lambda name, profile: RUNS, lambda: ("", 0.0)
+colab.Machine = lambda: Machine(device="cpu", checkpoint_seconds=0.05)
+colab.collect = partial(colab.collect, workers=0, progress=False)
+step, done = train._step, 0
+
+def counted(*arguments):
+    global done
+    done += 1
+    if done == last:
+        os.kill(os.getpid(), signal.SIGKILL)
+    step(*arguments)
+
+train._step = counted
+colab.start(CORE, train=True, minutes=60, drive=True)
+"""
+
+
+def test_a_killed_session_is_continued_by_the_next_with_the_same_bits(tmp_path):
+    def session(place, last=0):
+        command = [sys.executable, "-c", SESSION, str(tmp_path / place), str(last)]
+        return subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)
+
+    steps = 4 * 24 + 2 * 20 * 4  # of the teacher, of two students
+    assert session("drive", last=steps - 20).returncode == -9
+    store = RecordStore(tmp_path / "drive" / "MyDrive" / "mixkd-runs")
+    assert len(store.list()) == 1
+    assert list((store.path / ".checkpoints").glob("*.pt"))
+    for place in ("drive", "undisturbed"):
+        assert (done := session(place)).returncode == 0, done.stderr[-2000:]
+    whole = RecordStore(tmp_path / "undisturbed" / "MyDrive" / "mixkd-runs")
+    assert len(store.list()) == len(whole.list()) == 3
+    for spec in RUNS:
+        ours, theirs = store.load(spec.id), whole.load(spec.id)
+        assert 0 < ours.provenance["resumed_at_step"] < 80
+        assert (ours.path / "tensors.safetensors").read_bytes() == (theirs.path / "tensors.safetensors").read_bytes()
+        assert ours.curve.equals(theirs.curve)
+
+
+@pytest.mark.parametrize("part", ["dependencies", "notebook"])
+def test_what_colab_installs_caps_no_version(part):
+    """A cap would replace the newer numpy, torch or ipywidgets that Colab has, under a running kernel."""
+    project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = project["dependencies"] if part == "dependencies" else project["optional-dependencies"]["notebook"]
+    assert wanted
+    for line in wanted:
+        assert re.fullmatch(r"[a-z0-9-]+>=[0-9.]+", line), line

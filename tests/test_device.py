@@ -10,11 +10,12 @@ import dataclasses
 import pytest
 import torch
 from handmade import short
+from mixkd.streaming import ImageFiles
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode, unset_fake_temporarily
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mixkd import data as data_module
-from mixkd import train
+from mixkd import loader, objectives, train
 from mixkd.data import Dataset, Split, load_data, normalise
 from mixkd.draws import send
 from mixkd.models import build
@@ -29,6 +30,8 @@ class HostWaits(RuntimeError):
 
 
 class NoWaiting(TorchDispatchMode):
+    sending = False  # inside `send`, which pins
+
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
@@ -42,13 +45,23 @@ class NoWaiting(TorchDispatchMode):
     def judge(func, source, target, non_blocking):
         if source.type == "cuda" and target.type == "cpu":
             raise HostWaits(f"{func}: from the device to the host")
-        if source.type == "cpu" and target.type == "cuda" and not non_blocking:
-            raise HostWaits(f"{func}: to the device, blocking")
+        if source.type == "cpu" and target.type == "cuda" and not (non_blocking and NoWaiting.sending):
+            raise HostWaits(f"{func}: to the device, blocking or from memory that is not pinned")
 
 
 @pytest.fixture
-def fake():
+def fake(monkeypatch):
     data_module._affine.cache_clear()  # else a later test would meet fake tensors
+
+    def sent(tensor, device):
+        NoWaiting.sending = True
+        try:
+            return send(tensor, device)
+        finally:
+            NoWaiting.sending = False
+
+    for module in (data_module, loader, objectives, train):
+        monkeypatch.setattr(module, "send", sent)
     with FakeTensorMode() as mode:
         yield mode
     data_module._affine.cache_clear()
@@ -133,7 +146,7 @@ CASES = [
     *(given(arm) for arm in ARMS),
     given("kd_mixup", ce_weight=0.5, tau="std", alpha=0.3, partial=0.5),
     given("mixup", lam_per="batch", optimizer="sgd", nesterov=True),
-    given("ce", augment="flip").replace(student="resnet8"),
+    *(given("ce", augment=kind).replace(student="resnet8") for kind in ("flip", "resize_crop_flip")),
 ]
 
 
@@ -148,6 +161,31 @@ def test_no_arm_waits_for_the_device_or_mixes_devices(fake, monkeypatch, spec, p
         assert parameter.grad is not None
 
 
+@pytest.mark.parametrize("augmentation", ["flip", "resized_crop_flip"])
+def test_images_that_are_decoded_on_the_way_wait_for_nothing_either(fake, augmentation):
+    class Files(ImageFiles):
+        """Two hundred images that come from nowhere; as of a `stream:` folder, decoded ahead."""
+
+        shape = (200, 1, 8, 8)
+
+        def __init__(self):
+            pass
+
+        def __getitem__(self, rows):
+            return self
+
+        def start(self, draws=None):
+            return lambda: torch.empty(50, 1, 8, 8, dtype=torch.uint8, device=CUDA)
+
+    labels = torch.empty(200, dtype=torch.int64, device=CUDA)
+    data = dataclasses.replace(DIGITS, splits={"train": Split(Files(), labels)})
+    normalise(torch.empty(1, 1, 8, 8, dtype=torch.uint8, device=CUDA), data)  # its constants are copied once for all
+    with NoWaiting():
+        drawn = list(loader.batches(given("ce", augment=augmentation), data, 0, 4))
+    assert [batch.step for batch in drawn] == [0, 1, 2, 3]
+    assert {batch.labels.device.type for batch in drawn} == {batch.images.device.type for batch in drawn} == {"cuda"}
+
+
 SPOILS = {
     "item": (lambda value: value * value.detach().item(), DataDependentOutputException),
     "bool": (lambda value: value if value > 0 else -value, DataDependentOutputException),
@@ -155,6 +193,7 @@ SPOILS = {
     "cpu": (lambda value: value + value.detach().cpu().to(value.device, non_blocking=True), HostWaits),
     "device": (lambda value: value + torch.ones(3), RuntimeError),
     "blocking": (lambda value: value + torch.ones(()).to(value.device), HostWaits),
+    "not pinned": (lambda value: value + torch.ones(()).to(value.device, non_blocking=True), HostWaits),
 }
 
 
@@ -180,3 +219,35 @@ def test_auto_is_bf16_only_where_the_gpu_multiplies_in_it(monkeypatch, capabilit
     assert train.resolve_precision("auto", CUDA, "cifar10") == precision
     assert train.resolve_precision("auto", CUDA, "digits") == "fp32"
     assert train.resolve_precision("bf16", CUDA, "cifar10") == "bf16"  # emulated where it must be: it was asked for
+
+
+def test_gradients_that_overflow_float16_at_every_scale_end_the_run(monkeypatch):
+    real = train.loss
+
+    def loss(*arguments):
+        value = real(*arguments)
+        value.register_hook(lambda slope: slope * torch.inf)  # the loss itself stays finite
+        return value
+
+    monkeypatch.setattr(train, "loss", loss)
+    [student] = train.train_cohort([short("ce", epochs=6)], DIGITS, precision="fp16")
+    assert student.losses.isfinite().all()
+    assert "gradients overflow float16 at a loss scale of 0.0625" in str(student.error)
+    assert "--precision fp32" in str(student.error)
+
+
+def test_a_step_that_float16_skips_ends_nothing(monkeypatch):
+    real, calls = train.loss, []
+
+    def loss(*arguments):
+        value = real(*arguments)
+        calls.append(1)
+        if len(calls) == 3:
+            value.register_hook(lambda slope: slope * torch.inf)
+        return value
+
+    monkeypatch.setattr(train, "loss", loss)
+    [student] = train.train_cohort([short("ce", epochs=6)], DIGITS, precision="fp16")
+    assert student.error is None
+    assert student.scaler.get_scale() == 2.0**15
+    assert all(parameter.isfinite().all() for parameter in student.model.parameters())

@@ -89,7 +89,9 @@ def test_resuming_continues_where_it_stopped(data, tmp_path, monkeypatch, precis
     torch.testing.assert_close(resumed.losses, whole.losses, rtol=1e-3, atol=1e-3)
 
 
-def test_no_step_waits_for_the_device(data, monkeypatch):
+@pytest.mark.parametrize("graphs", [False, True])
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_no_step_waits_for_the_device(data, monkeypatch, precision, graphs):
     real, steps = train._step, 0
 
     def watched(*arguments):
@@ -105,10 +107,43 @@ def test_no_step_waits_for_the_device(data, monkeypatch):
     monkeypatch.setattr(train, "_step", watched)
     monkeypatch.setattr(train, "_end_epoch", end)
     try:
-        trained([spec(epochs=1), spec("ce", epochs=1, augment="flip")][:1], data, "cuda", precision="bf16")
+        trained([spec(epochs=1)], data, "cuda", precision=precision, cuda_graphs=graphs)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert steps == 6
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_graphs_have_the_losses_of_separate_launches(exact, data, precision):
+    specs = [*(spec(arm) for arm in ARMS), spec("kd", tau=4.0)]
+    ours, theirs = (trained(specs, data, "cuda", precision=precision, cuda_graphs=graphs) for graphs in (True, False))
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.error is None
+        torch.testing.assert_close(one.losses[:4], other.losses[:4], rtol=1e-2, atol=1e-3)
+        torch.testing.assert_close(one.losses, other.losses, rtol=5e-2, atol=2e-2)
+        for name, value in one.model.named_buffers():  # the batches of the warm-up do not count
+            torch.testing.assert_close(value, other.model.get_buffer(name), rtol=5e-2, atol=2e-2)
+        assert one.model(data.splits["val"].images[:7].float().cuda()).shape == (7, 10)
+
+
+def test_a_resumed_run_records_its_graphs_anew(data, tmp_path, monkeypatch):
+    [whole] = trained([spec()], data, "cuda", precision="fp16", cuda_graphs=True)
+    real, calls = train._step, 0
+
+    def killed(*arguments):
+        nonlocal calls
+        calls += 1
+        if calls == 9:
+            raise KeyboardInterrupt
+        real(*arguments)
+
+    monkeypatch.setattr(train, "_step", killed)
+    with pytest.raises(KeyboardInterrupt):
+        trained([spec()], data, "cuda", precision="fp16", cuda_graphs=True, checkpoints=tmp_path, checkpoint_seconds=0)
+    monkeypatch.setattr(train, "_step", real)
+    [resumed] = trained([spec()], data, "cuda", precision="fp16", cuda_graphs=True, checkpoints=tmp_path)
+    assert resumed.began == 8
+    torch.testing.assert_close(resumed.losses, whole.losses, rtol=1e-2, atol=1e-2)
 
 
 NOISE = {"noise.logits", "noise.sigma"}

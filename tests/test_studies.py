@@ -76,8 +76,8 @@ def test_rows_of_teachers_and_students_are_disjoint_and_every_split_is_apart(pro
     assert not val & test
 
 
-def test_each_student_of_digits_and_gaussians_has_a_teacher_of_its_own():
-    for profile in ("digits", "gaussians"):
+def test_each_student_of_a_small_profile_has_a_teacher_of_its_own():
+    for profile in ("digits", "gaussians", "colab"):
         taught = {spec.seed: spec.teacher.seed for spec in study("overconfidence", profile) if spec.teacher}
         assert len(set(taught.values())) == len(taught) == 6
         assert not set(taught) & set(taught.values())  # no network starts from the weights its teacher started from
@@ -136,7 +136,7 @@ def test_the_map_of_digits_holds_every_calibration_at_every_tau_and_the_sweep():
 # --- one run ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("profile", ["digits", "gaussians", "cifar10-cpu"])
+@pytest.mark.parametrize("profile", ["digits", "gaussians", "colab"])
 def test_one_run_is_that_of_a_study(profile):
     plan = load_profile(profile)
     core = study("overconfidence", profile)
