@@ -12,7 +12,7 @@ import pytest
 from handmade import CPU
 
 from mixkd import colab
-from mixkd.chapters import studies_of
+from mixkd.chapters import chapters, studies_of
 from mixkd.store import RecordStore
 from mixkd.studies import load_profile, one, study
 
