@@ -100,12 +100,12 @@ def test_records_on_drive_are_found_again_after_a_disconnect(tmp_path, drive):
     assert profile == "digits"
     assert drive == [str(tmp_path / "drive")]
     assert store == str(tmp_path / "drive" / "MyDrive" / "mixkd-runs")
-    stamps = [record.path.stat().st_mtime_ns for record in RecordStore(store)]
+    stamps = [record.path.stat().st_mtime_ns for record in RecordStore(store).list()]
     assert len(stamps) == 3
     # a second session, where Drive is mounted already
     assert colab.start(CORE, train=True, minutes=60, drive=False) == (profile, store)
     assert len(drive) == 1
-    assert [record.path.stat().st_mtime_ns for record in RecordStore(store)] == stamps
+    assert [record.path.stat().st_mtime_ns for record in RecordStore(store).list()] == stamps
 
 
 def test_without_drive_records_stay_on_the_machine(tmp_path, drive):

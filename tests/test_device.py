@@ -60,7 +60,7 @@ def fake(monkeypatch):
         finally:
             NoWaiting.sending = False
 
-    for module in (data_module, loader, objectives, train):
+    for module in (loader, objectives, train):
         monkeypatch.setattr(module, "send", sent)
     with FakeTensorMode() as mode:
         yield mode

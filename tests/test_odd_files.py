@@ -122,7 +122,7 @@ def test_nonsense_with_right_checksums_ends_no_list(store, capsys):
 
 @pytest.mark.parametrize("make", [lambda path: path.write_text("x"), lambda path: path.symlink_to("/nowhere")])
 def test_what_lies_in_the_place_of_a_record_is_named_before_training(store, make, monkeypatch):
-    monkeypatch.setattr("mixkd.runs.train_cohort", lambda *_, **__: pytest.fail("it trained"))
+    monkeypatch.setattr("mixkd.jobs.train_cohort", lambda *_, **__: pytest.fail("it trained"))
     store.path.mkdir()
     make(store.path / short().id)
     found = collect([short()], store, workers=0, machine=CPU, progress=False)

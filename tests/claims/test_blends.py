@@ -368,7 +368,7 @@ class TestImitation:
 
         def sharper(spec):
             record = kept[spec.id]
-            found = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in record._tensors.items()}
+            found = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in record.tensors.items()}
             return found | {name: 3 * found[name] for name in ("probe.logits", "logits.val", "logits.test")}
 
         world.put(specs, sharper)
