@@ -10,7 +10,6 @@ import dataclasses
 import pytest
 import torch
 from handmade import short
-from mixkd.streaming import ImageFiles
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode, unset_fake_temporarily
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -18,6 +17,7 @@ from mixkd import data as data_module
 from mixkd import loader, objectives, train
 from mixkd.data import Dataset, Split, load_data, normalise
 from mixkd.draws import send
+from mixkd.images import ImageFiles
 from mixkd.models import build
 from mixkd.objectives import Teacher
 from mixkd.spec import ARMS, TeacherSpec
