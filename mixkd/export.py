@@ -125,8 +125,9 @@ def export(
         raise ValueError(f"format = {format!r}: must be one of {', '.join(get_args(Format))}{nearest(format, get_args(Format))}")
     if format == "onnx":
         _need_onnx()
+    folder = str(path).endswith("/")  # though it may not be there yet
     path = Path(path)
-    if path.is_dir():
+    if folder or path.is_dir():
         path = path / f"{record.id}{SUFFIX[format]}"
     if path.suffix.lower() != SUFFIX[format]:
         raise ValueError(f"{path}: a file of format {format} must end in {SUFFIX[format]}, or it could not be read back; give it that name")

@@ -116,6 +116,12 @@ def test_a_library_network_keeps_its_own_normalisation(tmp_path):
         assert torch.allclose(network(x), model((x - mean) / std), atol=1e-5)
 
 
+def test_a_folder_that_is_not_there_yet_is_made(store, tmp_path):
+    record = of(store, "digits")
+    assert main(["export", record.id, "--store", str(store.path), "--out", f"{tmp_path / 'new'}/"]) == 0
+    assert (tmp_path / "new" / f"{record.id}.safetensors").is_file()
+
+
 def test_the_command_says_where_it_is_and_what_it_takes(store, tmp_path, capsys):
     record = of(store, "digits")
     assert main(["export", record.id[:8], "--store", str(store.path), "--out", str(tmp_path / "net.pt2"), "--format", "torch"]) == 0
