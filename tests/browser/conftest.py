@@ -73,8 +73,8 @@ def shots(site) -> Path:
 
 @pytest.fixture
 def visit(browser):
-    """Open a file of the site. The page keeps ``asked``, the files it took, ``outside``, the addresses it asked for beyond the disk (all
-    refused), and ``errors``. ``page.leave()`` frees it before the test ends."""
+    """Open a file of the site. The page keeps ``asked``, the files it took, ``first``, those of the first view, ``outside``, the addresses
+    it asked for beyond the disk (all refused), and ``errors``. ``page.leave()`` frees it before the test ends."""
     contexts = []
 
     def go(path: Path, *, width: int = 1280, theme: str = "light", fragment: str = "", scripts: bool = True, **options):
@@ -100,6 +100,7 @@ def visit(browser):
         page.on("pageerror", lambda error: page.errors.append(str(error)))
         page.on("console", lambda message: page.errors.append(message.text) if message.type in ("error", "warning") else None)
         page.goto(path.as_uri() + fragment)
+        page.first = {*page.asked, path}  # plotly.js is asked for a second later, which a busy machine may not notice
         if scripts:
             page.wait_for_load_state("load")
         return page
