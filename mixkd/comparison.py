@@ -22,7 +22,7 @@ def compare(fresh: RecordStore, committed: RecordStore) -> pd.DataFrame:
 
     Returns:
         One row for each id both stores hold: id, arm, student, seed, accuracy, committed_accuracy, noise (one standard
-        deviation), verdict.
+        deviation), verdict, and the instruction sets that trained both (cpu, committed_cpu; bits agree within one only).
     """
     known = {record.id: record for record in committed.list()}
     families: dict[str, list[float]] = {}
@@ -41,8 +41,8 @@ def compare(fresh: RecordStore, committed: RecordStore) -> pd.DataFrame:
             verdict = "identical"
         else:
             verdict = "within seed noise" if abs(accuracy - before) <= SEED_DEVIATIONS * noise else "different"
-        rows.append((record.id, spec.arm, spec.student, spec.seed, accuracy, before, noise, verdict))
-    columns = ["id", "arm", "student", "seed", "accuracy", "committed_accuracy", "noise", "verdict"]
+        rows.append((record.id, spec.arm, spec.student, spec.seed, accuracy, before, noise, verdict, _cpu(record), _cpu(old)))
+    columns = ["id", "arm", "student", "seed", "accuracy", "committed_accuracy", "noise", "verdict", "cpu", "committed_cpu"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -57,7 +57,12 @@ def summary(table: pd.DataFrame) -> str:
     text: str = counts.to_string(float_format=lambda value: f"{value:.4f}")
     total = table.verdict.value_counts().reindex(verdicts, fill_value=0)
     totals = ", ".join(f"{total[verdict]} {verdict}" for verdict in verdicts)
-    return f"{text}\n\n{len(table)} records compared: {totals}"
+    elsewhere = table[table.cpu != table.committed_cpu]
+    why = "".join(
+        f"; {count} committed under {theirs}, trained here under {ours}: bits differ"
+        for (ours, theirs), count in elsewhere.groupby(["cpu", "committed_cpu"]).size().items()
+    )
+    return f"{text}\n\n{len(table)} records compared: {totals}{why}"
 
 
 def _family(record: Record) -> str:
@@ -65,6 +70,10 @@ def _family(record: Record) -> str:
     spec = record.spec
     teacher = spec.teacher.model_copy(update={"seed": 0}) if spec.teacher else None
     return spec.model_copy(update={"seed": 0, "teacher": teacher}).canonical()
+
+
+def _cpu(record: Record) -> str:
+    return str(record.provenance.get("cpu_capability", "an unknown CPU"))
 
 
 def _accuracy(record: Record) -> float:

@@ -109,3 +109,13 @@ def test_summary_counts_each_verdict(stores):
     assert "2 records compared: 1 identical, 0 within seed noise, 1 different" in text
     [line] = [line for line in text.splitlines() if line.startswith("kd")]
     assert line.split() == ["kd", "cnn8", "0", "0", "1", "0.4000"]
+
+
+def test_another_instruction_set_is_said_to_differ_in_its_bits(stores):
+    fresh, committed = stores
+    put(fresh, short(), 900, scale=3.01)
+    put(committed, short(), 900)
+    table = compare(fresh, committed)
+    assert "bits differ" not in summary(table)
+    said = summary(table.assign(cpu="AVX2", committed_cpu="AVX512"))
+    assert said.endswith("1 committed under AVX512, trained here under AVX2: bits differ")

@@ -104,6 +104,14 @@ def bits(store: RecordStore) -> dict[str, bytes]:
     return {record.id: (record.path / "tensors.safetensors").read_bytes() for record in store.list()}
 
 
+def unlike(store: RecordStore, wanted: dict[str, bytes], *, whole: bool) -> str | None:
+    """Say what is wrong with the records that kills left: damaged, or other than without kills; where ``whole``, one that lacks too."""
+    if problems := store.verify():
+        return f"{problems}"
+    found = bits(store)
+    return "other records than without kills" if any(found[id] != wanted[id] for id in found) or (whole and found != wanted) else None
+
+
 def flipped(content: bytes, place: int, draw: random.Random) -> bytes:
     return content[:place] + bytes([content[place] ^ draw.randint(1, 255)]) + content[place + 1 :]
 
@@ -347,12 +355,7 @@ def kills(folder: Path, draw: random.Random) -> Outcomes:
                 status = in_child(lambda: train(specs, store), kill_after=draw.uniform(0, 1.2 * length), beside=beside)
                 if status not in (0, -9):
                     return f"ended with {status}"
-                if problems := store.verify():
-                    return f"{problems}"
-                found = bits(store)
-                if any(found[id] != wanted[id] for id in found) or (status == 0 and found != wanted):
-                    return "other records than without kills"
-                return None
+                return unlike(store, wanted, whole=status == 0)
 
             yield judged(case)
         shutil.rmtree(store.path, ignore_errors=True)
@@ -422,12 +425,7 @@ def several(kind: str, folder: Path, draw: random.Random) -> Outcomes:
                 length = min(length, time.monotonic() - began) if status == 0 else length
                 if status not in ([0] if kill_after is None else [0, 3, -9] + [1] * (kind == "ranks")):  # 1 is what torchrun makes of them
                     return f"ended with {status}, a process killed after {kill_after} s"
-                if problems := store.verify():
-                    return f"{problems}"
-                found = bits(store)
-                if any(found[id] != wanted[id] for id in found) or (status == 0 and found != wanted):
-                    return "other records than without kills"
-                return None
+                return unlike(store, wanted, whole=status == 0)
 
             yield judged(case)
 
