@@ -10,7 +10,7 @@ import math
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
@@ -36,9 +36,11 @@ class Profile:
         teacher_seeds: how many teachers of each kind there are; as many as seeds, and no two students share one.
         taus: the distillation temperatures of the sweep, under the teacher as trained.
         map_taus, calibrations: the distillation temperatures and the tempered teachers of the map, see :data:`CALIBRATIONS`.
+        shifted_taus: those under a teacher made twice too sharp or too soft; as ``map_taus`` where empty.
         minutes: about how long all of it takes where the profile is meant to run.
         recipe: RunSpec fields shared by all runs, none left to a default.
         teacher_recipe: TeacherSpec fields shared by all teachers.
+        teacher_recipes: by model name, TeacherSpec fields of its teachers that differ, as of one fine-tuned from published weights.
         first_seed, first_teacher_seed: where the seeds of students and of teachers begin. A rule that was changed after its verdict
             was seen is judged anew on seeds that it has not met.
         without: studies that this scale leaves out; their specs are an empty list.
@@ -57,8 +59,10 @@ class Profile:
     minutes: float
     recipe: Mapping[str, Any]
     teacher_recipe: Mapping[str, Any]
+    teacher_recipes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     map_taus: tuple[float, ...] = (1.0, 2.0, 4.0)
     calibrations: tuple[str, ...] = ("raw", "fitted", "half", "double")
+    shifted_taus: tuple[float, ...] = ()
     first_seed: int = 0
     first_teacher_seed: int = 0
     without: tuple[str, ...] = ()
@@ -85,7 +89,7 @@ class Profile:
     def teacher(self, seed: int, model: str | None = None, /, **fields: Any) -> TeacherSpec:
         """The teacher of a student seed. One that no library ships, as those trained on mixup, is trained as its students are."""
         own: dict[str, Any] = {"model": model or self.default_teacher, "seed": self.teacher_seed(seed)}
-        merged = {**self.teacher_recipe, **own, **fields}
+        merged = {**self.teacher_recipe, **self.teacher_recipes.get(own["model"], {}), **own, **fields}
         if merged.get("arm", "ce") != "ce" and merged.get("epochs") is None:
             merged.pop("pretrained", None)
         return TeacherSpec(**merged)
@@ -129,7 +133,8 @@ def cells(profile: Profile, arm: str = "kd_mixup") -> list[Cell]:
     """The cells in which an arm is trained: the default teacher in every calibration at the profile's ``map_taus`` and as trained over the
     sweep of tau; other teachers at tau 2 as trained and, for ``kd_mixup``, fitted."""
     model = profile.default_teacher
-    default = [Cell(model, calibration, tau) for calibration in profile.calibrations for tau in profile.map_taus]
+    taus = dict.fromkeys(("half", "double"), profile.shifted_taus or profile.map_taus)
+    default = [Cell(model, name, tau) for name in profile.calibrations for tau in taus.get(name, profile.map_taus)]
     default += [cell for tau in profile.taus if (cell := Cell(model, "raw", tau)) not in default]
     fitted = ("raw", "fitted") if arm == "kd_mixup" else ("raw",)
     return default + [Cell(other, calibration, 2.0) for other in profile.teachers if other != model for calibration in fitted]
@@ -157,8 +162,9 @@ def load_profile(name: str) -> Profile:
         raise SpecError(f"profile = {name!r}: must be one of {', '.join(profiles())}{nearest(name, profiles())}")
     table = tomllib.loads(files("mixkd.profiles").joinpath(f"{name}.toml").read_text(encoding="utf-8"))
     recipe, teacher = (table.pop(part, {}) for part in ("recipe", "teacher"))
-    table |= {key: tuple(table[key]) for key in ("teachers", "taus", "map_taus", "calibrations", "without") if key in table}
-    return Profile(name=name, recipe=recipe, teacher_recipe=teacher, **table)
+    own = {model: teacher.pop(model) for model in table["teachers"] if model in teacher}
+    table |= {key: tuple(table[key]) for key in ("teachers", "taus", "map_taus", "shifted_taus", "calibrations", "without") if key in table}
+    return Profile(name=name, recipe=recipe, teacher_recipe=teacher, teacher_recipes=own, **table)
 
 
 def profile_for(data: str) -> str | None:
@@ -195,7 +201,7 @@ def one(profile: str, *, arm: str, seed: int | str | None = None, teacher: str |
     changed = {name.removeprefix("teacher_"): value for name, value in asked.items()}
     if shown(teacher).startswith("'python:") or shown(changed.get("pretrained")).startswith("'file:"):  # as it is, unless it gets epochs
         recipe_of_its_own = {k: v for k, v in loaded.teacher_recipe.items() if k != "pretrained"} if "epochs" in changed else {}
-        loaded = replace(loaded, teacher_recipe=recipe_of_its_own)
+        loaded = replace(loaded, teacher_recipe=recipe_of_its_own, teacher_recipes={})
     if given.get("data", loaded.data) == loaded.data:
         given.pop("data", None)
     else:

@@ -212,3 +212,19 @@ def test_the_ids_of_committed_records_never_change(profile, runs, digest):
     ids = sorted({spec.id for spec in specs} | {taught.id for spec in specs if (taught := spec.teacher_run())})
     assert len(ids) == runs
     assert hashlib.sha256(" ".join(ids).encode()).hexdigest()[:16] == digest
+
+
+def test_a_model_may_have_a_teacher_recipe_of_its_own():
+    plan = load_profile("cifar10-jpeg")
+    published, trained = plan.teacher(60, "resnet56"), plan.teacher(60)
+    assert published.pretrained.startswith("file:") and published.epochs < trained.epochs and trained.pretrained is None
+    assert (published.train_skip, published.train_size) == (trained.train_skip, trained.train_size)
+    assert one("cifar10-jpeg", arm="kd", teacher="resnet56").teacher == published
+    own = one("cifar10-jpeg", arm="kd", teacher="resnet56", teacher_pretrained="file:mine.safetensors").teacher
+    assert own.pretrained == "file:mine.safetensors" and own.as_it_is
+
+
+def test_teachers_made_too_sharp_or_too_soft_may_have_taus_of_their_own():
+    plan = load_profile("cifar10-jpeg")
+    taus = {name: [cell.tau for cell in cells(plan) if (cell.teacher, cell.calibration) == ("resnet20", name)] for name in CALIBRATIONS}
+    assert taus == {"raw": [1, 2, 4, 0.5, 8], "fitted": [1, 2, 4], "half": [2], "double": [2]}
