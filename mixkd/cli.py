@@ -167,7 +167,8 @@ def _reads(parser: argparse.ArgumentParser, default: str) -> None:
 
 def _machine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda; auto takes a GPU where there is one (default: auto)")
-    parser.add_argument("--precision", default="auto", help="auto, fp32, bf16 or fp16; auto is fp32 on a CPU (default: auto)")
+    words = "auto, fp32, bf16 or fp16; auto is fp32 on small data, else bf16 where the hardware has it (default: auto)"
+    parser.add_argument("--precision", default="auto", help=words)
     graphs = "launch all kernels of a pass at once, for small networks on a GPU (default: off)"
     parser.add_argument("--cuda-graphs", action="store_true", help=graphs)
     _data_root(parser)

@@ -87,6 +87,15 @@ class TestWhatPasses:
         labels = [text.text for text in tree(figures.judgement(judged(stated=(row,), rivals=())).markup).iter("text")]
         assert {"1", "10"} <= set(labels)
 
+    def test_data_sets_share_an_axis(self):
+        other = judged(profile="cifar10-jpeg", stated=(compared(estimate=0.4),))
+        alone, beside = (figures.judgement(judged(rivals=()), *others).markup for others in ((), (other,)))
+        (_, own, _), (_, theirs, _), *rest = spans(beside)
+        assert own < theirs
+        assert rest == spans(alone)
+        assert "photographs" in beside
+        assert "photographs" not in alone
+
 
 class TestNumbers:
     def test_a_reader_gets_ratios_points_and_per_cent(self):
@@ -191,6 +200,15 @@ class TestFinding:
         for verdict in claims.evaluate("gaussians", tmp_path):
             assert "mixkd reproduce --profile gaussians" in repr(figures.finding(verdict))
 
+    def test_every_data_set_has_a_line(self):
+        other = judged(profile="cifar10-jpeg", as_stated="not supported", attributed="not supported", stated=(compared(estimate=-0.1),))
+        both = figures.finding(judged(), other)
+        digits, photographs = repr(both).splitlines()
+        assert digits == repr(figures.finding(judged()))
+        assert photographs.startswith("On photographs: no.")
+        assert "−10.0 points" in photographs
+        assert tree(both.markup) is not None
+
     def test_it_escapes_what_it_is_given(self):
         assert "<b>" not in figures.finding(judged(profile="<b>")).markup
 
@@ -209,7 +227,7 @@ class TestWhere:
     def test_the_sentence_counts_every_cell_once(self):
         rows = [cell(word="supported"), cell("fitted"), cell("half", word="not supported"), cell("double", word="not run")]
         assert figures.holds_in(rows) == "The claim holds in 2 of 4 settings of digits; it fails in 1 and is not run in 1."
-        assert figures.holds_in([cell(word="unresolved", profile="gaussians")]) == "On gaussians it is undecided."
+        assert figures.holds_in([cell(word="unresolved", profile="gaussians")]) == "On Gaussian classes it is undecided."
         assert figures.holds_in([cell(word="not run"), cell("half", word="not run")]) == "Not run on digits."
         assert "none of 2" in figures.holds_in([cell(word="depends"), cell("half", word="premise not met")])
 

@@ -217,11 +217,14 @@ def test_the_ids_of_committed_records_never_change(profile, runs, digest):
 def test_a_model_may_have_a_teacher_recipe_of_its_own():
     plan = load_profile("cifar10-jpeg")
     published, trained = plan.teacher(60, "resnet56"), plan.teacher(60)
-    assert published.pretrained.startswith("file:") and published.epochs < trained.epochs and trained.pretrained is None
+    assert published.pretrained.startswith("file:")
+    assert published.epochs < trained.epochs
+    assert trained.pretrained is None
     assert (published.train_skip, published.train_size) == (trained.train_skip, trained.train_size)
     assert one("cifar10-jpeg", arm="kd", teacher="resnet56").teacher == published
     own = one("cifar10-jpeg", arm="kd", teacher="resnet56", teacher_pretrained="file:mine.safetensors").teacher
-    assert own.pretrained == "file:mine.safetensors" and own.as_it_is
+    assert own.pretrained == "file:mine.safetensors"
+    assert own.as_it_is
 
 
 def test_teachers_made_too_sharp_or_too_soft_may_have_taus_of_their_own():

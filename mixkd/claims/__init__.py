@@ -5,12 +5,12 @@ stand here before the records they judge are trained. Nothing is trained, select
 """
 
 from mixkd.claims.evidence import Claim, Evidence
-from mixkd.claims.ledger import CLAIMS, Row, across, evaluate, everywhere, judge, to_frame, to_json, to_text
+from mixkd.claims.ledger import CLAIMS, Row, across, elsewhere, evaluate, everywhere, judge, to_frame, to_json, to_text
 from mixkd.claims.settings import changes
 from mixkd.claims.survey import Model, Reading, Survey, Trade, survey
 from mixkd.claims.verdicts import Comparison, Premise, Verdict
 
 __all__ = [
     "CLAIMS", "Claim", "Comparison", "Evidence", "Model", "Premise", "Reading", "Row", "Survey", "Trade", "Verdict",
-    "across", "changes", "evaluate", "everywhere", "judge", "survey", "to_frame", "to_json", "to_text",
+    "across", "changes", "elsewhere", "evaluate", "everywhere", "judge", "survey", "to_frame", "to_json", "to_text",
 ]  # fmt: skip

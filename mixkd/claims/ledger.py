@@ -110,12 +110,18 @@ def everywhere(store: str | Path | RecordStore = "committed", letters: Iterable[
     return {known.profile.name: [judge(letter, known) for letter in _chosen(letters)] for known in evidence_of(None, store)}
 
 
+def elsewhere(letter: str, profile: str, store: str | Path | RecordStore = "committed") -> list[Verdict]:
+    """Return the verdicts on a claim, in the paper's cell, of the other profiles that have records in a store."""
+    return [judge(letter, known) for known in evidence_of(None, store) if known.profile.name != profile]
+
+
 def evidence_of(only: str | Iterable[str] | None, store: str | Path | RecordStore) -> list[Evidence]:
-    """Return the evidence of profiles, by name; by default of every profile that has a record in the store."""
+    """Return the evidence of profiles, by name; by default of every profile that has a record in the store, photographs first."""
     store = RecordStore.existing(store)
     if only is None:
         there = set(store.ids())
         only = [name for name in profiles() if there and not there.isdisjoint(spec.id for spec in study("all", name))]
+        only.sort(key=lambda name: name.startswith(("digits", "gaussians")))
     return [Evidence.of(name, store) for name in ([only] if isinstance(only, str) else only)]
 
 

@@ -150,10 +150,7 @@ def survey(only: str | Iterable[str] | None = None, store: str | Path | RecordSt
     Returns:
         In the order given; photographs first by default. A profile without plain students is left out.
     """
-    found = evidence_of(only, store)
-    if only is None:
-        found.sort(key=lambda evidence: evidence.profile.name.startswith(("digits", "gaussians")))
-    return [one for evidence in found if (one := _survey(evidence)) is not None]
+    return [one for evidence in evidence_of(only, store) if (one := _survey(evidence)) is not None]
 
 
 def grid(profile: Profile) -> list[Cell]:

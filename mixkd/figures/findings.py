@@ -7,8 +7,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from mixkd.figures.map import COLUMNS, NAMES, fall, interval_of, label, points, tau_word, times
-from mixkd.figures.markup import Html, absent, tabulate
+from mixkd.figures.map import COLUMNS, fall, interval_of, label, points, tau_word, times
+from mixkd.figures.markup import Html, absent, data_name, tabulate
 from mixkd.studies import Cell
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def _group(rows: Sequence[Row], every: Sequence[Row]) -> str:
         own = [row for row in rows if row.profile == profile]
         planned = sum(row.profile == profile for row in every)
         count = f" {len(own)} of {planned}" if planned > 1 else ""
-        out += f"<span>{html.escape(NAMES.get(profile, profile))}{count}</span>"
+        out += f"<span>{html.escape(data_name(profile))}{count}</span>"
         if own[0].as_stated != "not run" and (where := _where(own)):
             out += f"<small>{html.escape(where)}</small>"
     return out or "–"

@@ -6,13 +6,14 @@ import html
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mixkd.figures.markup import Html, badge, in_words, tabulate
+from mixkd.figures.markup import Html, badge, data_name, in_words, tabulate
 from mixkd.figures.panels import READING, STYLE, compared, needs, panels, said
 
 if TYPE_CHECKING:
-    from mixkd.claims import Premise, Verdict
+    from mixkd.claims import Comparison, Premise, Verdict
 
 
 ANSWERS: Mapping[tuple[str, str], str] = {
@@ -29,16 +30,24 @@ ANSWERS: Mapping[tuple[str, str], str] = {
 """What both words of a verdict say together, as stated first."""
 
 
-def finding(judged: Verdict, on: str = "") -> Html:
+def finding(judged: Verdict, *others: Verdict, on: str = "") -> Html:
     """Return the short answer of a page: yes, no or why not, and the primary interval with what the claim needs.
 
     Args:
         judged: the claim's verdict.
+        others: verdicts on the same claim from other data sets, a line each.
         on: what the answer is about, where a page gives more than one.
     """
+    lines = [_answer(verdict) for verdict in (judged, *others)]
+    head = f"The short answer{f' on {on}' if on else ''}."
+    words = "<br/>".join(map(html.escape, lines))
+    return Html(f'<p class="mixkd-answer"><strong>{html.escape(head)}</strong> {words}</p>', "\n".join(lines))
+
+
+def _answer(judged: Verdict) -> str:
     reading = ANSWERS.get((judged.as_stated, judged.attributed), f"{judged.as_stated} as stated, {judged.attributed} when attributed.")
-    sentences = [f"On {judged.profile}: {reading[0].lower()}{reading[1:]}"]
-    first = judged.stated[0] if judged.stated else None
+    sentences = [f"On {data_name(judged.profile)}: {reading[0].lower()}{reading[1:]}"]
+    what, first = _primary(judged)
     unmet = [p for p in judged.premises if p.met is not True]
     if judged.as_stated == "not run":
         sentences += [f"{judged.command} trains what it needs."] if judged.command else []
@@ -46,23 +55,28 @@ def finding(judged: Verdict, on: str = "") -> Html:
         worst = min(unmet, key=lambda p: p.met is None)
         sentences.append(f"What it presupposes, {in_words(_bare(worst.what))}, is {said(worst)}; it needs {needs(worst)}.")
     elif first is not None and math.isfinite(first.estimate):
-        alike = [row for row in judged.stated if row.half and (row.unit, row.kind, row.margin) == (first.unit, "above", first.margin)]
-        what = in_words(first.what)
-        if len(alike) == len(judged.stated) > 1:  # one for each teacher: the weakest speaks for all
-            first = min(alike, key=lambda row: row.estimate)
-            what = f"the least of {len(alike)}, {in_words(first.what)}"
         sentences.append(f"{what[0].upper()}{what[1:]}: {said(first)}; the claim needs {needs(first)}.")
         if judged.as_stated == "depends":
             sentences.append(in_words(judged.note.split(". ")[0].rstrip(".")) + ".")
         elif first.outcome != judged.as_stated:
             others = [row for row in judged.stated[1:] if row.outcome == judged.as_stated and math.isfinite(row.estimate)]
             sentences += [f"What decides is another part: {in_words(row.what)}, {said(row)}; it needs {needs(row)}." for row in others[:1]]
-    head = f"The short answer{f' on {on}' if on else ''}."
-    words = " ".join(sentences)
-    return Html(f'<p class="mixkd-answer"><strong>{html.escape(head)}</strong> {html.escape(words)}</p>', words)
+    return " ".join(sentences)
 
 
-def judgement(judged: Verdict) -> Html:
+def _primary(judged: Verdict) -> tuple[str, Comparison | None]:
+    """The comparison that speaks for a verdict, and what it compares in words: the first, or the weakest of one for each teacher."""
+    if not judged.stated:
+        return "", None
+    first = judged.stated[0]
+    alike = [row for row in judged.stated if row.half and (row.unit, row.kind, row.margin) == (first.unit, "above", first.margin)]
+    if len(alike) == len(judged.stated) > 1:
+        first = min(alike, key=lambda row: row.estimate)
+        return f"the least of {len(alike)}, {in_words(first.what)}", first
+    return in_words(first.what), first
+
+
+def judgement(judged: Verdict, *others: Verdict) -> Html:
     """Return a verdict as the page shows it; it needs no script.
 
     In sight: both words, the premises with their numbers, and one panel for each unit with every stated comparison and every rival, the
@@ -70,12 +84,13 @@ def judgement(judged: Verdict) -> Html:
 
     Args:
         judged: see :class:`mixkd.claims.Verdict`.
+        others: verdicts on the same claim from other data sets, beside whose first comparison this one's is drawn.
     """
     reading = ANSWERS.get((judged.as_stated, judged.attributed), "")
     note = _note(judged)
     words = (
         f'<p>As stated: {badge(judged.as_stated)} <span class="mixkd-gap"></span> Attributed: {badge(judged.attributed)}</p>'
-        f"<p>On {html.escape(judged.profile)}. {html.escape(reading)} {html.escape(note)}</p>"
+        f"<p>On {html.escape(data_name(judged.profile))}. {html.escape(reading)} {html.escape(note)}</p>"
     )
     if judged.missing:
         more = f" <code>{html.escape(judged.command)}</code> trains them." if judged.command else ""
@@ -83,12 +98,18 @@ def judgement(judged: Verdict) -> Html:
     premised = "" if judged.as_stated == "not run" else premises(judged.premises)
     shown = ""
     if any(math.isfinite(row.estimate) for row in (*judged.stated, *judged.rivals)):
-        shown = f'{compared(judged)}<p class="mixkd-source">{READING}</p>'
+        shown = f'{_on_each((judged, *others)) if others else ""}{compared(judged)}<p class="mixkd-source">{READING}</p>'
     markup = (
         f'<style>{STYLE}</style><div class="mixkd-verdict"><p class="mixkd-claim"><span class="mixkd-letter">({judged.claim})</span> '
         f"{html.escape(judged.sentence)}</p>{words}{premised}{shown}{_folds(judged)}</div>"
     )
     return Html(markup, "\n".join(_text(judged)))
+
+
+def _on_each(verdicts: Iterable[Verdict]) -> str:
+    """The comparison that speaks for each of several verdicts on one claim, a row for each data set."""
+    rows = [replace(first, what=data_name(verdict.profile)) for verdict in verdicts if (first := _primary(verdict)[1]) is not None]
+    return panels(rows, "The same comparison on each data set")
 
 
 def _note(judged: Verdict) -> str:
@@ -102,7 +123,7 @@ def _note(judged: Verdict) -> str:
 
 
 def _text(judged: Verdict) -> list[str]:
-    lines = [f"({judged.claim}) {judged.profile}: as stated {judged.as_stated}, attributed {judged.attributed}. {_note(judged)}"]
+    lines = [f"({judged.claim}) {data_name(judged.profile)}: as stated {judged.as_stated}, attributed {judged.attributed}. {_note(judged)}"]
     lines += [f"{p.name}: {in_words(p.what)}: {said(p)}, {_MET[p.met][0]}" for p in judged.premises]
     for title, rows in (("stated", judged.stated), ("rival", judged.rivals), ("shown", judged.shown)):
         for row in rows:

@@ -15,7 +15,7 @@ import numpy as np
 
 from mixkd.figures import theme
 from mixkd.figures.explorer import block
-from mixkd.figures.markup import CALIBRATIONS, SIGNS, Html, absent, number
+from mixkd.figures.markup import CALIBRATIONS, SIGNS, Html, absent, data_name, number
 from mixkd.studies import Cell
 
 if TYPE_CHECKING:
@@ -31,8 +31,6 @@ QUESTIONS: Mapping[str, str] = {
 COLUMNS = CALIBRATIONS
 """The teacher's calibration, across, in words."""
 STUDENTS: Mapping[str, str] = {"kd_mixup": "distilled on mixup", "kd": "distilled without blends"}
-NAMES: Mapping[str, str] = {"cifar10-jpeg": "photographs", "gaussians": "Gaussian classes", "gaussians16": "Gaussian classes, 16-D"}
-"""The word on the tab of a profile, where it is not the profile's name."""
 STEPS: tuple[tuple[float, str, str], ...] = (
     (0, "#7f3b08", "#fff"), (1, "#b35806", "#fff"), (2, "#f1a340", "#111"), (5, "#fde0b6", "#111"),
     (10, "#cfe3f3", "#111"), (20, "#5aa0cf", "#111"), (50, "#1f5f99", "#fff"),
@@ -203,7 +201,7 @@ def claims_of(model: Model) -> str:
 
 def label(survey: Survey) -> str:
     """The word on a tab."""
-    return NAMES.get(survey.profile.name, survey.profile.name)
+    return data_name(survey.profile.name)
 
 
 def tau_word(tau: float | str) -> str:

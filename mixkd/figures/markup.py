@@ -16,6 +16,12 @@ SIGNS: Mapping[str, str] = {
 CALIBRATIONS: Mapping[str, str] = {"half": "twice too sharp", "raw": "as trained", "fitted": "calibrated", "double": "twice too soft"}
 """How a teacher's logits are tempered, from the most to the least confident, in words."""
 
+DATA: Mapping[str, str] = {
+    "cifar10-jpeg": "photographs", "overconfident": "photographs, an overconfident student", "tiny-imagenet-32": "200 classes",
+    "gaussians": "Gaussian classes", "gaussians16": "Gaussian classes, 16-D",
+}  # fmt: skip
+"""What a reader calls a profile, where that is not its name."""
+
 _NAMES = "|".join(sorted(ARMS, key=len, reverse=True))
 _WORDS: tuple[tuple[str, str], ...] = (
     (r"\bL_NL\b", "non-linearity"),
@@ -74,6 +80,11 @@ def tabulate(
         f'<div class="{f"mixkd-table {kind}".strip()}" tabindex="0" role="region" aria-label="{html.escape(label)}"><table>{over}'
         f"<thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table></div>"
     )
+
+
+def data_name(profile: str) -> str:
+    """Return what a reader calls a profile."""
+    return DATA.get(profile, profile)
 
 
 def badge(outcome: str) -> str:

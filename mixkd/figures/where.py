@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from mixkd.figures.markup import CALIBRATIONS, SIGNS, Html, absent
+from mixkd.figures.markup import CALIBRATIONS, SIGNS, Html, absent, data_name
 from mixkd.figures.panels import said, unit_of
 
 
@@ -21,8 +21,8 @@ def holds_in(rows: Iterable[Any]) -> str:
     """
     given = list(rows)
     sentences = []
-    for name in dict.fromkeys(row.profile for row in given):
-        own = [row for row in given if row.profile == name]
+    for profile in dict.fromkeys(row.profile for row in given):
+        own, name = [row for row in given if row.profile == profile], data_name(profile)
         counted = Counter(row.as_stated for row in own)
         if counted["not run"] == len(own):
             sentences.append(f"Not run on {name}.")
@@ -86,7 +86,8 @@ def _words(rows: Sequence[Any]) -> list[str]:
 
 
 def _place(row: Any) -> str:
-    parts = [row.profile, row.teacher or "", CALIBRATIONS.get(row.calibration or "", ""), f"τ {row.tau}" if row.tau is not None else ""]
+    tau = f"τ {row.tau}" if row.tau is not None else ""
+    parts = [data_name(row.profile), row.teacher or "", CALIBRATIONS.get(row.calibration or "", ""), tau]
     return ", ".join(part for part in parts if part)
 
 
@@ -102,7 +103,7 @@ def _profile(rows: Sequence[Any]) -> str:
         found = "".join(_cell(own[column]) if column in own else "<td></td>" for column in columns)
         body += f'<tr><th scope="row">{html.escape(name)}</th>{found}</tr>'
     head = "".join(f'<th scope="col">{CALIBRATIONS[column]}</th>' for column in columns)
-    caption = f"{rows[0].profile}: the teacher’s calibration across"
+    caption = f"{data_name(rows[0].profile)}: the teacher’s calibration across"
     return (
         f'<table class="mixkd-cells"><caption>{html.escape(caption)}</caption><thead><tr><th scope="col">teacher</th>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table>"

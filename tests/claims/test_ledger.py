@@ -8,7 +8,7 @@ from made import DEFAULT, OTHER, TINY, jittered, split, teacher
 from test_accuracy_and_overconfidence import of
 
 import mixkd.claims
-from mixkd.claims import CLAIMS, Row, Verdict, across, evaluate, everywhere, to_frame, to_json, to_text
+from mixkd.claims import CLAIMS, Row, Verdict, across, elsewhere, evaluate, everywhere, to_frame, to_json, to_text
 from mixkd.claims.evidence import measures, overconfidence_floor
 from mixkd.spec import RunSpec, SpecError
 from mixkd.store import RecordStore
@@ -137,6 +137,8 @@ class TestMap:
         world.train("overconfidence", of())
         assert {row.profile for row in across(store=world.store, letters=["e"])} == {"tiny"}
         assert list(everywhere(world.store, ["e"])) == ["tiny"]
+        assert elsewhere("e", "tiny", world.store) == []
+        assert [verdict.profile for verdict in elsewhere("e", "digits", world.store)] == ["tiny"]
 
 
 class TestForms:
