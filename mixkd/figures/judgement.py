@@ -92,7 +92,7 @@ def judgement(judged: Verdict) -> Html:
 
 
 def _note(judged: Verdict) -> str:
-    """The note in words, without the sentences that the table of premises and the panels already show."""
+    """Return the note in words, without the sentences that the table of premises and the panels already show."""
     note = judged.note
     for part in judged.stated:
         note = note.replace(f"{part.what}: {part.resolving}.", "")
