@@ -60,6 +60,6 @@ def ratios(ours: list[float], theirs: list[float]) -> Spread:
 
 
 def against_fastest(rates: Mapping[str, list[float]], ours: str, peers: list[str]) -> tuple[str, Spread]:
-    """The peer with the largest median rate, and our ratio to it."""
+    """Return the peer with the largest median rate, and our ratio to it."""
     fastest = max(peers, key=lambda name: statistics.median(rates[name]))
     return fastest, ratios(rates[ours], rates[fastest])

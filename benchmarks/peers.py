@@ -30,7 +30,7 @@ if os.environ.get("MIXKD_PEERS"):  # a folder of their own, so that they cannot 
 
 
 def missing() -> list[str]:
-    """The peers that are not installed, by the name of their package."""
+    """Return the package names of the peers that are not installed."""
     return [package for module, package in NAMES.items() if importlib.util.find_spec(module) is None]
 
 

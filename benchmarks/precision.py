@@ -63,8 +63,8 @@ QUICK = Size(data="digits", image_size=None, student="cnn8", train_size=100, epo
 
 
 def measure(size: Size, device: torch.device) -> dict[str, Any]:
-    """Validation accuracy of each seed in each precision, and the mean difference with its interval beside the deviation between seeds."""
-    # asked of data on which "auto" chooses by the hardware alone
+    """Return each seed's validation accuracy by precision, the mean difference with its half-width, and the deviation between seeds."""
+    # on cifar10, "auto" depends on the hardware alone
     half = resolve_precision("auto", device, "cifar10")
     emulated = half == "fp32"
     data = load_data(size.data, image_size=size.image_size, train_size=size.train_size, root=size.root).to(device)

@@ -94,7 +94,7 @@ def specs(pair: Pair, batch: int, students: int, seed: int = 0, epochs: int = 1)
 
 
 def frozen(name: str, device: torch.device, precision: str, *, inference: bool = True) -> Teacher:
-    """A teacher as `mixkd.teachers.freeze` makes it, or without inference mode."""
+    """Return an untrained teacher, frozen as by `mixkd.teachers.freeze` or without inference mode."""
     network = build(name, CLASSES).eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
 
     def answer(images: Tensor) -> Tensor:
@@ -105,7 +105,7 @@ def frozen(name: str, device: torch.device, precision: str, *, inference: bool =
 
 
 def cohort(pair: Pair, size: Size, students: int, device: torch.device, seed: int = 0, **options: Any) -> Callable[[], float]:
-    """A turn of ours: one epoch of a cohort, start-up and its validation included; returns student images."""
+    """Return a turn of ours: one epoch of a cohort, start-up and its validation included; the turn returns the number of student images."""
     precision = options.pop("precision", resolve_precision("auto", device, "cifar100"))
     apart, cuda_graphs = options.pop("apart", False), options.pop("cuda_graphs", False)
     data = dataset(size.batch * size.steps).to(device)
@@ -134,7 +134,7 @@ def _worker_turn(pair: Pair, size: Size, seed: int) -> float:
 
 
 def sweep(pair: Pair, size: Size, device: torch.device) -> Callable[[], float]:
-    """The sweep of five on the whole machine: a cohort on the GPU, or one cohort for each core with one thread, as `collect` runs them."""
+    """Return a turn of the sweep of five on the whole machine: a cohort on the GPU, or a one-thread cohort per core, as in `collect`."""
     if device.type == "cuda":
         return cohort(pair, size, len(TAUS), device)
     cores = torch.get_num_threads()
@@ -148,7 +148,7 @@ def sweep(pair: Pair, size: Size, device: torch.device) -> Callable[[], float]:
 
 
 def loops(pair: Pair, size: Size, device: torch.device) -> dict[str, Callable[[], float]]:
-    """A turn of each peer: one epoch over as many images."""
+    """Return a turn of each peer, by name: one epoch over as many images as ours."""
     found: dict[str, Callable[[], float]] = {}
     for loop in (peers.PlainLoop, peers.TorchdistillLoop):
         if loop is peers.TorchdistillLoop and not peers.installed("torchdistill"):
@@ -165,7 +165,7 @@ def flop(pair: Pair) -> float:
 
 
 def conv_peak(device: torch.device, precision: str, quick: bool = False) -> float:
-    """The most FLOP/s that a 3x3 convolution reaches here, over channels of 16 to 256, in the layout and precision of training."""
+    """Return the highest FLOP/s of a 3x3 convolution here, over 16 to 256 channels, in the layout and precision of training."""
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
     best = 0.0
     for channels, side in ((16, 32),) if quick else ((16, 32), (32, 16), (64, 32), (128, 16), (256, 8)):
@@ -254,7 +254,7 @@ def _contiguous() -> Iterator[None]:
 
 
 def _under(context: Callable[[], Any], make: Callable[[], Callable[[], float]]) -> Callable[[], float]:
-    """A turn that is made and done with a patch in place."""
+    """Return a turn that is built and run with a patch in place."""
     with context():
         turn = make()
 

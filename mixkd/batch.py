@@ -152,7 +152,7 @@ def run(
 
 
 def results(notebook: Any) -> dict[str, Any]:
-    """The numbers and words that a notebook glued, by name; figures and tables are left out."""
+    """Return the numbers and words that a notebook glued, by name, without figures and tables."""
     found: dict[str, Any] = {}
     for cell in notebook.cells if notebook is not None else ():
         for output in cell.get("outputs", ()):
@@ -170,7 +170,7 @@ def results(notebook: Any) -> dict[str, Any]:
 
 
 def _name(stem: str, parameters: Mapping[str, Any]) -> str:
-    """A file name that says chapter and parameters, and is never that of others."""
+    """Return a file name that holds chapter and parameters; a digest keeps names that had to be altered distinct."""
     words = [stem, *(f"{name}={value}" for name, value in parameters.items())]
     name = re.sub(r"[^\w=.,+-]+", "-", "_".join(words))
     if name == "_".join(words) and len(name) <= _NAME_LENGTH:
@@ -187,7 +187,7 @@ def _note(job: Job, library: str) -> dict[str, Any]:
 
 
 def _read(path: Path) -> Any:
-    """A notebook, or None where none can be read."""
+    """Read a notebook; None if it cannot be read."""
     import nbformat
 
     try:
@@ -227,7 +227,7 @@ def _write(out: Path, jobs: Sequence[Job], outcomes: Mapping[Path, Outcome]) -> 
 
 
 def _harmless(value: Any) -> Any:
-    """A cell of a CSV table that no spreadsheet takes for a formula: text that begins like one gets an apostrophe in front."""
+    """Return a CSV cell that no spreadsheet takes for a formula: text that begins like one gets an apostrophe in front."""
     if not isinstance(value, str):
         return value
     seen = next((each for each in value if each.isprintable() and not each.isspace()), "")
@@ -272,14 +272,14 @@ details {{ margin: .8rem 0; }} summary {{ cursor: pointer; color: var(--bad); }}
 
 
 def _page(name: str, rows: Sequence[Mapping[str, Any]], names: Sequence[str], values: Sequence[str]) -> str:
-    """The page about a batch: a table, and what stopped those that stopped. It loads nothing from elsewhere."""
+    """Render the page about a batch: its table and the errors of failed runs. It loads nothing from elsewhere."""
 
     def cell(value: Any, kind: str = "") -> str:
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         text = f"{value:.4g}" if isinstance(value, float) else str(value)
         return f'<td class="{kind or "n" * number}">{html.escape(text)}</td>'
 
-    # what all have in common is said once
+    # parameters that all rows share are shown once
     common = {name: rows[0]["parameters"].get(name) for name in names if len({repr(row["parameters"].get(name)) for row in rows}) == 1}
     common = common if len(rows) > 1 else {}
     names = [name for name in names if name not in common]

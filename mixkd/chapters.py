@@ -53,10 +53,10 @@ if "google.colab" in sys.modules:
 
 
 def chapters(root: Path = ROOT) -> list[Path]:
-    """The chapters of a book (pages that hold code), in the order of its ``_toc.yml``.
+    """Return the chapters of a book (pages that hold code), in the order of its ``_toc.yml``.
 
     Raises:
-        FileNotFoundError: for a book without ``_toc.yml``, or a page of it that is not there.
+        FileNotFoundError: if ``_toc.yml`` or a page it lists is missing.
     """
     import yaml
 
@@ -105,7 +105,7 @@ def studies_of(name: str) -> tuple[str, ...]:
 
 
 def _studies(path: Path) -> tuple[str, ...]:
-    """The studies a page reads and those of the claims it judges; none of a page that has neither."""
+    """Return the studies a page reads and those of the claims it judges; empty if it has neither."""
     from mixkd.claims import CLAIMS
 
     judged = [study for claim in CLAIMS.values() if claim.chapter == path.stem for study in claim.studies]
@@ -113,13 +113,12 @@ def _studies(path: Path) -> tuple[str, ...]:
 
 
 def parameters(chapter: str | Path) -> dict[str, Any]:
-    """The parameters of a chapter and their defaults.
+    """Return the parameters of a chapter and their defaults.
 
-    They are the assignments of its one cell tagged ``parameters``: literals only, so that they can be known without
-    running it.
+    They are the assignments in its one cell tagged ``parameters``: literals only, so that they can be read without running it.
 
     Raises:
-        ValueError: for no such cell, or more than one, or a cell that holds anything else.
+        ValueError: unless there is exactly one such cell, and it holds nothing else.
     """
     path = find(chapter)
     cells = [cell for cell in notebook_of(path).cells if "parameters" in cell.metadata.get("tags", [])]
@@ -201,7 +200,7 @@ def stop_at_unknown_parameters() -> None:
 
 
 def _assigned(source: str) -> list[str]:
-    """The names that a cell of parameters assigns."""
+    """Return the names that a parameters cell assigns."""
     statements = ast.parse(source).body
     targets = [target for node in statements if isinstance(node, ast.Assign) for target in node.targets]
     targets += [node.target for node in statements if isinstance(node, ast.AnnAssign)]
@@ -224,13 +223,13 @@ def pair(chapter: str | Path, repository: str | None = None) -> Path:
 
 
 def stamped(notebook: Path) -> str:
-    """The repository's address in the first cell of a paired notebook; "" where there is none."""
+    """Return the repository's address in a paired notebook; "" if there is none."""
     match = re.search(r'REPOSITORY = \\"(.*?)\\"', notebook.read_text(encoding="utf-8")) if notebook.is_file() else None
     return match[1] if match else ""
 
 
 def paired(chapter: str | Path, repository: str = "") -> str:
-    """The text of the notebook that `pair` writes.
+    """Return the text of the notebook that `pair` writes.
 
     The title and the first paragraph come first, then the cell for Colab, the parameters, and all set-up in one folded cell.
 
@@ -327,7 +326,7 @@ def _counts(parts: Sequence[str]) -> bool:
 
 
 def _pages(toc: Mapping[str, Any]) -> Iterable[str]:
-    """The pages of a table of contents, depth first."""
+    """Yield the pages of a table of contents, depth first."""
     if page := toc.get("root") or toc.get("file"):
         yield str(page)
     for key in ("parts", "subtrees", "chapters", "sections", "entries"):
@@ -336,7 +335,7 @@ def _pages(toc: Mapping[str, Any]) -> Iterable[str]:
 
 
 def _front_matter(page: Path) -> Mapping[str, Any]:
-    """The YAML between two lines of dashes at the head of a Markdown page; empty where there is none."""
+    """Return the YAML front matter of a Markdown page; empty if there is none."""
     import yaml
 
     head = re.match(r"---\n(.*?)\n---\n", page.read_text(encoding="utf-8"), re.DOTALL)

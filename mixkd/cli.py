@@ -210,7 +210,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _show_teacher(record: Record, store: str) -> None:
-    """The teacher before and after the temperature its students saw it at was fitted."""
+    """Print the teacher before and after fitting the temperature its students saw it at."""
     from mixkd.store import RecordStore
 
     taught = record.spec.teacher_run()
@@ -341,7 +341,7 @@ def _bench(options: argparse.Namespace) -> int:
 
 
 def _studies(chapters: Sequence[str], studies: Sequence[str]) -> list[str]:
-    """The names of the studies that chapters read and of those named themselves; "all" where nothing is named."""
+    """Return the studies that chapters read and those named themselves; "all" if nothing is named."""
     from mixkd.chapters import ROOT, studies_of
     from mixkd.spec import nearest
     from mixkd.studies import STUDIES

@@ -45,16 +45,16 @@ def gpu() -> tuple[str, float]:
 
 
 def choose(studies: Sequence[str], memory: float, minutes: float) -> Plan:
-    """The largest scale that fits, and there as many seeds as fit.
+    """Return the largest scale that fits, with as many seeds as fit.
 
     Args:
         studies: what the page reads.
         memory: free GPU memory in GB; 0 without a GPU.
-        minutes: how long training may take. Profiles say how long all of theirs takes where they are meant to run, `colab` on a T4; a part
-            takes its share.
+        minutes: how long training may take. A profile states how long all its runs take on the machine it is meant for (`colab`: a T4); a
+            part takes its share.
 
     Raises:
-        ValueError: when not even the smallest fits into the time.
+        ValueError: if not even the smallest fits into the time.
     """
     for profile in (profile for profile, needed in SCALES if memory >= needed):
         for seeds in range(load_profile(profile).seeds, FEWEST_SEEDS - 1, -1):

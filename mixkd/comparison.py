@@ -47,7 +47,7 @@ def compare(fresh: RecordStore, committed: RecordStore) -> pd.DataFrame:
 
 
 def summary(table: pd.DataFrame) -> str:
-    """The comparison as a table for a terminal: one line for each arm, counts for each verdict."""
+    """Return the comparison as a table for a terminal: a line for each arm, a count for each verdict."""
     if table.empty:
         return "no committed record has the id of a fresh one: nothing to compare"
     verdicts = ["identical", "within seed noise", "different"]

@@ -97,7 +97,7 @@ class Dataset:
         return len(self.splits["test"].labels) // self.views
 
     def to(self, device: torch.device | str) -> Dataset:
-        """The same data with every split on a device."""
+        """Return the same data with every split on a device."""
         return replace(self, splits={name: Split(part.images.to(device), part.labels.to(device)) for name, part in self.splits.items()})
 
 
@@ -196,9 +196,9 @@ def _affine(mean: tuple[float, ...], std: tuple[float, ...], unit: float, ndim: 
 
 
 def _order(labels: np.ndarray, seed: int) -> np.ndarray:
-    """A random stratified order: cutting it gives stratified splits, and its beginnings are nested stratified subsets.
+    """Return a random stratified order: cutting it gives stratified splits, and its prefixes are nested stratified subsets.
 
-    The k-th of the n images of a class lands at a random place in the k-th n-th part. NumPy has frozen RandomState's streams.
+    The k-th of a class's n images gets a random place in the k-th of n equal parts. NumPy has frozen RandomState's streams.
     """
     random = np.random.RandomState(seed)
     key = np.empty(len(labels))
@@ -221,7 +221,7 @@ def _cut(labels: Mapping[str, np.ndarray]) -> dict[str, tuple[str, np.ndarray]]:
 
 
 def _part(data: Dataset, train_size: int | None, train_skip: int) -> Dataset:
-    """The data with `train_size` training rows from `train_skip` on; "skipped" holds the first that were passed over."""
+    """Return the data with `train_size` training rows from `train_skip` on; split "skipped" holds the first rows skipped."""
     train = data.splits["train"]
     most = len(train.labels) - data.n_classes
     if not 0 <= train_skip <= most:
@@ -302,7 +302,7 @@ def _moved(images: np.ndarray, random: np.random.RandomState) -> np.ndarray:
 
 
 def _scrambled(images: np.ndarray) -> np.ndarray:
-    """The 2x2 patches of each image in an order of its own: the same pixels and strokes, but no digit."""
+    """Shuffle the 2x2 patches of each image, each in its own order: the same pixels and strokes, but no digit."""
     random = np.random.RandomState(6)
     patches = images.reshape(-1, 4, 2, 4, 2).swapaxes(2, 3).reshape(-1, 16, 2, 2)
     moved = np.stack([image[random.permutation(16)] for image in patches])

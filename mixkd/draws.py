@@ -20,7 +20,7 @@ def key(seed: int, purpose: str, step: int) -> int:
 
 
 def stream(seed: int, purpose: str, step: int) -> torch.Generator:
-    """The generator of one draw: on the CPU, a function of (seed, purpose, step) only, the same on every machine."""
+    """Return the generator of one draw: on the CPU, a function of (seed, purpose, step) only, the same on every machine."""
     return torch.Generator().manual_seed(key(seed, purpose, step))
 
 

@@ -54,20 +54,20 @@ class Classifier(nn.Module):
 def classifier(
     record: Record, store: RecordStore, *, scaled: bool = False, root: str | Path | None = None
 ) -> tuple[Classifier, dict[str, Any]]:
-    """The network of a record, and its description.
+    """Return the network of a record, and its description.
 
     Args:
         record, store: which, and where its weights lie.
         scaled: divide the logits by the temperature fitted on validation data.
-        root: where the data set lies; needed only for records that do not say what their network takes.
+        root: where the data set lies; needed only for records that do not say what their network's inputs are.
 
     Returns:
         The network in eval mode on the CPU, and the description every exported file carries: record, model, classes, input (channels,
         image_size, mean, std, scale), temperature (fitted, post-hoc) and scaled (whether it is applied already).
 
     Raises:
-        FileNotFoundError: the weights were not kept.
-        DamagedRecord: they are not those that were written with the record.
+        FileNotFoundError: if the weights were not kept.
+        DamagedRecord: if they are not those written with the record.
     """
     weights = store.weights(record.id)
     if weights is None:

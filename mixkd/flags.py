@@ -28,7 +28,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def _explained(text: str, value: Any) -> str:
-    """The meaning of a flag with its default: what the profile of digits, the default data, has there."""
+    """Add the default to the help of a flag: its value in the profile of digits, the default data."""
     if value is None or "default" in text:
         return text
     shown = {True: "on", False: "off"}[value] if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else value

@@ -112,7 +112,7 @@ def _open_zip(path: Path, cache: Path, stamp: tuple[int, int]) -> Folder:
 
 @lru_cache(maxsize=4)
 def _tree(path: Path) -> Folder:
-    """Listed once in each process: a million files take seconds."""
+    """List a folder once in each process: a million files take seconds."""
     sizes = {name: stamp.partition(" ")[0] for name, stamp in _walk(path).items()}  # no times: a copy is the same data
     return _parse(path, sizes, None)
 
@@ -211,7 +211,7 @@ def _check_size(path: Path, name: str, size: int) -> None:
 
 
 def _list(path: Path) -> dict[str, str]:
-    """The same for a zip. Nothing is ever unpacked, yet an entry that points elsewhere is an error."""
+    """List a zip as :func:`_walk` lists a folder. Nothing is unpacked, yet an entry that points outside is an error."""
     entries: dict[str, str] = {}
     try:
         archive = zipfile.ZipFile(path)
@@ -273,7 +273,7 @@ def _parse(path: Path, entries: Mapping[str, str], cache: Path | None) -> Folder
 
 
 def _prefix(path: Path, entries: Mapping[str, str]) -> str:
-    """What stands before train/: nothing, or one folder."""
+    """Return the path above train/: "", or one folder and a slash."""
     heads = {tuple(steps[:2]) for entry in entries if len(steps := entry.split("/", 2)) > 1}
     if any(head[0].lower() == "train" for head in heads):
         return ""
@@ -308,7 +308,7 @@ def _check(path: Path, groups: Mapping[str, Mapping[str, list[str]]], folders: M
 
 
 def _visible(name: str) -> str:
-    """A name for a message, written in ASCII where a reader could take it for another: accents in two forms, spaces at an end."""
+    """Return a name for a message, in ASCII where it could be mistaken for another: accents in two forms, spaces at an end."""
     return name if name.isascii() and name.isprintable() and name == name.strip() else ascii(name)
 
 
@@ -333,7 +333,7 @@ def _digest(path: Path, prefix: str, stamps: Mapping[str, str], cache: Path) -> 
 
 
 def _remembered(memo: Path) -> str:
-    """The digest kept there; empty where none is, or no whole one."""
+    """Read a digest from the cache; "" if it is missing or incomplete."""
     text = memo.read_text() if memo.exists() else ""
     return text if re.fullmatch(r"[0-9a-f]{16}", text) else ""
 
@@ -354,7 +354,7 @@ def decoded(folder: Folder, files: list[str], image_size: int | None, cache: Pat
 
 
 def _mapped(path: Path, rows: int) -> Tensor | None:
-    """The cached images, or None where no whole file lies. Copy on write: no process can change another's."""
+    """Map the cached images, copy-on-write so that no process changes another's; None if the file is missing or incomplete."""
     try:
         array = np.load(path, mmap_mode="c", allow_pickle=False)
     except (OSError, ValueError, EOFError):  # missing, cut short, not an array
@@ -381,7 +381,7 @@ def _decode(folder: Folder, files: list[str], image_size: int | None, out: IO[by
 
 @contextmanager
 def _reader(path: Path, prefix: str) -> Iterator[Callable[[str], IO[bytes]]]:
-    """What opens an image by its path below the prefix."""
+    """Yield a function that opens an image by its path below the prefix."""
     if path.is_dir():
         yield lambda file: (path / prefix / file).open("rb")
     else:
@@ -391,7 +391,7 @@ def _reader(path: Path, prefix: str) -> Iterator[Callable[[str], IO[bytes]]]:
 
 
 def _read(opened: Callable[[str], IO[bytes]], path: Path, file: str) -> bytes:
-    """The content of an image file. More than was announced is not read: it may be more than the memory holds."""
+    """Read an image file, up to the size limit: a file may hold more than it announced, even more than fits in memory."""
     try:
         with opened(file) as source:
             content = source.read(_LARGEST + 1)

@@ -125,7 +125,7 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def random_box(draws: Sequence[float], width: int, height: int) -> Box:
-    """The crop of Szegedy et al. (2015): 8 to 100 % of the area, sides from 3:4 to 4:3, anywhere.
+    """Return the crop of Szegedy et al. (2015): 8 to 100 % of the area, sides from 3:4 to 4:3, anywhere.
 
     Args:
         draws: DRAWS numbers in [0, 1). The first of TRIES shapes that fits is taken, else the largest central one of an allowed shape.
@@ -141,7 +141,7 @@ def random_box(draws: Sequence[float], width: int, height: int) -> Box:
 
 
 def central_box(width: int, height: int) -> Box:
-    """The central square over CENTRE of the shorter side: what resizing that side to 256 and cropping 224 shows."""
+    """Return the central square over CENTRE of the shorter side: what resizing that side to 256 and cropping 224 shows."""
     side = round(min(width, height) * CENTRE)
     return (width - side) // 2, (height - side) // 2, side, side
 
@@ -179,7 +179,7 @@ class ImageFiles:
         return ImageFiles(self.root, self.files, self.size, chosen, self.device)
 
     def to(self, device: torch.device | str) -> ImageFiles:
-        """The same rows, decoded to a device."""
+        """Return the same rows, decoded to a device."""
         return ImageFiles(self.root, self.files, self.size, self.rows, device)
 
     def start(self, draws: Tensor | None = None) -> Callable[[], Tensor]:

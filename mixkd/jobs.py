@@ -54,7 +54,7 @@ class Machine:
     cuda_graphs: bool = False
 
     def torch_device(self) -> torch.device:
-        """The device to train on.
+        """Return the device to train on.
 
         Raises:
             ValueError: for an unknown device, or "cuda" where there is none.
@@ -166,7 +166,7 @@ def _train(
 def _taught(
     todo: Sequence[RunSpec], store: RecordStore, data: Dataset, device: torch.device, machine: Machine
 ) -> tuple[Teacher | None, dict[str, float], dict[str, str]]:
-    """The teacher of a cohort, tempered for each of its specs; the noise of ``kd_noise``, and what failed, by id."""
+    """Return the teacher of a cohort, tempered for each of its specs, and, by run id, the sigma of ``kd_noise`` and the errors."""
     teacher, record = None, None
     sigma: dict[str, float] = {}
     failed: dict[str, str] = {}
@@ -174,7 +174,7 @@ def _taught(
         if spec.teacher is None:
             continue
         try:
-            if teacher is None or record is None:  # the specs of a cohort have the same one
+            if teacher is None or record is None:  # the specs of a cohort share one
                 teacher, record = _teacher(spec, store, data, device, machine)
             tempering = temper(spec.teacher, record, data)
             if tempering is not None:
@@ -187,7 +187,7 @@ def _taught(
 
 
 def _teacher(spec: RunSpec, store: RecordStore, data: Dataset, device: torch.device, machine: Machine) -> tuple[Teacher, Record]:
-    """The teacher of a spec, not tempered yet, and the record of its own training."""
+    """Return the teacher of a spec, not tempered yet, and the record of its own training."""
     run = spec.teacher_run()
     assert run is not None
     kept, record = store.weights(run.id), Record(store.path / run.id)
@@ -240,7 +240,7 @@ def load(spec: RunSpec, machine: Machine, located: Mapping[str, str]) -> Dataset
 
 
 def _checkout() -> str | None:
-    """The commit of the code that was loaded; a ``+`` behind it says that the library's files differed from that commit."""
+    """Return the commit of the loaded code, with a ``+`` if the library's files differ from it; None outside a git checkout."""
     here = Path(__file__).resolve().parent
 
     def git(*arguments: str) -> str:

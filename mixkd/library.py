@@ -75,21 +75,21 @@ class Renormalise(nn.Module):
 def load(
     name: str, n_classes: int, image_size: int, pretrained: str | None = None, weights: Weights | None = None, channels: int = 3
 ) -> Parts:
-    """The network of that name, initialised by its library from the global generator, or with pretrained weights.
+    """Load a network by name, initialised by its library from the global generator, or with pretrained weights.
 
     Args:
         name: "torchvision:NAME", "timm:NAME" or "python:PACKAGE.MODULE:FUNCTION".
         n_classes: number of logits. A pretrained head is kept where it has as many, else replaced by a fresh one.
         image_size: side of the images in pixels.
         pretrained: name of a set of weights: torchvision's ("IMAGENET1K_V1") or timm's tag ("a1_in1k"); None for a random start.
-        weights: of the user's own, to start from instead.
+        weights: the user's own, to start from instead.
         channels: of an image, or coordinates of a vector (``image_size`` 0), for a function's network.
 
     Raises:
-        ValueError: unknown name or weights (with the nearest), a network that cannot take such images or has no linear head, weights that
-            do not fit it. A function's network needs no linear head: without one, its features are its logits.
-        ModuleNotFoundError: timm is not installed; with the command.
-        FileNotFoundError: the weights are not here and could not be downloaded; which file, where it belongs, the command.
+        ValueError: for an unknown name or weights (with the nearest), a network that cannot take such images or has no linear head, or
+            weights that do not fit it. A function's network needs no linear head: without one, its features are its logits.
+        ModuleNotFoundError: if timm is not installed; with the command.
+        FileNotFoundError: if the weights are not here and cannot be downloaded; with the file, where it belongs and the command.
     """
     prefix, _, plain = name.partition(":")
     x = torch.zeros(1, channels, *[image_size] * 2) if image_size else torch.zeros(1, channels)

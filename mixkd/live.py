@@ -73,7 +73,7 @@ class Workbench:
         return one(self.profile.name, arm=arm.name, seed=self.seed.value, tau=tau, alpha=alpha)
 
     def _choose(self, change: object = None) -> None:
-        """A control moved: enable what the arm uses, and show the student if it was trained before."""
+        """Enable the controls that the arm uses, and show the student if it was trained before."""
         arm = ARMS[self.arm.value]
         self.tau.disabled, self.alpha.disabled = not arm.distils, not arm.mixes
         spec = self.spec()
@@ -114,11 +114,11 @@ class Workbench:
 
 
 def workbench(profile: str = "digits", store: str | Path = "runs", *, figure: str = "lab", known: str | Path | None = None) -> Workbench:
-    """A :class:`Workbench` for a profile; students are kept in a store of your own, never among the committed records.
+    """Return a :class:`Workbench` for a profile; it keeps students in a store of your own, never among the committed records.
 
     Args:
         profile: gives everything the controls do not.
-        store: where what is trained here goes; what was trained into it before, by `mixkd run` or a study, joins without training.
+        store: where students trained here are kept; those already in it, from `mixkd run` or a study, join without training.
         figure: "lab" (temperature), "world" (decision fields, data of the plane only), "path" (vicinal).
         known: another store whose students join without training, such as "committed".
 

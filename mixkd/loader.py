@@ -39,12 +39,12 @@ class Batch:
 
 
 def batches(spec: RunSpec, data: Dataset, first: int, last: int, part: slice = slice(None), purpose: str = "") -> Iterator[Batch]:
-    """The batches of steps first ... last - 1. Every epoch has an order of its own, and its incomplete batch is dropped.
+    """Yield the batches of steps first ... last - 1. Every epoch has its own order, and its incomplete batch is dropped.
 
     Args:
         spec: its seed, batch size and augmentation.
         data: on the device that trains.
-        first: where a resumed run goes on; the batches do not depend on it.
+        first: where a resumed run goes on; a step's batch does not depend on it.
         last: end of the run.
         part: which rows of each batch; all of them unless processes share a run.
         purpose: what such a process adds to the purpose of its draws, so that they are its own.
@@ -72,7 +72,7 @@ def _rows(spec: RunSpec, n: int, first: int, last: int, part: slice, device: tor
 
 
 def _decoded(spec: RunSpec, data: Dataset, files: ImageFiles, first: int, last: int, part: slice, purpose: str) -> Iterator[Batch]:
-    """A random crop is cut while its file is decoded, out of all its pixels; flips and everything after happen on the device."""
+    """Yield batches of decoded files: random crops are cut while decoding, from all pixels; the rest runs on the device."""
     labels = data.splits["train"].labels
     crops = spec.augment == "resized_crop_flip"
     walk, preview = (_rows(spec, len(labels), first, last, part, "cpu") for _ in range(2))
@@ -134,7 +134,7 @@ def augment(images: Tensor, generator: torch.Generator, kind: Augmentation, size
 
 
 def _resized_crops(images: Tensor, generator: torch.Generator, size: int) -> Tensor:
-    """The crops of a streamed data set, with the same draws, cut by resampling on the device."""
+    """Cut the random crops of a streamed data set, with the same draws, by resampling on the device."""
     n, channels, height, width = images.shape
     draws = torch.rand(n, DRAWS, generator=generator)
     left, top, w, h = torch.tensor([random_box(row, width, height) for row in draws.tolist()], dtype=torch.float32).T

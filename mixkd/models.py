@@ -70,7 +70,7 @@ def build(
     statistics: library.Statistics | None = None,
     weights: Weights | None = None,
 ) -> Model:
-    """The model of that name in float32 on the CPU, initialised from (seed, name); the global generator stays.
+    """Build a model by name, in float32 on the CPU, initialised from (seed, name); the global generator is left alone.
 
     Args:
         name: one of ours such as "resnet20", "cnn8" or "mlp16", a wide ResNet such as "wrn40-2", "torchvision:NAME", "timm:NAME" or
@@ -82,12 +82,12 @@ def build(
         pretrained: weights to start from, by the library's name for them; see :func:`mixkd.library.load`.
         statistics: mean and deviation of each channel, on the scale 0 to 1, with which the inputs will have been normalised. A
             library's network brings its own and is given a layer that converts between the two; None takes inputs as they are.
-        weights: of the user's own, from :func:`mixkd.weights.read`. The network gets such a layer then, whatever its name. An empty one
-            makes the network of the same form.
+        weights: the user's own, from :func:`mixkd.weights.read`. The network then gets such a layer, whatever its name. Empty weights
+            give a network of the same architecture.
 
     Raises:
-        ValueError: unknown name, a model that cannot take such inputs, or weights that do not fit it.
-        ModuleNotFoundError, FileNotFoundError: a library or its weights are not here; with the command that gets them.
+        ValueError: for an unknown name, a model that cannot take such inputs, or weights that do not fit it.
+        ModuleNotFoundError, FileNotFoundError: if a library or its weights are not here; with the command that gets them.
     """
     of_library = name.startswith(library.PREFIXES)
     maker = _maker(name)
@@ -142,7 +142,7 @@ def build(
 def _adapted(
     body: nn.Module, given: library.Statistics | None, own: library.Statistics | None, weights: Weights | None, channels: int, vectors: bool
 ) -> nn.Module:
-    """A body behind a layer that converts from the normalisation of the data to its own: what its weights say, else its library's."""
+    """Put a body behind a layer that converts from the data's normalisation to the body's: what its weights say, else its library's."""
     if weights is not None and weights.mean is not None and weights.std is not None:
         own = (weights.mean, weights.std)
     given = given or own or ((0.0,) * channels, (1.0,) * channels)
@@ -255,7 +255,7 @@ class LastCoordinate(nn.Module):
 
 
 def _marginal(width: int, in_channels: int, image_size: int) -> tuple[nn.Module, int]:
-    """An MLP that sees the last coordinate of a vector alone: a teacher that is much less accurate, however long it learns."""
+    """Build an MLP that sees only the last coordinate of a vector: a much less accurate teacher, however long it learns."""
     if image_size:
         raise ValueError(f"mlp{width}-marginal takes vectors, but the data are images")
     body, n_features = _mlp(width, 1, 0)

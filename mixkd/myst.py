@@ -107,7 +107,7 @@ class Page:
         return "\n".join(["## References", "", *lines]) if lines else ""
 
     def _inline(self, text: str) -> str:
-        """A text with its roles in plain words; code stays as it is."""
+        """Return a text with its roles in plain words; code stays as it is."""
         return _TOKEN.sub(lambda token: self._role(token) if token["role"] else token[0], text)
 
     def _role(self, match: re.Match[str]) -> str:
@@ -163,7 +163,7 @@ def sentence(markdown: str) -> str:
 
 
 def _numbers(text: str) -> dict[str, int]:
-    """The numbers of a page's labelled equations."""
+    """Return the numbers of a page's labelled equations."""
     return {label: number for number, label in enumerate(_LABEL.findall(text), 1)}
 
 

@@ -119,7 +119,7 @@ class Views:
         return self._mixings[key]
 
     def images(self, view: View, spec: RunSpec) -> Tensor:
-        """The images of a view, (N, ...)."""
+        """Return the images of a view, (N, ...)."""
         key = self._key(view, spec)
         if key not in self._made:
             if view == "clean":
@@ -133,7 +133,7 @@ class Views:
         return self._made[key]
 
     def teacher_logits(self, view: View, spec: RunSpec) -> Tensor:
-        """The tempered logits of the teacher on a view, (N, K) float32, without gradient."""
+        """Return the tempered logits of the teacher on a view, (N, K) float32, without gradient."""
         assert self.teacher is not None
         assert spec.teacher is not None
         images, key = self.images(view, spec), ("teacher", self._key(view, spec))
@@ -152,7 +152,7 @@ def _mixing_key(spec: RunSpec) -> object:
 
 
 def loss(spec: RunSpec, student: Callable[[Tensor], Tensor], views: Views) -> Tensor:
-    """The training loss of one student on one batch: the table of arms, read from top to bottom.
+    """Return the training loss of one student on one batch: a case for each arm.
 
     Args:
         spec: its arm, tau, weights.

@@ -50,10 +50,10 @@ class Ranks:
         return f"/{self.rank} of {self.size}" if self.size > 1 else ""
 
     def part(self, batch_size: int) -> slice:
-        """The rows of each batch that are this rank's.
+        """Return this rank's rows of each batch.
 
         Raises:
-            ValueError: when the batch cannot be cut into equal parts of at least two (batch norm needs two).
+            ValueError: if the batch cannot be cut into equal parts of at least two (batch norm needs two).
         """
         if self.size > 1 and (batch_size % self.size or batch_size // self.size < 2):
             raise ValueError(f"batch_size = {batch_size}: must be a multiple of the {self.size} ranks, with 2 images for each or more")
@@ -61,19 +61,19 @@ class Ranks:
         return slice(self.rank * own, (self.rank + 1) * own)
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        """The model as it is to be called in training: gradients become the mean over all ranks."""
+        """Return the model to call in training: gradients become the mean over all ranks."""
         # Each rank normalises with the statistics of its own part; the running averages that count are those of rank 0.
         return model if self.size == 1 else nn.parallel.DistributedDataParallel(model, broadcast_buffers=False)
 
     def mean(self, value: Tensor) -> Tensor:
-        """The mean over all ranks, on all ranks, in place."""
+        """Return the mean over all ranks, on all ranks, in place."""
         if self.size > 1:
             dist.all_reduce(value)
             value /= self.size
         return value
 
     def share(self, value: T) -> T:
-        """What rank 0 has, on all ranks."""
+        """Return rank 0's value, on all ranks."""
         if self.size == 1:
             return value
         box = [value]
@@ -101,7 +101,7 @@ def launched() -> bool:
 
 
 def here() -> Ranks:
-    """This process among the ranks that have joined; alone when none have."""
+    """Return this process among the ranks that have joined; alone if none have."""
     if dist.is_available() and dist.is_initialized():
         return Ranks(dist.get_rank(), dist.get_world_size())
     return Ranks()

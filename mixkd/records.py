@@ -268,7 +268,7 @@ _COLUMNS = (*_STUDENT, *_TEACHER, *_LENGTH, *_ARM)
 
 
 def _columns(spec: RunSpec) -> dict[str, Any]:
-    """The spec as table columns; what an arm does not use is None, except alpha, which is 0 without mixing."""
+    """Return the spec as table columns; what an arm does not use is None, except alpha, which is 0 without mixing."""
     return {
         **{name: getattr(spec, name) for name in _STUDENT},
         **{name: getattr(spec.teacher, field, None) for name, field in _TEACHER.items()},

@@ -139,9 +139,9 @@ def _local(size: int) -> Iterator[Executor]:
 
 
 def _resolve(spec: RunSpec, machine: Machine, located: dict[str, str]) -> RunSpec:
-    """The spec as a record keeps it: a folder, a file of weights and a function by name and content, never by path.
+    """Return the spec as a record keeps it: a folder, a file of weights and a function by name and content, never by path.
 
-    Where a folder or file lies goes into ``located``, for workers that start elsewhere.
+    ``located`` is filled with where folders and files lie, for workers that start elsewhere.
     """
 
     def known(part: RunSpec | TeacherSpec, *names: str) -> dict[str, Any]:
@@ -162,7 +162,7 @@ def _resolve(spec: RunSpec, machine: Machine, located: dict[str, str]) -> RunSpe
 
 
 def _check(specs: Iterable[RunSpec], machine: Machine, located: dict[str, str]) -> dict[str, int]:
-    """What only data and models can judge, before anything trains; returns the bytes a student of each name takes meanwhile."""
+    """Check what needs the data and models, before anything trains; return the bytes that a student of each name takes in training."""
     sizes: dict[str, int] = {}
     fields = ("data", "image_size", "train_size", "train_skip", "student", "pretrained", "mean", "std", "batch_size", "augment", "epochs")
     alike = {tuple(getattr(spec, name) for name in fields): spec for spec in specs}
@@ -180,7 +180,7 @@ def _check(specs: Iterable[RunSpec], machine: Machine, located: dict[str, str]) 
             )
         if spec.epochs and spec.batch_size > n:
             raise ValueError(f"batch_size = {spec.batch_size}: larger than the {n} training images of {data.name}")
-        first = next(batches(spec, data, 0, min(1, spec.epochs)), None)  # its augmentation can be done
+        first = next(batches(spec, data, 0, min(1, spec.epochs)), None)  # fails if its augmentation cannot be done
         if first is not None and spec.batch_size // here().size == 1:
             try:
                 student.train()(first.images[:1])
@@ -188,7 +188,7 @@ def _check(specs: Iterable[RunSpec], machine: Machine, located: dict[str, str]) 
                 raise ValueError(f"batch_size = {spec.batch_size}: {spec.student} needs two images or more in a batch ({error})") from error
         if int(test.labels[: data.test_images].bincount().max()) < 2:
             raise ValueError(f"{data.name}: one test image in each class; some class needs two, so that it can be mixed")
-        # where too few pairs can be found, now is the time to say so
+        # fail now, not after training, if too few pairs can be found
         probe_pairs(test.labels[: data.test_images], TWO_CLASS_PAIRS, ONE_CLASS_PAIRS)
         probe_pairs(data.splits["train_eval"].labels, TRAIN_PAIRS, 0)
     return sizes

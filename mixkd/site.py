@@ -172,7 +172,7 @@ def _git(root: Path, *arguments: str) -> str | None:
 
 
 def _execute(root: Path, profile: str, folder: Path | None, executed: Path, workers: int, strict: bool) -> dict[Path, Path]:
-    """An executed notebook for each chapter; only what changed runs."""
+    """Execute the chapters that changed; return the executed notebook of every chapter."""
     state = fingerprint(LIBRARY, root / "book" / "records", *([folder] if folder else []))
     found, missing = {}, []
     for chapter in chapters(root):

@@ -104,7 +104,7 @@ class UnknownName(KeyError, ValueError):
 
 
 def shown(value: object) -> str:
-    """The repr of a value for a message, of 80 characters at most."""
+    """Return the repr of a value for a message, of 80 characters at most."""
     try:
         text = repr(value)
     except ValueError:  # an integer of more digits than Python writes
@@ -160,7 +160,7 @@ def _explain(model: type[BaseModel], error: ValidationError) -> list[str]:
 
 
 def _choices(annotation: Any) -> list[str]:
-    """The strings a (possibly nested) Literal admits."""
+    """Return the strings that a (possibly nested) Literal admits."""
     if isinstance(annotation, str):
         return [annotation]
     return [choice for part in get_args(annotation) for choice in _choices(part)]
@@ -329,7 +329,7 @@ class RunSpec(_Spec):
         return self
 
     def canonical(self) -> str:
-        """The spec as JSON with sorted keys, without the fields that hold their default: what the id is a hash of."""
+        """Return the spec as JSON with sorted keys, without the fields that hold their default: what the id is a hash of."""
         return json.dumps(self.model_dump(mode="json", exclude_defaults=True), sort_keys=True, separators=(",", ":"))
 
     @cached_property
@@ -343,12 +343,12 @@ class RunSpec(_Spec):
         return ARMS[self.arm].uses
 
     def replace(self, /, **changes: Any) -> RunSpec:
-        """A spec with some fields changed. Fields that a changed arm, schedule or optimiser no longer uses are dropped."""
+        """Return a spec with some fields changed. Fields that a changed arm, schedule or optimiser no longer uses are dropped."""
         kept = {name: getattr(self, name) for name in self.model_fields_set if name not in changes}
         return build_spec(kept, changes)
 
     def teacher_run(self) -> RunSpec | None:
-        """The spec of the teacher's own training, or None. Specs that differ only in the tempering of logits share it."""
+        """Return the spec of the teacher's own training, or None. Specs that differ only in the tempering of logits share it."""
         if self.teacher is None:
             return None
         teacher = self.teacher
@@ -408,10 +408,9 @@ def _check_own(model: str, pretrained: str | None, mean: tuple[float, ...] | Non
 
 
 def build_spec(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> RunSpec:
-    """A spec from defaults (a profile, an older spec) overlaid by what was given.
+    """Build a spec from defaults (a profile, an older spec) overridden by what was given.
 
-    Defaults that the resulting arm, schedule, optimiser or data set does not use are dropped; a *given* field that is not used is an
-    error all the same.
+    Defaults that the resulting arm, schedule, optimiser or data set does not use are dropped; an unused *given* field is an error.
     """
     used = _used_fields({**defaults, **given})
     return RunSpec(**{name: value for name, value in defaults.items() if name in used} | dict(given))
@@ -429,7 +428,7 @@ def _used_fields(fields: Mapping[str, Any]) -> set[str]:
 
 
 def _known(names: Mapping[str, T], name: object) -> T | None:
-    """What a name stands for; None for anything else, which may have no hash."""
+    """Look up a name; None if it is unknown or not a string, which may be unhashable."""
     return names.get(name) if isinstance(name, str) else None
 
 

@@ -36,7 +36,7 @@ _LAB_DATA = re.compile(r'<script type="text/plain" data-key="([0-9a-f]{16})">([A
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Called by Sphinx."""
+    """Register the extension with Sphinx."""
     app.connect("config-inited", _configure)
     app.connect("builder-inited", _vendor)
     app.connect("env-get-outdated", _outdated)
@@ -56,14 +56,14 @@ class PlotlyMime:
 
     @staticmethod
     def handle_mime(renderer: Any, data: Any, inline: bool) -> list[nodes.Element] | None:
-        """Called by myst-nb; None for what is not plotly."""
+        """Render plotly output for myst-nb; None for any other type."""
         if data.mime_type != MIME:
             return None
         return [nodes.raw(text=figure_html(data.content), format="html", classes=["output"])]
 
 
 def figure_html(figure: Mapping[str, Any]) -> str:
-    """A plotly figure as it stands in a page."""
+    """Render a plotly figure for a page."""
     layout = {key: value for key, value in figure.get("layout", {}).items() if key != "meta"}
     meta = figure.get("layout", {}).get("meta")
     meta = meta if isinstance(meta, Mapping) else {}
@@ -130,7 +130,7 @@ def _define_words(app: Sphinx, doctree: nodes.document, page: str) -> None:
 
 
 def _root(app: Sphinx) -> Path:
-    """The book's own folder; a staged copy is built for it from elsewhere."""
+    """Return the book's own folder, also when Sphinx builds a staged copy of it."""
     return Path(os.environ.get("MIXKD_BOOK_ROOT") or app.srcdir)
 
 

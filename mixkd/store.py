@@ -197,17 +197,17 @@ class RecordStore:
 
     @contextmanager
     def _placing(self, id: str) -> Iterator[Path]:
-        """A hidden folder to fill, which then takes its place as the record of that id."""
+        """Yield a hidden folder to fill, then put it in place as the record of that id."""
         self.path.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f".{id}.", dir=self.path))
         target, old = self.path / id, folder.with_name(f"{folder.name}.old")
         try:
             yield folder
             for path in folder.iterdir():
-                os.chmod(path, 0o644)  # safetensors and mkdtemp keep theirs to one user; a store may be shared
+                os.chmod(path, 0o644)  # safetensors and mkdtemp restrict theirs to one user; a store may be shared
                 _fsync(path)
             os.chmod(folder, 0o755)
-            if (folder / _HEAVY).exists():  # before the record: who sees the record finds its weights
+            if (folder / _HEAVY).exists():  # before the record: whoever sees it finds its weights
                 self._heavy(id).parent.mkdir(exist_ok=True)
                 os.replace(folder / _HEAVY, self._heavy(id))
             if target.exists():  # damaged, or without its weights: out of sight at once, never half removed
@@ -233,7 +233,7 @@ class RecordStore:
 
 
 def _problems(folder: Path) -> list[str]:
-    """What is wrong with one record: a line for each of its files, or for what it says."""
+    """Return what is wrong with one record: a line for each bad file, or for content that makes no sense."""
     problems: list[str] = []
     file = folder / SUMS
     try:
@@ -259,7 +259,7 @@ def _problems(folder: Path) -> list[str]:
 
 
 def _nonsense(record: Record) -> str:
-    """What the answers of a record cannot mean, though its files are as they were written; empty where there is nothing."""
+    """Return what makes no sense in the answers of a record whose files are intact; "" if nothing."""
     tensors, classes, lam = record.tensors, len(record.classes), record.probe.lam
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):

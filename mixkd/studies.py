@@ -83,11 +83,11 @@ class Profile:
         return self.core_seeds[: self.sweep_seeds]
 
     def teacher_seed(self, seed: int) -> int:
-        """The seed of the teacher that a student of this seed learns from."""
+        """Return the seed of the teacher that a student of this seed learns from."""
         return self.first_teacher_seed + seed % self.teacher_seeds
 
     def teacher(self, seed: int, model: str | None = None, /, **fields: Any) -> TeacherSpec:
-        """The teacher of a student seed. One that no library ships, as those trained on mixup, is trained as its students are."""
+        """Return the teacher of a student seed. One that no library ships, such as one trained on mixup, is trained as its students are."""
         own: dict[str, Any] = {"model": model or self.default_teacher, "seed": self.teacher_seed(seed)}
         merged = {**self.teacher_recipe, **self.teacher_recipes.get(own["model"], {}), **own, **fields}
         if merged.get("arm", "ce") != "ce" and merged.get("epochs") is None:
@@ -95,7 +95,7 @@ class Profile:
         return TeacherSpec(**merged)
 
     def spec(self, /, arm: str, seed: int, *, teacher: TeacherSpec | None = None, **fields: Any) -> RunSpec:
-        """A run of this profile: its data, student and recipe; the default teacher where the arm distils and none is given."""
+        """Return a run of this profile: its data, student and recipe; the default teacher if the arm distils and none is given."""
         defaults = {"data": self.data, "student": self.student, **self.recipe, "teacher": teacher or self.teacher(seed)}
         return build_spec(defaults, {"arm": arm, "seed": seed, **fields})
 
@@ -130,8 +130,8 @@ class Cell:
 
 
 def cells(profile: Profile, arm: str = "kd_mixup") -> list[Cell]:
-    """The cells in which an arm is trained: the default teacher in every calibration at the profile's ``map_taus`` and as trained over the
-    sweep of tau; other teachers at tau 2 as trained and, for ``kd_mixup``, fitted."""
+    """Return the cells an arm is trained in: the default teacher in every calibration at the profile's ``map_taus``, and as trained over
+    the sweep of tau; other teachers at tau 2 as trained and, for ``kd_mixup``, fitted."""
     model = profile.default_teacher
     taus = dict.fromkeys(("half", "double"), profile.shifted_taus or profile.map_taus)
     default = [Cell(model, name, tau) for name in profile.calibrations for tau in taus.get(name, profile.map_taus)]
@@ -141,13 +141,13 @@ def cells(profile: Profile, arm: str = "kd_mixup") -> list[Cell]:
 
 
 def cell_spec(profile: Profile, arm: str, seed: int, cell: Cell) -> RunSpec:
-    """The run of an arm and a seed in a cell."""
+    """Return the run of an arm and a seed in a cell."""
     teacher = profile.teacher(seed, cell.teacher, **CALIBRATIONS[cell.calibration])
     return profile.spec(arm, seed, teacher=teacher, **({} if cell.tau == 2 else {"tau": cell.tau}))
 
 
 def profiles() -> tuple[str, ...]:
-    """The names of all profiles."""
+    """Return the names of all profiles."""
     return tuple(sorted(path.name.removesuffix(".toml") for path in files("mixkd.profiles").iterdir() if path.name.endswith(".toml")))
 
 
@@ -168,7 +168,7 @@ def load_profile(name: str) -> Profile:
 
 
 def profile_for(data: str) -> str | None:
-    """The profile that fits a data set: the one of its name, or that names it, or for a folder of images the one of small networks."""
+    """Return the profile for a data set: of its name, or the first that names it; "imagenet" for a stream, "colab" for an image folder."""
     if data in profiles():
         return data
     if data.startswith("stream:"):
@@ -237,17 +237,17 @@ Study = Callable[[Profile], list[RunSpec]]
 
 
 def overconfidence(profile: Profile) -> list[RunSpec]:
-    """The core arms under the default teacher, paired by seed."""
+    """Return the core arms under the default teacher, paired by seed."""
     return [profile.spec(arm, seed) for seed in profile.core_seeds for arm in CORE_ARMS]
 
 
 def _core(profile: Profile, *arms: str) -> list[RunSpec]:
-    """The core arms (or some of them) for the seeds that sweeps have."""
+    """Return the core arms (or some of them) for the seeds that sweeps have."""
     return [spec for spec in overconfidence(profile) if spec.seed in profile.swept_seeds and spec.arm in (arms or CORE_ARMS)]
 
 
 def accuracy(profile: Profile) -> list[RunSpec]:
-    """The core arms, and both distilling arms under teachers of every capacity."""
+    """Return the core arms, and both distilling arms under teachers of every capacity."""
     others = [model for model in profile.teachers if model != profile.default_teacher]
     return overconfidence(profile) + [
         cell_spec(profile, arm, seed, Cell(model, "raw", 2.0))
@@ -276,7 +276,7 @@ def _runs_of_teachers(specs: list[RunSpec]) -> list[RunSpec]:
 
 
 def teachers(profile: Profile) -> list[RunSpec]:
-    """The teachers themselves, of every capacity and seed."""
+    """Return the teachers' own runs, of every capacity and seed."""
     return _runs_of_teachers(accuracy(profile))
 
 
@@ -290,7 +290,7 @@ def _blended(profile: Profile, seed: int) -> TeacherSpec:
 
 
 def linearity(profile: Profile) -> list[RunSpec]:
-    """What else could make a student linear: its teacher being its equal, a wider student, a longer training, and the plain rivals."""
+    """Return what else could make a student linear: a teacher that is its equal, a wider student, longer training, the plain rivals."""
     return _core(profile) + [
         spec
         for seed in profile.swept_seeds
@@ -307,13 +307,13 @@ LONGER = 2
 
 
 def duration(profile: Profile) -> list[RunSpec]:
-    """The plain arms at the recipe's length and at twice it; a student that learns for longer keeps its teacher."""
+    """Return the plain arms at the recipe's length and at twice it; a student that learns for longer keeps its teacher."""
     arms = ("ce", "mixup", "kd", "kd_mixup")
     return _core(profile, *arms) + [_longer(profile, arm, seed) for seed in profile.swept_seeds for arm in arms]
 
 
 def _longer(profile: Profile, arm: str, seed: int) -> RunSpec:
-    """A run of twice the steps, on a schedule of the same shape."""
+    """Return a run of twice the steps, on a schedule of the same shape."""
     plain = profile.spec("kd", seed)
     milestones = {"milestones": tuple(LONGER * epoch for epoch in plain.milestones)} if plain.milestones else {}
     own: dict[str, Any] = {}
@@ -325,7 +325,7 @@ def _longer(profile: Profile, arm: str, seed: int) -> RunSpec:
 
 
 def controls(profile: Profile) -> list[RunSpec]:
-    """The objective taken apart: each control changes one thing about what the teacher is asked, or what its answer keeps."""
+    """Return the controls: each changes one part of the objective, in what the teacher is asked or what is kept of its answer."""
     arms: dict[str, dict[str, Any]] = {
         "kd_mixed_targets": {},
         "kd_clean_ce_mixed": {"ce_weight": 1.0},
@@ -360,7 +360,7 @@ def propagation(profile: Profile) -> list[RunSpec]:
 
 
 def stopped_early(profile: Profile, seed: int) -> TeacherSpec:
-    """A teacher of the default size that trained for a fraction of the epochs, scaled by its own temperature."""
+    """Return a teacher of the default size that trained for a fraction of the epochs, scaled by its own temperature."""
     plain = profile.spec("kd", seed)
     shortest = math.floor(plain.warmup) + 1  # a schedule is longer than its warm-up
     epochs = max(2, shortest, round(profile.teacher_recipe.get("epochs", plain.epochs) / STOPPED_EARLY))
@@ -401,10 +401,10 @@ STUDIES: Mapping[str, Study] = {
 
 
 def of_first_seeds(specs: Iterable[RunSpec], profile: str, seeds: int) -> list[RunSpec]:
-    """The specs of a profile's first student seeds and of their teachers: a reduced grid.
+    """Return the specs of a profile's first student seeds and of their teachers: a reduced grid.
 
     Raises:
-        ValueError: when none is left.
+        ValueError: if none is left.
     """
     plan = load_profile(profile)
     chosen = set(plan.core_seeds[: max(0, seeds)])
@@ -416,7 +416,7 @@ def of_first_seeds(specs: Iterable[RunSpec], profile: str, seeds: int) -> list[R
 
 
 def study(name: str, profile: str = "digits") -> list[RunSpec]:
-    """The specs of one study ("all" for every study), without duplicates; none of a study that the profile leaves out.
+    """Return the specs of one study ("all" for every study), without duplicates; empty if the profile leaves it out.
 
     Raises:
         SpecError: for an unknown study or profile, with the nearest name.

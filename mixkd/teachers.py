@@ -27,11 +27,11 @@ class UnreachableControl(RuntimeError):
 
 
 def freeze(record: Record, weights: Path, data: Dataset, *, device: torch.device | str = "cpu", precision: Precision = "auto") -> Teacher:
-    """The teacher of a record, in eval mode, without gradients.
+    """Return the teacher of a record, in eval mode, without gradients.
 
     Args:
         record: of the teacher's own training.
-        weights: where its state dict lies; it must be the one that was written with the record.
+        weights: its state dict, the file written with the record.
         data: on which the students train.
         device, precision: as in :func:`mixkd.train.train_cohort`.
 
@@ -39,7 +39,7 @@ def freeze(record: Record, weights: Path, data: Dataset, *, device: torch.device
         A :class:`Teacher` without tempering; see :func:`temper`.
 
     Raises:
-        DamagedRecord: when the weights differ from their checksum, or cannot be read.
+        DamagedRecord: if the weights differ from their checksum or cannot be read.
     """
     device = torch.device(device)
     resolved = resolve_precision(precision, device, record.spec.data)
@@ -59,10 +59,10 @@ def freeze(record: Record, weights: Path, data: Dataset, *, device: torch.device
 
 
 def temper(spec: TeacherSpec, record: Record, data: Dataset) -> Callable[[Tensor], Tensor | float] | None:
-    """The function from normalised images to the temperature that divides the teacher's logits; None where that is 1.
+    """Return the function from normalised images to the temperature that divides the teacher's logits; None where that is 1.
 
     Raises:
-        UnreachableControl: when a spread is so large that no scale keeps the mean confidence.
+        UnreachableControl: if the spread is so large that no scale keeps the mean confidence.
     """
     base = spec.temperature_factor * (record.temperature if spec.temperature == "fitted" else float(spec.temperature))
     if spec.temperature_spread == 0:
@@ -109,7 +109,7 @@ def projected(h: Callable[[Tensor], Tensor], data: Dataset, images: Images, batc
 
 
 def matched_sigma(teacher: Teacher, spec: RunSpec, data: Dataset) -> float:
-    """The noise of ``kd_noise``: the smallest at which the teacher is as uncertain on noisy images as on mixed ones.
+    """Return the noise of ``kd_noise``: the smallest at which the teacher is as uncertain on noisy images as on mixed ones.
 
     Uncertain means the mean entropy of its answers on validation images.
 
@@ -122,7 +122,7 @@ def matched_sigma(teacher: Teacher, spec: RunSpec, data: Dataset) -> float:
         sigma > 0, in units of normalised images.
 
     Raises:
-        UnreachableControl: when no sigma up to :data:`mixkd.evaluate.NOISE_MAX` reaches that entropy, or clean images have it already.
+        UnreachableControl: if no sigma up to :data:`mixkd.evaluate.NOISE_MAX` reaches that entropy, or clean images have it already.
     """
     assert spec.teacher is not None
     images = normalise(data.splits["val"].images[:1000], data)

@@ -69,7 +69,7 @@ class Student:
 
 
 def learning_rate(spec: RunSpec, step: int, steps_per_epoch: int) -> float:
-    """The learning rate of a step (counted from 0): linear warm-up, then cosine to zero, steps, or constant."""
+    """Return the learning rate of a step (counted from 0): linear warm-up, then cosine to zero, steps, or constant."""
     epoch = step / steps_per_epoch
     if epoch < spec.warmup:
         return spec.lr * (step + 1) / math.ceil(spec.warmup * steps_per_epoch)
@@ -129,7 +129,7 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any
 
 
 def start(spec: RunSpec, data: Dataset, device: torch.device, precision: str, located: Mapping[str, str] | None = None) -> Student:
-    """A freshly initialised student, or :class:`ValueError` when the spec does not fit the data."""
+    """Return a freshly initialised student; raise :class:`ValueError` if the spec does not fit the data."""
     n = len(data.splits["train"].labels)
     if spec.epochs and spec.batch_size > n:
         raise ValueError(f"batch_size = {spec.batch_size}: larger than the {n} training images of {data.name}")
@@ -142,18 +142,18 @@ def start(spec: RunSpec, data: Dataset, device: torch.device, precision: str, lo
 
 
 def network(spec: RunSpec, data: Dataset, pretrained: bool = True, located: Mapping[str, str] | None = None) -> Model:
-    """The student of a spec before its first step, for inputs normalised as the data are.
+    """Return the student of a spec before its first step, for inputs normalised as the data are.
 
     Args:
         pretrained: False leaves out pretrained weights, for a caller that loads others of the same shape.
-        located: where the files lie that the spec knows by name and digest.
+        located: where the files that the spec knows by name and digest lie.
     """
     foreign = own(spec.student) or own(spec.pretrained)
     weights = None
     if foreign:
         weights = Weights(spec.student)
         if pretrained and spec.student.startswith(FUNCTION):
-            identity(spec.student)  # it still returns what it returned when the run was prepared
+            identity(spec.student)  # fails unless it returns what it did when the run was prepared
         if pretrained and spec.pretrained is not None and spec.pretrained.startswith(FILE):
             weights = read((located or {}).get(spec.pretrained, spec.pretrained))
         weights = replace(weights, mean=spec.mean or weights.mean, std=spec.std or weights.std)

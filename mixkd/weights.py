@@ -97,7 +97,7 @@ def find(name: str, root: str | Path | None = None) -> Path:
 
 
 def identity(name: str, root: str | Path | None = None) -> str:
-    """What a spec stores for a file or function of the user's: its name and a digest of its content, never a path."""
+    """Return what a spec stores for the user's file or function: its name and a digest of its content, never a path."""
     if name.startswith(FUNCTION):
         wanted, digest = split_digest(name)
         found = _function_digest(wanted)
@@ -109,7 +109,7 @@ def identity(name: str, root: str | Path | None = None) -> str:
 
 
 def located(name: str, root: str | Path | None = None) -> str:
-    """The same name with the whole path of its file, for processes that start elsewhere."""
+    """Return the same name with the full path of its file, for processes that start elsewhere."""
     path = find(name, root)
     return f"{FILE}{path.resolve()}@{sha256(path)[:16]}"
 
@@ -247,7 +247,7 @@ def load_into(module: nn.Module, state: Mapping[str, Tensor], what: str) -> None
 
 
 def published(state: Mapping[str, Tensor], body: nn.Module) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The tensors of a CIFAR ResNet under their published names, as those of a body and a head of ours.
+    """Rename the tensors of a CIFAR ResNet from their published names to ours; return those of the body and of the head.
 
     Shortcuts without parameters (every second pixel, new channels zero on both sides of the old ones) become the projection that does the
     same: a 1 x 1 convolution that copies, and a batch norm that changes nothing.

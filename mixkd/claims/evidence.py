@@ -86,7 +86,7 @@ class Evidence:
 
     @classmethod
     def of(cls, profile: str, store: str | Path | RecordStore) -> Evidence:
-        """The evidence a profile has in a store, by name."""
+        """Return the evidence for a profile, by name, in a store."""
         return cls(load_profile(profile), RecordStore.existing(store))
 
     # --- records ---------------------------------------------------------------------------------------------------------

@@ -38,10 +38,10 @@ def _judge_geometry(evidence: Evidence, at: Cell) -> Case:
 
 
 def _equally_accurate(evidence: Evidence, ours: BySeed, candidates: dict[str, BySeed]) -> tuple[str, BySeed, Premise]:
-    """The kd to compare with: the cell's own where its accuracy is equivalent, else the nearest that is, else the nearest of all.
+    """Return the kd to compare with: the cell's own if its accuracy is equivalent, else the nearest that is, else the nearest of all.
 
     The premise is met where the accuracies are equivalent (TOST), fails where every candidate is shown to differ by the margin or more,
-    and is unresolved otherwise. The numbers in it are those of the kd that is compared with.
+    and is unresolved otherwise. Its numbers are those of the kd chosen.
     """
     margin = evidence.accuracy_margin
     gaps = {name: evidence.difference("accuracy", ours, found) for name, found in candidates.items()}

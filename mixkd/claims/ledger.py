@@ -164,7 +164,7 @@ def command(letter: str, evidence: Evidence, lacking: Collection[str]) -> str:
 
 
 def _cells(claim: Claim, evidence: Evidence) -> list[Cell]:
-    """The cells a claim has a row for: all; one for each teacher and calibration, or for those that have several tau; or one."""
+    """Return the cells a claim has a row for: all; the paper's; or one per teacher and calibration (for some, only with several tau)."""
     everything = cells(evidence.profile)
     if claim.per == "cell":
         return everything

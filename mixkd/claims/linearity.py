@@ -61,7 +61,7 @@ def _judge_linearity(evidence: Evidence, at: Cell) -> Case:
 
 
 def _students(evidence: Evidence, at: Cell, ours: BySeed) -> dict[str, BySeed]:
-    """The students that must be less linear: kd of nearest accuracy, self-distillation, a wider student, twice the steps."""
+    """Return the students that must be less linear: kd of nearest accuracy, self-distillation, a wider student, twice the steps."""
     profile = evidence.profile
     student, wider, teacher = profile.student, profile.wider_student, profile.default_teacher
     name, plain = blends.nearest_in_accuracy(ours, blends.plain_rivals(evidence, at))

@@ -63,7 +63,7 @@ def _judge_overconfidence(evidence: Evidence, at: Cell) -> Case:
 
 
 def _conditions(evidence: Evidence, students: BySeed, base: BySeed, name: str, ts: str = "") -> list[Comparison]:
-    """What keeps underconfidence from passing for a success: it is at most a quarter of ce's ECE, and NLL is lower."""
+    """Return the conditions that keep underconfidence from passing for success: at most a quarter of ce's ECE, and a lower NLL."""
     under = evidence.contrast(lambda plain, own: plain["ece"] / 4 - own[f"{ts}under"], base, students)
     nll = evidence.contrast(lambda plain, own: plain["nll"] - own[f"{ts}nll"], base, students)
     return [

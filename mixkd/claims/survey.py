@@ -224,7 +224,7 @@ def _interval(part: Comparison) -> Interval:
 
 
 def _fills(evidence: Evidence, arm: str, cell: Cell) -> str:
-    """The command that trains a cell: the study that plans it, else a run of its first seed."""
+    """Return the command that trains a cell: the study that plans it, else a run of its first seed."""
     profile = evidence.profile
     specs = [cell_spec(profile, arm, seed, cell) for seed in profile.swept_seeds]
     if cell in cells(profile, arm):
@@ -253,7 +253,7 @@ def _model(students: BySeed, *, scaled: bool = False) -> Model:
 
 
 def _pooled(models: Mapping[int, tuple[Record, float]]) -> Model:
-    """Some records as one model, the logits of each divided by its number."""
+    """Pool the records of several seeds into one model, the logits of each divided by its own temperature."""
     reports, seeds = [], {}
     count, confidence, hits = np.zeros((3, BINS))
     for seed, (record, temperature) in models.items():

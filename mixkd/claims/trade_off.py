@@ -26,14 +26,14 @@ Ends = Mapping[int, tuple[int, int]]
 
 
 def _by_tau(evidence: Evidence, arm: str, at: Cell) -> dict[float, BySeed]:
-    """The students of an arm in each cell of a column, tau ascending; "std" lies on no axis of tau and is left out."""
+    """Return the students of an arm in each cell of a column, tau ascending; "std" is not on that axis and is left out."""
     column = {cell for cell in cells(evidence.profile, arm) if (cell.teacher, cell.calibration) == (at.teacher, at.calibration)}
     taus = sorted({float(cell.tau) for cell in column if not isinstance(cell.tau, str)})
     return {tau: evidence.students(Cell(at.teacher, at.calibration, tau), arm) for tau in taus}
 
 
 def _curves(by_tau: Mapping[float, BySeed]) -> Curves:
-    """The curves of the seeds that have the whole column."""
+    """Return the curves of the seeds that have every cell of the column."""
     if len(by_tau) < 2:
         return {}
     seeds = sorted(set.intersection(*(set(found) for found in by_tau.values())))
@@ -53,12 +53,12 @@ def _ends(curves: Curves, badness: str) -> Ends:
 
 
 def _moved(curves: Curves, ends: Ends, name: str) -> dict[int, Array]:
-    """A figure at the tau of best accuracy less that at the tau of best calibration, (R + 1,) by seed."""
+    """Return, by seed, a figure at the tau of best accuracy minus the same at the tau of best calibration, (R + 1,)."""
     return {seed: curves[seed][name][fast] - curves[seed][name][calm] for seed, (fast, calm) in ends.items() if seed in curves}
 
 
 def _more(evidence: Evidence, ours: Mapping[int, Array], plain: Mapping[int, Array]) -> Interval:
-    """What moving tau costs kd_mixup, less what it costs kd, for the seeds of both."""
+    """Return the interval of what moving tau costs kd_mixup minus what it costs kd, over the seeds of both."""
     return evidence.over({seed: ours[seed] - plain[seed] for seed in sorted(set(ours) & set(plain))})
 
 
@@ -75,7 +75,7 @@ def _gain_and_cost(evidence: Evidence, curves: Curves, badness: str) -> list[Com
 
 
 def _swept(evidence: Evidence, at: Cell) -> Case:
-    """What the sweep of tau does to kd_mixup: claim (g), on which claim (i) rests."""
+    """Return the case of claim (g), what the sweep of tau does to kd_mixup; claim (i) rests on it."""
     by_tau = _by_tau(evidence, "kd_mixup", at)
     curves, students = _curves(by_tau), by_tau.get(2.0, {})
     premises = [
@@ -98,7 +98,7 @@ def _most(taus: Sequence[float]) -> str:
 
 
 def _judge_trade_off(evidence: Evidence, at: Cell) -> Case:
-    """The sweep, and what it means if its trade does not survive a post-hoc temperature."""
+    """Judge the sweep; the note says so if its trade does not survive a post-hoc temperature."""
     case = _swept(evidence, at)
     as_stated, attributed = conclude(case.premises, case.stated, case.rivals)
     if as_stated != "supported" or attributed == "supported":
@@ -108,7 +108,7 @@ def _judge_trade_off(evidence: Evidence, at: Cell) -> Case:
 
 
 def _judge_interaction(evidence: Evidence, at: Cell) -> Case:
-    """The cost of moving tau between kd_mixup's two ends, for kd_mixup and for kd: the same move, so the same direction."""
+    """Compare the cost of moving tau between kd_mixup's two ends for kd_mixup and for kd: the same move, so the same direction."""
     trade = _swept(evidence, at)
     ours, plain = (_curves(_by_tau(evidence, arm, at)) for arm in ("kd_mixup", "kd"))
     word, _ = conclude(trade.premises, trade.stated, [])

@@ -164,7 +164,7 @@ def _group(rows: Sequence[Row], every: Sequence[Row]) -> str:
 
 
 def _where(rows: Sequence[Row], most: int = 6) -> str:
-    """The places of rows in words; "" for those that have none or for more than a reader would read."""
+    """Return the places of rows in words; "" if a row has no place or there are more than ``most``."""
     if len(rows) > most or any(row.calibration is None for row in rows):
         return ""
     if all(row.tau is not None for row in rows):

@@ -36,7 +36,7 @@ LINE = 48
 
 
 def lines(name: object, letters: int = LINE) -> str:
-    """A name as plotly text, in lines that a phone has room for."""
+    """Return a name as plotly text, wrapped to fit a phone."""
     return "<br>".join(map(theme.text, textwrap.wrap(str(name), letters)))
 
 

@@ -65,7 +65,7 @@ def _answer(judged: Verdict) -> str:
 
 
 def _primary(judged: Verdict) -> tuple[str, Comparison | None]:
-    """The comparison that speaks for a verdict, and what it compares in words: the first, or the weakest of one for each teacher."""
+    """Return what a verdict is about in words, and the comparison that speaks for it: the first, or the weakest of one a teacher."""
     if not judged.stated:
         return "", None
     first = judged.stated[0]
@@ -107,13 +107,13 @@ def judgement(judged: Verdict, *others: Verdict) -> Html:
 
 
 def _on_each(verdicts: Iterable[Verdict]) -> str:
-    """The comparison that speaks for each of several verdicts on one claim, a row for each data set."""
+    """Draw the comparison that speaks for each verdict, a row for each data set."""
     rows = [replace(first, what=data_name(verdict.profile)) for verdict in verdicts if (first := _primary(verdict)[1]) is not None]
     return panels(rows, "The same comparison on each data set")
 
 
 def _note(judged: Verdict) -> str:
-    """The note in words, without the sentences that the table of premises and the panels already show."""
+    """Return the note in words, without the sentences that the table of premises and the panels already show."""
     note = judged.note
     for part in judged.stated:
         note = note.replace(f"{part.what}: {part.resolving}.", "")

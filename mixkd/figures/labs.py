@@ -31,7 +31,7 @@ _FIRST = {"kd_mixup": 0, "ce": 1, "kd": 2, "mixup": 3}
 
 
 def lab_of(records: Iterable[Any], *, name: str = "lab") -> TemperatureLab | Html:
-    """The temperature lab over records: choose arm, tau and seed, and what else differs; at first the plain student beside the paper's.
+    """Return the temperature lab over records: choose arm, tau, seed and what else differs; at first the plain student beside the paper's.
 
     Args:
         records: see :class:`mixkd.records.Record`; of one data set or of several.
@@ -41,7 +41,7 @@ def lab_of(records: Iterable[Any], *, name: str = "lab") -> TemperatureLab | Htm
         The lab, or a sentence when there is no record.
 
     Raises:
-        ValueError: when two records differ in nothing a reader could choose by.
+        ValueError: if two records differ in nothing a reader could choose by.
     """
     found = sorted(records, key=lambda record: ({"ce": 0, "kd_mixup": 1}.get(record.spec.arm, 2), record.spec.seed))
     if not found:
@@ -60,7 +60,7 @@ def lab_of(records: Iterable[Any], *, name: str = "lab") -> TemperatureLab | Htm
 
 
 def _label(spec: Any) -> Mapping[str, Any]:
-    """What a reader may choose a model by, in the order of the selects."""
+    """Return what a reader may choose a model by, in the order of the selects."""
     teacher = spec.teacher
     return {
         "data": spec.data.partition("@")[0].removeprefix("folder:"),
@@ -93,7 +93,7 @@ def shared_rows(records: Iterable[Any]) -> dict[str, int]:
 
 
 def world_of(records: Iterable[Record], *, name: str = "world", first: str | None = None) -> BoundaryWorld:
-    """The boundary world over records of the plane: choose arm, alpha, tau, seed.
+    """Return the boundary world over records of the plane: choose arm, alpha, tau, seed.
 
     Records whose weights were not kept, or that mix only a part of each batch, are left out; so are weights of models that
     are not plain layers. At alpha 0 an arm that mixes *is* the arm that does not, and is offered under both names.
@@ -101,10 +101,10 @@ def world_of(records: Iterable[Record], *, name: str = "world", first: str | Non
     Args:
         records: of students; their weights, and their teachers', are read from the store they lie in.
         name: as in :func:`boundary_world`.
-        first: id of the record that is shown first; else the arm of the paper at alpha 1 and tau 2.
+        first: id of the record that is shown first; by default the paper's arm at alpha 1 and tau 2.
 
     Raises:
-        ValueError: when no record can be shown.
+        ValueError: if no record can be shown.
     """
     data = load_data(PLANE)
     means, covariance = (part.numpy() for part in gaussian_classes(PLANE))
@@ -142,13 +142,13 @@ def world_of(records: Iterable[Record], *, name: str = "world", first: str | Non
 
 
 def _choice(spec: RunSpec) -> dict[str, Any]:
-    """What a reader chooses a student by; None where the arm has no such thing."""
+    """Return what a reader chooses a student by; None where the arm has no such field."""
     arm = ARMS[spec.arm]
     return {"arm": arm.name, "alpha": spec.alpha if arm.mixes else None, "tau": spec.tau if arm.distils else None, "seed": spec.seed}
 
 
 def net_of(spec: RunSpec, store: RecordStore) -> Net | None:
-    """The trained network of a run, taking raw points; None where its weights are not there or damaged, or are no plain layers."""
+    """Return the trained network of a run on raw points; None if its weights are missing or damaged, or it is not an MLP."""
     path = store.weights(spec.id)
     if path is None or not spec.student.startswith("mlp"):
         return None
@@ -164,7 +164,7 @@ def net_of(spec: RunSpec, store: RecordStore) -> Net | None:
 
 
 def summary(record: Record) -> dict[str, float]:
-    """What a world prints of a student over all test points: accuracy, mean confidence, and its distance to the exact posterior.
+    """Return a student's figures over all test points: accuracy, mean confidence, and distance to the exact posterior.
 
     Returns:
         accuracy, confidence; kl and ts_kl, the mean KL(exact || model) in nats, as trained and after post-hoc scaling by the
@@ -243,7 +243,7 @@ def vicinal_of(records: Iterable[Record], *, name: str = "path", first: str | No
 
 
 def _telling(logits: np.ndarray, labels: np.ndarray, lam: Sequence[float]) -> int:
-    """The pair to begin with: of two classes, both recognised at their ends, of median non-linearity; else the first."""
+    """Return the first pair to show: two classes, both recognised at their ends, of median non-linearity; else pair 0."""
     recognised = (logits[-1].argmax(-1) == labels[:, 0]) & (logits[0].argmax(-1) == labels[:, 1]) & (labels[:, 0] != labels[:, 1])
     candidates = np.flatnonzero(recognised)
     if not len(candidates):
@@ -274,7 +274,7 @@ def _place(spec: RunSpec) -> tuple[float, float]:
 
 
 def _shown(model: WorldModel) -> tuple[Any, ...]:
-    """The first model shown is the arm of the paper at alpha 1 and tau 2; the others follow in the order of the controls."""
+    """Return a sort key: the paper's arm at alpha 1 and tau 2 first, the others in the order of the controls."""
     label = model.label
     alpha, tau = label["alpha"], label["tau"]
     first = (label["arm"], alpha, tau) == ("kd_mixup", 1.0, 2.0)

@@ -70,7 +70,7 @@ _OPENING = (
 
 
 def _opener(judged: Verdict) -> str:
-    """A cell: both outcomes as the summary of what stands in the row below."""
+    """Render a cell: both outcomes as the summary of the evidence in the row below."""
     name = f"evidence-{judged.claim}-{judged.profile}"
     return (
         f'<td data-profile="{html.escape(judged.profile)}"><details class="mixkd-cell"><summary>'
@@ -81,7 +81,7 @@ def _opener(judged: Verdict) -> str:
 
 
 def _evidence(judged: Verdict, link: str) -> str:
-    """What a cell rests on: every comparison with its interval drawn against its margin, what to keep in mind, the records."""
+    """Render what a cell rests on: each comparison with its interval against its margin, what to keep in mind, the records."""
     note = f"<p>{html.escape(in_words(judged.note))}</p>" if judged.note else ""
     missing = f", {judged.missing} more are planned and missing" if judged.missing else ""
     name = html.escape(f"evidence-{judged.claim}-{judged.profile}")

@@ -111,7 +111,7 @@ def map_of(
 
 
 def times(ratio: float) -> str:
-    """A ratio in two digits: "9.9", "14"; rounded towards one at ten, so that no number crosses the line it is compared with."""
+    """Format a ratio with two digits ("9.9", "14"), rounded towards one at ten, so that rounding crosses no threshold."""
     return f"{ratio:.0f}" if ratio >= 10 else f"{min(ratio, 9.9):.1f}"
 
 
@@ -123,7 +123,7 @@ def fall(ratio: float) -> str:
 
 
 def bounds(low: float, high: float, ratio: float) -> str:
-    """The interval of a ratio, in the direction of :func:`fall`."""
+    """Format the interval of a ratio, in the direction of :func:`fall`."""
     if low >= 1 or high <= 1 or 0.95 < ratio < 1.05:
         one, other = (low, high) if ratio >= 0.95 else (1 / high, 1 / low)
         return f"{times(one)} to {times(other)}"
@@ -131,24 +131,24 @@ def bounds(low: float, high: float, ratio: float) -> str:
 
 
 def interval_of(reading: Reading) -> str:
-    """The interval of a reading's ratio."""
+    """Format the interval of a reading's ratio."""
     return bounds(10**reading.ratio.low, 10**reading.ratio.high, 10**reading.ratio.estimate)
 
 
 def points(value: float) -> str:
-    """A difference of accuracies in points, with its sign."""
+    """Format a difference of accuracies in points, with its sign."""
     return number(100 * value, 1, sign=True)
 
 
 def sharpness(temperature: float) -> str:
-    """The temperature a model needs, in words."""
+    """Say in words how sharp a model is, given the temperature it needs."""
     if 0.95 < temperature < 1.05:
         return "calibrated"
     return f"{times(temperature)} times too sharp" if temperature > 1 else f"{times(1 / temperature)} times too soft"
 
 
 def words(reading: Reading) -> dict[str, str]:
-    """What is said of a reading, the same in the table, in a cell and beside the map.
+    """Return the words on a reading, the same in the table, in a cell and beside the map.
 
     Returns:
         ``head``, ``interval``, ``gain``, ``verdict``, ``sign``, ``short``, ``needs``; where nothing was run, ``head`` and ``short`` alone.
@@ -166,7 +166,7 @@ def words(reading: Reading) -> dict[str, str]:
 
 
 def _verdict(reading: Reading, ratio: float) -> str:
-    """The word of claim (e) in a cell, as a sentence."""
+    """Return the outcome of claim (e) in a cell, as a sentence."""
     word = reading.as_stated
     why = next((PREMISES[name] for name in reading.why if name in PREMISES), "")
     if word == "supported":
@@ -200,7 +200,7 @@ def claims_of(model: Model) -> str:
 
 
 def label(survey: Survey) -> str:
-    """The word on a tab."""
+    """Return the text on a tab."""
     return data_name(survey.profile.name)
 
 
@@ -224,7 +224,7 @@ def place(survey: Survey, marks: Mapping[str, float]) -> list[tuple[str, float]]
 
 
 def taus(survey: Survey) -> list[str]:
-    """The rows of a map from top to bottom: logits divided by their own spread, then tau from large to small."""
+    """Return the rows of a map from top to bottom: logits divided by their own spread, then tau from large to small."""
     found = dict.fromkeys(cell.tau for _, cell in survey.readings)
     numbers = sorted((tau for tau in found if not isinstance(tau, str)), reverse=True)
     return [*(str(tau) for tau in found if isinstance(tau, str)), *map(tau_word, numbers)]
@@ -271,7 +271,7 @@ def _bars(model: Model) -> dict[str, Any]:
 
 
 def _traded(trade: Trade) -> list[str]:
-    """What the sweep of tau does, in three lines."""
+    """Say what the sweep of tau does, in three lines."""
     between = _between(trade.accuracy).strip(" ()")
     return [
         f"τ {trade.low:g} → {trade.high:g}: accuracy {points(trade.accuracy.estimate)} points",

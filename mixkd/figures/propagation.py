@@ -202,7 +202,7 @@ def teacher_table(frame: pd.DataFrame) -> Html:
 
 
 def _half(sample: pd.Series, digits: int) -> str:
-    """A mean and the half-width of its interval; no width where all values are one."""
+    """Format a mean and the half-width of its interval; no width if all values are equal, a dash if any is not finite."""
     return mean_half(sample if sample.nunique() > 1 else sample[:1], digits) if np.isfinite(sample).all() else "–"
 
 

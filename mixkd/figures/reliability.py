@@ -44,7 +44,7 @@ class Bins(Protocol):
 
 
 def wilson(hits: np.ndarray, n: np.ndarray, z: float = 1.959964) -> tuple[np.ndarray, np.ndarray]:
-    """Ends of the Wilson score interval of a proportion; (0, 1) where n is 0."""
+    """Return the ends of the Wilson score interval of a proportion; (0, 1) where n is 0."""
     with np.errstate(invalid="ignore", divide="ignore"):
         p = hits / n
         middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
@@ -149,6 +149,6 @@ def _markers(bins: Bins, marker: dict[str, Any], said: str = "", **style: Any) -
 
 
 def _arrays(bins: Bins) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Counts, confidences and accuracies; 0 in empty bins, which may hold nan."""
+    """Return counts, confidences and accuracies; 0 in empty bins, which may hold nan."""
     count, confidence, accuracy = (np.asarray(values, dtype=float) for values in (bins.count, bins.confidence, bins.accuracy))
     return count, np.nan_to_num(confidence), np.nan_to_num(accuracy)

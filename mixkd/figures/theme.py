@@ -53,7 +53,7 @@ MEASURES: dict[str, str] = {figure.name: figure.metadata["label"] for figure in 
 
 
 def look(arm: str) -> Look:
-    """The look of an arm, or of ``"teacher"``.
+    """Return the look of an arm, or of ``"teacher"``.
 
     Raises:
         ValueError: for a name that is neither.
@@ -68,21 +68,20 @@ def look(arm: str) -> Look:
 
 
 def order(arms: Sequence[str]) -> list[str]:
-    """The distinct arms in the order of the book, unknown ones last as they came."""
+    """Return the distinct arms in the order of the book, unknown ones last as they came."""
     known = [arm for arm in ARMS if arm in arms]
     return known + [arm for arm in dict.fromkeys(arms) if arm not in ARMS]
 
 
 def measure(column: str) -> str:
-    """The display name of a column of ``Records.frame()``; ``ts_`` columns say that the logits were scaled."""
+    """Return the display name of a column of ``Records.frame()``; ``ts_`` columns say that the logits were scaled."""
     if column.startswith("ts_"):
         return f"{measure(column[3:])}, after scaling by T*"
     return MEASURES.get(column, column.replace("_", " "))
 
 
 def text(value: object) -> str:
-    """A name from data (a class, a path) as plotly text: markup escaped, no dollar sign (plotly would typeset it as
-    TeX)."""
+    """Return a name from data (a class, a path) as plotly text: markup escaped, no dollar sign (plotly would typeset it as TeX)."""
     return html.escape(str(value), quote=False).replace("$", "＄")
 
 
@@ -93,7 +92,7 @@ def translucent(color: str, alpha: float) -> str:
 
 
 def layout(**changes: Any) -> dict[str, Any]:
-    """The common layout: transparent, so that light and dark pages show through; horizontal legend, for phones.
+    """Return the common layout: transparent, so that light and dark pages show through; horizontal legend, for phones.
 
     Text is left to the page (``book_plotly.js`` sets it to the colour of the theme); the colours here are for a bare
     notebook.

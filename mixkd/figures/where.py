@@ -76,7 +76,7 @@ def where(rows: Iterable[Any]) -> Html:
 
 
 def _command(row: Any, *, whole: bool) -> str:
-    """What trains a cell; all of a profile where nothing of it was run."""
+    """Return the command that trains a cell, or its whole profile if nothing of that was run."""
     return re.sub(r" --study \S+", "", row.command) if whole else str(row.command)
 
 
@@ -116,7 +116,7 @@ def _last(tau: Any) -> float:
 
 
 def _cell(row: Any) -> str:
-    """A cell: sign, and the estimate where there is one."""
+    """Render a cell: its sign, and the estimate if there is one."""
     shown = unit_of(row).say(unit_of(row).shown(row.estimate)).split(" ")[0] if math.isfinite(row.estimate) else ""
     seeds = f", {row.n} seeds" if row.n else ""
     title = f"{_place(row)}: {row.as_stated} as stated, {row.attributed} when attributed; {said(row)}{seeds}"

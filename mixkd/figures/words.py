@@ -39,7 +39,7 @@ def tally(verdicts: Sequence[Verdict]) -> str:
 
 
 def average(frame: pd.DataFrame, column: str, *, scale: float = 1.0, digits: int = 3, unit: str = "", **rows: Any) -> str:
-    """The mean of a column over the rows of a group, or "not run here".
+    """Return the mean of a column over the rows of a group, as text, or "not run here".
 
     Args:
         frame: ``Records.frame()``; may be empty.
@@ -103,7 +103,7 @@ def same_images(profile: Any) -> str:
 
 
 def slowest(curves: pd.DataFrame, column: str = "val_accuracy") -> str:
-    """The arm whose mean is lowest after the first recorded epoch.
+    """Return the label of the arm whose mean is lowest after the first recorded epoch.
 
     Args:
         curves: what :func:`mixkd.figures.stack` returns.
@@ -138,7 +138,7 @@ def beyond_strangers(rates: pd.DataFrame) -> str:
 
 
 def _group(frame: pd.DataFrame, column: str, rows: Mapping[str, Any]) -> pd.Series:
-    """A column by seed, of the rows with these values; several rows of one seed count as their mean."""
+    """Return a column by seed over the rows with these values; several rows of one seed count as their mean."""
     if column not in frame or any(name not in frame for name in (*rows, "seed")):
         return pd.Series(dtype=float)
     for name, value in rows.items():

@@ -135,7 +135,7 @@ class TemperatureLab:
 
 
 def temperature_lab(models: Sequence[LabModel], bins: int = 15, *, name: str = "lab") -> TemperatureLab:
-    """A reliability diagram that follows a temperature slider, over the logits of one or two chosen models.
+    """Return a reliability diagram that follows a temperature slider, over the logits of one or two chosen models.
 
     Args:
         models: at least one, all with the same label fields and no two with the same label. The first is shown first,
@@ -145,7 +145,7 @@ def temperature_lab(models: Sequence[LabModel], bins: int = 15, *, name: str = "
             hyphens.
 
     Raises:
-        ValueError: for any of this not so.
+        ValueError: if an argument is not as described.
     """
     if not models:
         raise ValueError("models is empty: a lab needs at least one model")
@@ -156,10 +156,10 @@ def temperature_lab(models: Sequence[LabModel], bins: int = 15, *, name: str = "
 
 
 def check_labels(labels: Sequence[Mapping[str, Any]], name: str) -> None:
-    """What every lab asks of the labels of its models (at least one) and of its own name.
+    """Check the labels of a lab's models (at least one) and the lab's name.
 
     Raises:
-        ValueError: for a name of other than lower-case letters, digits and hyphens, labels of unlike fields, or two equal ones.
+        ValueError: if the name has other than lower-case letters, digits and hyphens, or if labels are equal or differ in their fields.
     """
     if not re.fullmatch(r"[a-z][a-z0-9-]*", name):
         raise ValueError(f"name must be lower-case letters, digits and hyphens, starting with a letter; not {name!r}")
@@ -175,7 +175,7 @@ def check_labels(labels: Sequence[Mapping[str, Any]], name: str) -> None:
 
 
 def word(value: Any) -> str:
-    """A label value as the page's selects have it."""
+    """Return a label value as the page's selects show it."""
     if value is None or (isinstance(value, float) and np.isnan(value)):
         return "–"
     return f"{value:g}" if isinstance(value, float) else str(value)
@@ -189,9 +189,9 @@ def keep(store: dict[str, str], raw: bytes) -> str:
 
 
 def kept(store: Mapping[str, str], now: Collection[str]) -> str:
-    """The store as elements of a block.
+    """Return the store as elements of a block.
 
-    Everything stands in the block, so that any notebook can show it; a site may move what is not needed now to files.
+    The block holds everything, so that any notebook can show it; a site may move what is not needed at once to files.
     """
     return "".join(
         f'<script type="text/plain" data-key="{key}"{" data-now" if key in now else ""}>{text}</script>' for key, text in store.items()
@@ -199,14 +199,14 @@ def kept(store: Mapping[str, str], now: Collection[str]) -> str:
 
 
 def block(lab: str, meta: Mapping[str, Any], fallback: str, data: str = "") -> str:
-    """A lab as one block of HTML.
+    """Return a lab as one block of HTML.
 
     Args:
         lab: its name, a key of `_SCRIPTS`; ``<lab>_lab.js`` beside this file mounts ``.mixkd-lab[data-lab=<lab>]``, ``<lab>_lab.css``
             styles what only it has.
         meta: what the script needs at once, as JSON.
-        fallback: markup that stands there until the script runs, of class ``mixkd-fallback``.
-        data: of :func:`kept`.
+        fallback: markup of class ``mixkd-fallback``, shown until the script runs.
+        data: what :func:`kept` returns.
     """
     own = _read(f"{lab}_lab.css") if (Path(__file__).parent / f"{lab}_lab.css").is_file() else ""
     scripts = "".join(_read(f"{name}.js") for name in ("core", *_SCRIPTS[lab], f"{lab}_lab"))
@@ -228,7 +228,7 @@ def _read(name: str) -> str:
 
 
 def _fallback(model: LabModel, bins: int) -> str:
-    """The diagram of the first model at temperature 1, for where scripts do not run."""
+    """Draw the diagram of the first model at temperature 1, for where scripts do not run."""
     from mixkd.measure import calibration  # torch: only when a lab is drawn
 
     z, labels = model.rounded.astype(np.float32), np.asarray(model.labels).astype(np.int64)

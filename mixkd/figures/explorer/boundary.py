@@ -46,7 +46,7 @@ class Net:
 
     @classmethod
     def normalised(cls, layers: Sequence[tuple[Any, Any]], mean: Sequence[float], std: Sequence[float]) -> Net:
-        """The network that takes raw points, of one that was trained on ``(x - mean) / std``."""
+        """Return the network on raw points, from layers trained on ``(x - mean) / std``."""
         (weight, bias), *rest = layers
         w = np.asarray(weight, dtype=np.float64) / np.asarray(std, dtype=np.float64)
         return cls([(w, np.asarray(bias, dtype=np.float64) - w @ np.asarray(mean, dtype=np.float64)), *rest])
@@ -211,7 +211,7 @@ def _log_softmax(z: np.ndarray) -> np.ndarray:
 
 
 def _fallback(models: Sequence[WorldModel], plane: Plane, side: int = 44) -> str:
-    """A student of up to three arms and the exact posterior as coarse maps, for where scripts do not run."""
+    """Draw a student of up to three arms and the exact posterior as coarse maps, for where scripts do not run."""
     half, k = plane.half, len(np.asarray(plane.means))
     axis = (np.arange(side) + 0.5) / side * 2 * half - half
     grid = np.stack(np.meshgrid(axis, -axis), axis=-1).reshape(-1, 2)

@@ -86,7 +86,7 @@ class VicinalLab:
     Attributes:
         models: the students, in the order of the controls.
         teachers: recorded answers of teachers by key.
-        pairs: what they were asked about.
+        pairs: the image pairs that the answers are about.
         name: names the lab in the address of the page, ``#name.pair=...``.
     """
 
@@ -132,16 +132,16 @@ class VicinalLab:
 
 
 def vicinal_lab(models: Sequence[PathModel], teachers: Mapping[str, Any], pairs: Pairs, *, name: str = "path") -> VicinalLab:
-    """The way from one image to another: the blend, what student and teacher say of it, and how far that is from linear.
+    """Return a lab of the path between two images: the blend, what student and teacher say of it, and how far from linear that is.
 
     Args:
         models: at least one, all with the same label fields and no two with the same label. The first is shown first.
         teachers: (L, P, K) logits by the keys the models name.
-        pairs: what they were asked about.
+        pairs: the image pairs that the logits are about.
         name: labs of one page need different names. Letters, digits and hyphens.
 
     Raises:
-        ValueError: for any of this not so, a teacher that is not there, or logits of another shape.
+        ValueError: if an argument is not as described, a teacher is missing, or logits are not finite or of another shape.
     """
     if not models:
         raise ValueError("models is empty: a lab needs at least one student")
@@ -163,7 +163,7 @@ def _log_softmax(z: np.ndarray) -> np.ndarray:
 
 
 def _fallback(model: PathModel, teachers: Mapping[str, Any], pairs: Pairs) -> str:
-    """The first pair as a table, and its blends as a strip when the images are small, for where scripts do not run."""
+    """Render the first pair as a table, and its blends as a strip if the images are small, for where scripts do not run."""
     p, lam = pairs.first, [float(at) for at in pairs.lam]
     i, j = (str(pairs.classes[label]) for label in np.asarray(pairs.labels)[p])
     named = {"student": model.logits} | ({"teacher": teachers[model.teacher]} if model.teacher else {})
@@ -194,7 +194,7 @@ def _fallback(model: PathModel, teachers: Mapping[str, Any], pairs: Pairs) -> st
 
 
 def _strip(pairs: Pairs, pair: int) -> str:
-    """The blends of a pair side by side, in grey."""
+    """Draw the blends of a pair side by side, in grey; "" if its images are large or missing."""
     if pairs.images is None or np.asarray(pairs.images).shape[-1] > _DRAWN_IN_FALLBACK:
         return ""
     first, second = np.asarray(pairs.images)[pair].astype(float).mean(1)
