@@ -185,7 +185,7 @@ class TestFinding:
     def test_it_names_the_part_that_decides(self):
         parts = (compared("one"), compared("two", 0.0, -0.1, 0.1, outcome="unresolved"))
         words = repr(figures.finding(judged(as_stated="unresolved", attributed="unresolved", stated=parts)))
-        assert "What decides is another part: two, 0.0 points (−10.0 to +10.0)" in words
+        assert "Another part decides: two, 0.0 points (−10.0 to +10.0)" in words
 
     def test_of_several_teachers_the_weakest_speaks(self):
         parts = tuple(compared(f"gain from {name}", gain, gain - 0.01, gain + 0.01, half=name) for name, gain in (("a", 0.3), ("b", 0.1)))

@@ -126,12 +126,12 @@ class TestFound:
     def test_three_sentences_from_the_map(self, survey):
         decides, holds, rival = repr(figures.found([survey])).splitlines()
         assert decides == (
-            "1. What decides is the teacher’s calibration. On digits the student is 4.0 times less overconfident when the teacher is left "
+            "1. The teacher’s calibration decides. On digits the student is 4.0 times less overconfident when the teacher is left "
             "as trained, 24 times when it is calibrated first (accuracy 0.0 points); from τ 1 to 4, 4.0 to 6.0 times."
         )
         assert holds == (
             "2. Tenfold holds in 3 of 13 cells that were run. It holds where the teacher is calibrated (τ 1, 2, 4); it fails in 10, 3 of "
-            "which reach ten only by underconfidence or a likelihood no better."
+            "which reach ten only by underconfidence or without a lower NLL."
         )
         assert rival.startswith("3. The cheapest rival reaches tenfold: the plain student, its logits divided by one number")
         assert "On digits it is 12 times less overconfident (10 to 15) but 5.0 points less accurate than" in rival

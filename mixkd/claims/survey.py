@@ -95,7 +95,7 @@ class Reading:
 
     @property
     def bought(self) -> bool:
-        """Whether a small overconfidence error is paid for: by underconfidence, or by a likelihood that is no better."""
+        """Whether a small overconfidence error is paid for: by underconfidence, or without a lower NLL."""
         return self.underconfident or self.worse
 
 

@@ -61,7 +61,7 @@ def _decides(surveys: Sequence[Survey]) -> tuple[str, str] | None:
     if not winners:
         head = "Calibrating the teacher changes the answer."
     elif all(winners):
-        head = "What decides is the teacher’s calibration."
+        head = "The teacher’s calibration decides."
     elif not any(winners):
         head = "τ decides more than the teacher’s calibration."
     else:
@@ -87,7 +87,7 @@ def _holds(surveys: Sequence[Survey]) -> tuple[str, str] | None:
         parts.append(f"the best student that counts is {fall(10**best.ratio.estimate)} under a teacher that is {_places([best.cell])}")
     parts.append(
         f"{'it' if yes else 'tenfold'} fails in {len(no)}"
-        + (f", {bought} of which reach ten only by underconfidence or a likelihood no better" if bought else "")
+        + (f", {bought} of which reach ten only by underconfidence or without a lower NLL" if bought else "")
     )
     if open_ := sum(reading.as_stated == "unresolved" for reading in every):
         parts.append(f"{open_} {'is' if open_ == 1 else 'are'} undecided")

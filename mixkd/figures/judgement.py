@@ -60,7 +60,7 @@ def _answer(judged: Verdict) -> str:
             sentences.append(in_words(judged.note.split(". ")[0].rstrip(".")) + ".")
         elif first.outcome != judged.as_stated:
             others = [row for row in judged.stated[1:] if row.outcome == judged.as_stated and math.isfinite(row.estimate)]
-            sentences += [f"What decides is another part: {in_words(row.what)}, {said(row)}; it needs {needs(row)}." for row in others[:1]]
+            sentences += [f"Another part decides: {in_words(row.what)}, {said(row)}; it needs {needs(row)}." for row in others[:1]]
     return " ".join(sentences)
 
 

@@ -177,7 +177,7 @@ def _verdict(reading: Reading, ratio: float) -> str:
         return f"Tenfold{simpler}."
     if word == "premise not met":
         return f"Cannot be tested here: {why}." if why else "Cannot be tested here."
-    bought = "it is underconfident instead" if reading.underconfident else "its likelihood is no better than the plain student’s"
+    bought = "it is underconfident instead" if reading.underconfident else "its NLL is not lower than the plain student’s"
     if word == "not supported":
         return f"Does not count: {bought}." if reading.bought else "Short of tenfold." if ratio < 10 else "Not tenfold by the rule."
     if word == "not run":
@@ -386,5 +386,5 @@ def _legend(x: float, y: float, width: float) -> str:
         out += f'<rect x="{x + each * i:.1f}" y="{y}" width="{each:.1f}" height="10" fill="{color}"/>'
         out += f'<text x="{x + each * i:.1f}" y="{y + 24}" class="soft">{name}</text>'
     out += f'<path d="M{x + each * step(10):.1f} {y - 4}v18" stroke="#7d848e" stroke-width="2"/>'
-    note = "✓ tenfold by the claim’s rule; striped: underconfident, or likelihood no better"
+    note = "✓ tenfold by the claim’s rule; striped: underconfident, or NLL not lower"
     return out + f'<text x="{x}" y="{y + 41}" class="soft" font-size="11">{note}</text>'

@@ -129,7 +129,7 @@ def beyond_strangers(rates: pd.DataFrame) -> str:
         for inputs, name in (("clean", "on clean images"), ("mixed", "on blends")):
             sample = agreed[(agreed["arm"] == arm) & (agreed["inputs"] == inputs)]["beyond"].dropna()
             if sample.empty:
-                parts.append(f"no stranger to compare with {name}")
+                parts.append(f"no other teacher to compare with {name}")
                 continue
             mean, low, high = (number(value, 1, sign=True) for value in t_interval(sample))
             parts.append(f"{mean}{f' ({low} to {high})' if len(sample) > 1 else ''} {name}")

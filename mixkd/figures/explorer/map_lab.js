@@ -73,7 +73,7 @@
     for (const words of ["✓ tenfold by the claim’s rule", "✗ not", "? undecided", "○ cannot be tested"]) element(signs, "span", {}, words);
     const bought = element(legend, "p", {});
     element(bought, "i", { class: "mixkd-bought" });
-    element(bought, "span", {}, "underconfident instead, or likelihood no better");
+    element(bought, "span", {}, "underconfident instead, or NLL not lower");
     const about = element(legend, "p", {});
 
     /** A row of buttons, one of them pressed. */
