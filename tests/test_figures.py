@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from mixkd.figures import LabModel, Plot, curves, intervals, reliability, stack, sweep, temperature_lab, theme
+from mixkd.figures.explorer import rounded
 from mixkd.figures.intervals import effects, t_interval
 from mixkd.figures.plot import MIME
 from mixkd.figures.reliability import wilson
@@ -234,7 +235,7 @@ class TestLab:
     @given(st.integers(0, 2**32 - 1), st.integers(2, 6), st.floats(0.01, 3e4))
     def test_rounding_keeps_every_prediction(self, seed, k, scale):
         logits = scale * np.random.default_rng(seed).normal(size=(20, k)).round(1)
-        z = LabModel({}, logits, np.zeros(20, dtype=int), 1.0).rounded
+        z = rounded(logits)
         assert z.dtype == np.float16
         assert np.isfinite(z).all()
         np.testing.assert_array_equal(z.argmax(1), logits.argmax(1))
