@@ -1,7 +1,6 @@
 """The site: chapters run by papermill, a staged copy of the book, Jupyter Book over it, the result put in place whole.
 
-A plain `jupyter-book build .` makes the same pages from the chapters' defaults. This refuses to train: chapters read
-records.
+A plain `jupyter-book build .` makes the same pages from the chapters' defaults. Nothing is trained: chapters read records.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from mixkd.figures.explorer import rounded
 from mixkd.figures.intervals import effects, t_interval
 from mixkd.figures.plot import MIME
 from mixkd.figures.reliability import wilson
+from mixkd.measure.bins import Reliability
 from mixkd.spec import ARMS
 from mixkd.sphinx_ext import figure_html
 
@@ -43,12 +44,12 @@ def _one_tau(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[[tau is None or tau == 2.0 for tau in frame.tau]]
 
 
-def _bins(seed: int = 0) -> SimpleNamespace:
+def _bins(seed: int = 0) -> Reliability:
     generator = np.random.default_rng(seed)
     edges = np.linspace(0, 1, 16)
     count = np.array([0, 0, *generator.integers(1, 200, 13)])
     middle = np.where(count > 0, (edges[1:] + edges[:-1]) / 2, np.nan)  # empty bins may hold NaN
-    return SimpleNamespace(count=count, confidence=middle, accuracy=middle**1.2, edges=edges)
+    return Reliability.from_bins(count, middle**1.2, middle)
 
 
 def _all() -> dict[str, Plot]:

@@ -68,17 +68,13 @@ def _label(spec: Any) -> Mapping[str, Any]:
         "arm": spec.arm,
         "teacher": teacher and teacher.model,
         "teacher trained with": teacher and teacher.arm,
-        "teacher's logits divided by": teacher and _divisor(teacher),
+        "teacher's logits divided by": teacher and ("one for each image" if teacher.temperature_spread else teacher.temperature),
         "tau": spec.tau if teacher else None,
         "alpha": spec.alpha if "alpha" in spec.arm_fields else None,
         "partial": spec.partial if "partial" in spec.arm_fields else None,
         "epochs": spec.epochs,
         "seed": spec.seed,
     }
-
-
-def _divisor(teacher: Any) -> Any:
-    return "one for each image" if teacher.temperature_spread else teacher.temperature
 
 
 def shared_rows(records: Iterable[Any]) -> dict[str, int]:

@@ -228,9 +228,8 @@ def _read(name: str) -> str:
 def _fallback(model: LabModel, bins: int) -> str:
     """Draw the diagram of the first model at temperature 1, for where scripts do not run."""
     z, labels = rounded(model.logits).astype(np.float32), np.asarray(model.labels).astype(np.int64)
-    measured = calibration.reliability(z, labels, n_bins=bins)
-    report = calibration.report(z, labels, n_bins=bins)
-    count, confidence, accuracy = (np.asarray(getattr(measured, key), dtype=float) for key in ("count", "confidence", "accuracy"))
+    measured, report = calibration.reliability(z, labels, n_bins=bins), calibration.report(z, labels, n_bins=bins)
+    count, confidence, accuracy = measured.count, measured.confidence, measured.accuracy
     color = color_of(model)
     left, top, inner, low = 44, 8, 340, 74
     base = top + inner + 14 + low

@@ -1,7 +1,4 @@
-"""The boundary world: small networks over a plane whose right answer is known, evaluated in the reader's browser.
-
-It packs weights, points and a density; it knows no record and no data set by name.
-"""
+"""The boundary world: small networks over a plane whose right answer is known, evaluated in the reader's browser."""
 
 from __future__ import annotations
 
