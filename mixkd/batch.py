@@ -9,6 +9,7 @@ import ast
 import csv
 import hashlib
 import html
+import io
 import itertools
 import json
 import math
@@ -129,8 +130,7 @@ def run(
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     library = fingerprint(LIBRARY)
-    jobs = [replace(job, strict=strict) for job in jobs]
-    jobs = [replace(job, note=_note(job, library)) for job in jobs]
+    jobs = [replace(job, strict=strict, note=_note(job, strict, library)) for job in jobs]
     outcomes: dict[Path, Outcome] = {}
     for job in jobs:
         kept = None if force else _read(job.out)
@@ -179,9 +179,9 @@ def _name(stem: str, parameters: Mapping[str, Any]) -> str:
     return f"{name[:_NAME_LENGTH]}_{digest}"
 
 
-def _note(job: Job, library: str) -> dict[str, Any]:
+def _note(job: Job, strict: bool, library: str) -> dict[str, Any]:
     key = hashlib.blake2b(digest_size=12)
-    for part in (library, job.chapter.read_text(encoding="utf-8"), json.dumps([dict(job.parameters), job.strict], sort_keys=True)):
+    for part in (library, job.chapter.read_text(encoding="utf-8"), json.dumps([dict(job.parameters), strict], sort_keys=True)):
         key.update(part.encode() + b"\0")
     return {"chapter": job.chapter.stem, "parameters": dict(job.parameters), "key": key.hexdigest()}
 
@@ -219,10 +219,9 @@ def _write(out: Path, jobs: Sequence[Job], outcomes: Mapping[Path, Outcome]) -> 
         given, made = ([row[part].get(name, "") for name in columns] for part, columns in (("parameters", names), ("results", values)))
         table.append([row["chapter"], *given, row["state"], *made, row["notebook"], row["error"].partition("\n")[0]])
     _replace(out / "results.json", json.dumps(rows, indent=1) + "\n")
-    partial = out / ".results.csv"
-    with partial.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([_harmless(value) for value in row] for row in table)
-    os.replace(partial, out / "results.csv")
+    written = io.StringIO(newline="")
+    csv.writer(written).writerows(map(_harmless, row) for row in table)
+    _replace(out / "results.csv", written.getvalue())
     _replace(out / "index.html", _page(out.resolve().name, rows, names, values))
 
 
@@ -242,7 +241,7 @@ def _harmless(value: Any) -> Any:
 
 def _replace(path: Path, text: str) -> None:
     partial = path.with_name(f".{path.name}")
-    partial.write_text(text, encoding="utf-8")
+    partial.write_text(text, encoding="utf-8", newline="")
     os.replace(partial, path)
 
 
@@ -285,11 +284,8 @@ def _page(name: str, rows: Sequence[Mapping[str, Any]], names: Sequence[str], va
     names = [name for name in names if name not in common]
     body = []
     for row in rows:
-        link = (
-            f'<a href="{html.escape(row["notebook"])}">{html.escape(row["chapter"])}</a>'
-            if row["notebook"]
-            else html.escape(row["chapter"])
-        )
+        chapter = html.escape(row["chapter"])
+        link = f'<a href="{html.escape(row["notebook"])}">{chapter}</a>' if row["notebook"] else chapter
         given = "".join(cell(row["parameters"].get(column, "")) for column in names)
         made = "".join(cell(row["results"].get(column, "")) for column in values)
         body.append(f"<tr><td>{link}</td>{given}{cell(row['state'], row['state'].replace(' ', ''))}{made}</tr>")

@@ -9,7 +9,7 @@ import ast
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from importlib import metadata
 from itertools import pairwise
 from pathlib import Path
@@ -253,7 +253,7 @@ def paired(chapter: str | Path, repository: str = "") -> str:
                 if glued:
                     body.append(v4.new_code_cell(sentence(text), metadata=_folded("remove-input")))
                     continue
-                while text and not body and not (opening and _says_something(opening[-1])):
+                while text and not body and (not opening or opening[-1].startswith("#")):  # up to the first sentence
                     first, _, text = text.partition("\n\n")
                     opening.append(first)
                 body += [v4.new_markdown_cell(text)] if text else []
@@ -281,11 +281,6 @@ def paired(chapter: str | Path, repository: str = "") -> str:
             cell.outputs, cell.execution_count = [], None
     header = {"kernelspec": notebook.metadata.get("kernelspec", {}), "language_info": {"name": "python"}}
     return str(nbformat.writes(v4.new_notebook(cells=cells, metadata=header, nbformat_minor=5))) + "\n"
-
-
-def _says_something(block: str) -> bool:
-    """Whether a block is a sentence, not a heading."""
-    return not block.startswith("#")
 
 
 def _folded(*tags: str) -> dict[str, Any]:
@@ -317,12 +312,9 @@ def fingerprint(*places: Path) -> str:
 def _files(place: Path) -> Iterable[Path]:
     if place.is_file():
         return [place]
-    made = {".pyc", ".lock", ".tmp"}
-    return (p for p in place.rglob("*") if p.suffix not in made and _counts(p.relative_to(place).parts) and p.is_file())
-
-
-def _counts(parts: Sequence[str]) -> bool:
-    return not any(part.startswith(".") or part == "__pycache__" for part in parts)
+    named = (p for p in place.rglob("*") if p.suffix not in {".pyc", ".lock", ".tmp"})
+    kept = (p for p in named if not any(part.startswith(".") or part == "__pycache__" for part in p.relative_to(place).parts))
+    return filter(Path.is_file, kept)
 
 
 def _pages(toc: Mapping[str, Any]) -> Iterable[str]:

@@ -1,6 +1,6 @@
 """Networks of torchvision, timm or the user by name, taken apart into a body that yields penultimate features and its linear head.
 
-Downloads weights only where a pretrained name asks for them. Refuses networks without one linear head, and says which file is missing.
+Weights are downloaded only where a pretrained name asks for them. Networks without one linear head are an error.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """The site: chapters run by papermill, a staged copy of the book, Jupyter Book over it, the result put in place whole.
 
-A plain `jupyter-book build .` makes the same pages from the chapters' defaults. This refuses to train: chapters read
-records.
+A plain `jupyter-book build .` makes the same pages from the chapters' defaults. Nothing is trained: chapters read records.
 """
 
 from __future__ import annotations
@@ -39,7 +38,6 @@ def build(
     store: str | Path = "committed",
     *,
     out: str | Path | None = None,
-    workers: int = 2,
     strict: bool = False,
     root: Path = ROOT,
 ) -> Path:
@@ -52,7 +50,6 @@ def build(
         profile: the scale the chapters show.
         store: the records they read: "committed", or a folder.
         out: the folder of the site; ``_build/html`` of the book by default.
-        workers: chapters executed side by side.
         strict: stop at a page with a figure or a table whose records are not there, which says so otherwise.
         root: the book: the folder of ``_toc.yml``.
 
@@ -78,7 +75,7 @@ def build(
     work.mkdir(exist_ok=True)
     with FileLock(work / "site.lock"):
         _put_back(site)
-        executed = _execute(root, profile, folder, work / "executed", workers, strict)
+        executed = _execute(root, profile, folder, work / "executed", strict)
         stamp, library = work / "staged.library", fingerprint(LIBRARY)
         gone = _stage(root, work / "stage", executed)
         if gone or not stamp.is_file() or stamp.read_text() != library:
@@ -171,7 +168,7 @@ def _git(root: Path, *arguments: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def _execute(root: Path, profile: str, folder: Path | None, executed: Path, workers: int, strict: bool) -> dict[Path, Path]:
+def _execute(root: Path, profile: str, folder: Path | None, executed: Path, strict: bool) -> dict[Path, Path]:
     """Execute the chapters that changed; return the executed notebook of every chapter."""
     state = fingerprint(LIBRARY, root / "book" / "records", *([folder] if folder else []))
     found, missing = {}, []
@@ -191,7 +188,7 @@ def _execute(root: Path, profile: str, folder: Path | None, executed: Path, work
         else:
             missing.append(Job(chapter, out, given, strict))
     if missing:
-        execute_all(missing, workers)
+        execute_all(missing)
     for chapter in found:
         versions = sorted(executed.glob(f"{chapter.stem}-{'?' * 16}.ipynb"), key=lambda p: p.stat().st_mtime)
         for old in versions[:-_KEPT]:

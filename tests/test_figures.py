@@ -18,9 +18,11 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from mixkd.figures import LabModel, Plot, curves, intervals, reliability, stack, sweep, temperature_lab, theme
+from mixkd.figures.explorer import rounded
 from mixkd.figures.intervals import effects, t_interval
 from mixkd.figures.plot import MIME
 from mixkd.figures.reliability import wilson
+from mixkd.measure.bins import Reliability
 from mixkd.spec import ARMS
 from mixkd.sphinx_ext import figure_html
 
@@ -42,12 +44,12 @@ def _one_tau(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[[tau is None or tau == 2.0 for tau in frame.tau]]
 
 
-def _bins(seed: int = 0) -> SimpleNamespace:
+def _bins(seed: int = 0) -> Reliability:
     generator = np.random.default_rng(seed)
     edges = np.linspace(0, 1, 16)
     count = np.array([0, 0, *generator.integers(1, 200, 13)])
     middle = np.where(count > 0, (edges[1:] + edges[:-1]) / 2, np.nan)  # empty bins may hold NaN
-    return SimpleNamespace(count=count, confidence=middle, accuracy=middle**1.2, edges=edges)
+    return Reliability.from_bins(count, middle**1.2, middle)
 
 
 def _all() -> dict[str, Plot]:
@@ -234,7 +236,7 @@ class TestLab:
     @given(st.integers(0, 2**32 - 1), st.integers(2, 6), st.floats(0.01, 3e4))
     def test_rounding_keeps_every_prediction(self, seed, k, scale):
         logits = scale * np.random.default_rng(seed).normal(size=(20, k)).round(1)
-        z = LabModel({}, logits, np.zeros(20, dtype=int), 1.0).rounded
+        z = rounded(logits)
         assert z.dtype == np.float16
         assert np.isfinite(z).all()
         np.testing.assert_array_equal(z.argmax(1), logits.argmax(1))

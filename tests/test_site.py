@@ -125,7 +125,7 @@ def test_every_reason_makes_chapters_run_again(built, tmp_path, monkeypatch):
     class Asked(Exception):
         pass
 
-    def refuse(jobs, workers):
+    def refuse(jobs):
         raise Asked(sorted(job.chapter.stem for job in jobs))
 
     def asks(**options):

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from scipy.optimize import brentq
 
 from mixkd.arrays import Array
 from mixkd.claims.evidence import BySeed, Claim, Evidence, accuracies, mean_accuracy, measures, tempering
@@ -16,6 +15,7 @@ from mixkd.claims.verdicts import Case, Comparison, compare
 from mixkd.measure import resampling
 from mixkd.measure.selective import score
 from mixkd.measure.statistics import Interval
+from mixkd.measure.temperature import spread_temperature
 from mixkd.spec import RunSpec, TeacherSpec
 from mixkd.studies import CALIBRATIONS, TEACHER_SPREAD, Cell, stopped_early
 
@@ -108,30 +108,6 @@ def _followed(evidence: Evidence, plain: BySeed) -> Comparison:
         values[seed] = _slope(x, student, record.images()) / _slope(x, own, record.images())
     what = "slope of the student's confidence on the teacher's input-dependent temperature, over the teacher's own slope"
     return compare(what, evidence.over(values), PASSED, unit="share")
-
-
-def spread_temperature(logits: torch.Tensor, h: torch.Tensor, spread: float) -> torch.Tensor:
-    """Return c exp(spread h) with c such that the mean confidence of the logits divided by it is that of the logits.
-
-    Training finds c on validation images, whose h a record does not keep; here it is found on the rows given.
-
-    Args:
-        logits: (N, K) float64.
-        h: (N,) float64.
-        spread: >= 0.
-
-    Returns:
-        (N,) float64.
-    """
-    shape = (spread * h).exp()
-    target = float(logits.softmax(-1).amax(-1).mean())
-
-    def excess(log_scale: float) -> float:
-        return float((logits / (math.exp(log_scale) * shape)[:, None]).softmax(-1).amax(-1).mean()) - target
-
-    low, high = math.log(1e-2), math.log(1e2)
-    scale = math.exp(brentq(excess, low, high, xtol=1e-10)) if excess(low) > 0 > excess(high) else 1.0
-    return scale * shape
 
 
 def _slope(x: torch.Tensor, y: torch.Tensor, images: torch.Tensor) -> Array:

@@ -1,6 +1,6 @@
 """Answers along lam, from one image to another: single pairs with a slider, the parts of a teacher's entropy, means with their intervals.
 
-It draws what was recorded or measured elsewhere; pairs of one class are never pooled with the others.
+Pairs of one class are never pooled with the others.
 """
 
 from __future__ import annotations

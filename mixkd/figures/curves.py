@@ -1,7 +1,4 @@
-"""Learning curves: the mean over seeds of each arm, with its interval, and every seed behind it.
-
-It draws what the records wrote while they trained, unsmoothed.
-"""
+"""Learning curves: the mean over seeds of each arm, with its interval, and every seed behind it, unsmoothed."""
 
 from __future__ import annotations
 

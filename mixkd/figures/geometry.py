@@ -79,6 +79,10 @@ def shape(records: Iterable[Any], teacher_of: Callable[[Any], Any] | None = None
         bend = geometry.feature_linearity(record.probe_features, np.array([0.0, 0.5, 1.0]))[1]
         same = record.probe.same_class[: len(bend)]
         phi, labels, other = record.features, record.labels()[: len(record.features)], teacher_of(record) if teacher_of else None
+        likeness = cka = math.nan
+        if other is not None:
+            cka = geometry.linear_cka(phi, other.features)
+            likeness = geometry.class_mean_rsa(phi, other.features, labels) if len(labels.unique()) > 2 else math.nan
         rows.append(
             {
                 "arm": record.spec.arm,
@@ -87,8 +91,8 @@ def shape(records: Iterable[Any], teacher_of: Callable[[Any], Any] | None = None
                 "feature non-linearity": float(bend[~same].nanmean()),
                 "NC1": geometry.nc1(phi, labels),
                 "effective rank": geometry.effective_rank(phi),
-                "likeness of the class map": _likeness(phi, other, labels),
-                "CKA": math.nan if other is None else geometry.linear_cka(phi, other.features),
+                "likeness of the class map": likeness,
+                "CKA": cka,
             }
         )
     return pd.DataFrame(rows)
@@ -119,12 +123,6 @@ def _panels(models: Mapping[str, Any], arms: Sequence[str], seed: int, table: li
         )  # fmt: skip
         traces.append(means)
     return traces
-
-
-def _likeness(phi: Any, other: Any, labels: Any) -> float:
-    if other is None or len(set(labels.tolist())) < 3:
-        return math.nan
-    return geometry.class_mean_rsa(phi, other.features, labels)
 
 
 def _nth(i: int) -> str:

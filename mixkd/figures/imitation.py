@@ -78,7 +78,7 @@ def imitation(frame: pd.DataFrame, *, yardstick: pd.DataFrame | None = None) -> 
     for row, measure in enumerate(MEASURES, start=1):
         for side, inputs in enumerate(INPUTS, start=1):
             panel, here = {"row": row, "col": side}, {"measure": measure, "inputs": inputs}
-            own = frame[(frame["measure"] == measure) & (frame["inputs"] == inputs)]
+            own = _of(frame, measure, inputs)
             for place, arm in enumerate(reversed(arms)):
                 look = theme.look(arm)
                 for which, shift, words in _HALVES:
@@ -92,8 +92,8 @@ def imitation(frame: pd.DataFrame, *, yardstick: pd.DataFrame | None = None) -> 
                 if side == 1:
                     n = 2 * row - 1 if row > 1 else ""
                     over(figure, theme.text(look.label), place, xref=f"x{n} domain", yref=f"y{n}", yshift=18, font={"size": 11})
-            level = _level(yardstick, measure, inputs)
-            if level is not None:
+            level = _of(yardstick, measure, inputs)["own"].mean() if yardstick is not None and len(yardstick) else np.nan
+            if np.isfinite(level):
                 figure.add_vline(x=level, line=grey(), **panel)
                 ends = (level, np.nan, np.nan)
                 table.append({**here, "arm": "teacher", "with": "another teacher", **dict(zip(_ENDS, ends, strict=True)), "seeds": None})
@@ -108,12 +108,8 @@ def imitation(frame: pd.DataFrame, *, yardstick: pd.DataFrame | None = None) -> 
     return Plot(figure, label=label, reading=READING, table=pd.DataFrame(table))
 
 
-def _level(yardstick: pd.DataFrame | None, measure: str, inputs: str) -> float | None:
-    if yardstick is None or yardstick.empty:
-        return None
-    values = yardstick.loc[(yardstick["measure"] == measure) & (yardstick["inputs"] == inputs), "own"].to_numpy(dtype=float)
-    values = values[np.isfinite(values)]
-    return float(values.mean()) if values.size else None
+def _of(frame: pd.DataFrame, measure: str, inputs: str) -> pd.DataFrame:
+    return frame[(frame["measure"] == measure) & (frame["inputs"] == inputs)]
 
 
 def _answers(record: Any, inputs: str) -> tuple[Tensor, Tensor, Tensor]:

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from mixkd.data import gaussian_classes, gaussian_log_posterior, load_data
-from mixkd.figures.explorer import LabModel, TemperatureLab, temperature_lab
-from mixkd.figures.explorer.boundary import BoundaryWorld, Net, Plane, WorldModel, boundary_world
-from mixkd.figures.explorer.vicinal import Pairs, PathModel, VicinalLab, vicinal_lab
+from mixkd.figures.explorer import Lab, LabModel, temperature_lab
+from mixkd.figures.explorer.boundary import Net, Plane, WorldModel, boundary_world
+from mixkd.figures.explorer.vicinal import Pairs, PathModel, vicinal_lab
 from mixkd.figures.markup import Html, absent
 from mixkd.measure.linearity import probability_linearity
 from mixkd.measure.signal import kl
@@ -30,7 +30,7 @@ _UNMIXED = {"kd_mixup": "kd", "mixup": "ce"}
 _FIRST = {"kd_mixup": 0, "ce": 1, "kd": 2, "mixup": 3}
 
 
-def lab_of(records: Iterable[Any], *, name: str = "lab") -> TemperatureLab | Html:
+def lab_of(records: Iterable[Any], *, name: str = "lab") -> Html:
     """Return the temperature lab over records: choose arm, tau, seed and what else differs; at first the plain student beside the paper's.
 
     Args:
@@ -68,17 +68,13 @@ def _label(spec: Any) -> Mapping[str, Any]:
         "arm": spec.arm,
         "teacher": teacher and teacher.model,
         "teacher trained with": teacher and teacher.arm,
-        "teacher's logits divided by": teacher and _divisor(teacher),
+        "teacher's logits divided by": teacher and ("one for each image" if teacher.temperature_spread else teacher.temperature),
         "tau": spec.tau if teacher else None,
         "alpha": spec.alpha if "alpha" in spec.arm_fields else None,
         "partial": spec.partial if "partial" in spec.arm_fields else None,
         "epochs": spec.epochs,
         "seed": spec.seed,
     }
-
-
-def _divisor(teacher: Any) -> Any:
-    return "one for each image" if teacher.temperature_spread else teacher.temperature
 
 
 def shared_rows(records: Iterable[Any]) -> dict[str, int]:
@@ -92,7 +88,7 @@ def shared_rows(records: Iterable[Any]) -> dict[str, int]:
     return rows
 
 
-def world_of(records: Iterable[Record], *, name: str = "world", first: str | None = None) -> BoundaryWorld:
+def world_of(records: Iterable[Record], *, name: str = "world", first: str | None = None) -> Lab:
     """Return the boundary world over records of the plane: choose arm, alpha, tau, seed.
 
     Records whose weights were not kept, or that mix only a part of each batch, are left out; so are weights of models that
@@ -200,7 +196,7 @@ _PIXELS = 3 * 2**18
 """Bytes of images that a page may carry; with larger images it offers fewer pairs."""
 
 
-def vicinal_of(records: Iterable[Record], *, name: str = "path", first: str | None = None) -> VicinalLab:
+def vicinal_of(records: Iterable[Record], *, name: str = "path", first: str | None = None) -> Lab:
     """Return the vicinal lab over records: choose arm, seed and pair, compare with the teacher.
 
     The images come from the data set when it is embedded, or lies on this disk; else the lab shows the answers alone.

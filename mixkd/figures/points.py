@@ -121,17 +121,16 @@ def labelled_points(frame: pd.DataFrame, x: str, y: str, *, by: str) -> Plot:
     return Plot(figure, label=f"{y} against {x}", reading="One marker for each row of the table.", table=shown)
 
 
-def on_the_map(survey: Any, x: str, y: str, tau: float = 2.0) -> pd.DataFrame:
-    """Return rows for :func:`labelled_points`: the teachers of one column of a map, and their students' overconfidence error, in points.
+def on_the_map(survey: Any, x: str, y: str) -> pd.DataFrame:
+    """Return rows for :func:`labelled_points`: the teachers of a map, and their students' overconfidence error at tau 2, in points.
 
     Args:
         survey: one of :func:`mixkd.claims.survey`.
         x, y: what the columns are called.
-        tau: of the students.
     """
     rows = {}
     for (model, calibration), teacher in survey.teachers.items():
-        reading = survey.readings.get(("kd_mixup", Cell(model, calibration, tau)))
+        reading = survey.readings.get(("kd_mixup", Cell(model, calibration, 2.0)))
         if model == survey.profile.default_teacher and reading is not None and reading.model is not None:
             whose = f"our teacher, {survey.profile.name}"
             rows[CALIBRATIONS[calibration]] = {x: 100 * teacher.gap, y: 100 * reading.model.oe, "whose": whose}

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from scipy.optimize import brentq
 
 from mixkd.figures import theme
 from mixkd.figures.intervals import once, t_interval
@@ -18,6 +17,7 @@ from mixkd.figures.markup import CALIBRATIONS, Html, absent, tabulate
 from mixkd.figures.plot import Plot, dots, grey
 from mixkd.figures.table import mean_half
 from mixkd.measure.selective import score
+from mixkd.measure.temperature import spread_temperature
 
 NO_TEACHER = "no teacher"
 CAPACITY = (
@@ -37,28 +37,23 @@ FOLLOWED = (
 )
 
 
-def capacity(
-    frame: pd.DataFrame, teachers: pd.DataFrame, order: Sequence[str], *, baseline: str = "ce", margin: float = 0.0
-) -> Plot | Html:
-    """Accuracy minus the baseline's, paired by seed, for students without a teacher and of teachers of rising capacity.
+def capacity(frame: pd.DataFrame, teachers: pd.DataFrame, order: Sequence[str], *, margin: float = 0.0) -> Plot | Html:
+    """Accuracy minus that of the cross-entropy student, paired by seed, for students without a teacher and of teachers of rising capacity.
 
     Args:
         frame: ``Records.frame()``, one row for each (arm, teacher, seed).
         teachers: the same of the teachers themselves; may be empty.
         order: model names of the teachers, by capacity.
-        baseline: an arm without teacher.
         margin: accuracy differences within it are drawn as none.
     """
-    if frame.empty or not (frame["arm"] == baseline).any():
-        return absent(f"No figure: no {baseline} student to compare with is in this store.")
+    if frame.empty or not (frame["arm"] == "ce").any():
+        return absent("No figure: no ce student to compare with is in this store.")
     frame = frame.assign(place=frame["teacher"].fillna(NO_TEACHER))
     once(frame, ["arm", "place", "seed"])
-    base = frame[frame["arm"] == baseline].set_index("seed")["accuracy"]
+    plain, base = theme.look("ce"), frame[frame["arm"] == "ce"].set_index("seed")["accuracy"]
     places = [NO_TEACHER, *(name for name in order if name in set(frame["place"]))]
     figure, rows = go.Figure(), []
-    for arm in theme.order(list(frame["arm"])):
-        if arm == baseline:
-            continue
+    for arm in theme.order(list(frame.loc[frame["arm"] != "ce", "arm"])):
         look, own, means = theme.look(arm), frame[frame["arm"] == arm], []
         for place, name in enumerate(places):
             gain = 100 * (own[own["place"] == name].set_index("seed")["accuracy"] - base).dropna()
@@ -76,16 +71,16 @@ def capacity(
         if means:
             figure.add_trace(_means(means, look, arm, joined=len(means) > 1))
     if not rows:
-        return absent(f"No figure: no other student shares a seed with {baseline} in this store.")
+        return absent("No figure: no other student shares a seed with ce in this store.")
     names = {name: 100 * group["accuracy"].mean() for name, group in teachers.groupby("student")} if len(teachers) else {}
     words = [theme.text(place) + (f"<br>{names[place]:.1f} %" if place in names else "") for place in places]
-    figure.add_hline(y=0, line={"color": theme.look(baseline).color, "width": 1.5})
+    figure.add_hline(y=0, line={"color": plain.color, "width": 1.5})
     if margin:
         figure.add_hrect(y0=-100 * margin, y1=100 * margin, line_width=0, fillcolor=theme.translucent(theme.NEUTRAL, 0.14), layer="below")
     figure.update_layout(theme.layout(height=440))
     figure.update_xaxes(tickvals=list(range(len(places))), ticktext=words, range=[-0.5, len(places) - 0.5], showgrid=False, zeroline=False)
-    figure.update_yaxes(title={"text": f"accuracy − {theme.look(baseline).label}, points"}, zeroline=False)
-    label = f"Accuracy minus that of {theme.look(baseline).label}, by teacher capacity, paired by seed"
+    figure.update_yaxes(title={"text": f"accuracy − {plain.label}, points"}, zeroline=False)
+    label = f"Accuracy minus that of {plain.label}, by teacher capacity, paired by seed"
     return Plot(figure, label=label, reading=CAPACITY, table=pd.DataFrame(rows))
 
 
@@ -218,12 +213,14 @@ def followed(students: Iterable[tuple[Any, Any, Any]], *, groups: int = 10) -> P
     for student, sibling, teacher in students:
         if student.projection is None:
             continue
-        steeper = -student.spec.teacher.temperature_spread * student.projection.double().numpy()
+        spread, h = student.spec.teacher.temperature_spread, student.projection.double()
+        steeper = -spread * h.numpy()
         change = (score(student.logits()) - score(sibling.logits())).numpy()
         cut = np.array_split(np.argsort(steeper, kind="stable"), groups)
         lines.append((student.spec.seed, [steeper[part].mean() for part in cut], [change[part].mean() for part in cut]))
         if teacher is not None:
-            moved = _tempered(teacher.logits().double().numpy(), steeper) - score(teacher.logits()).numpy()
+            z = teacher.logits().double()
+            moved = (score(z / spread_temperature(z, h, spread)[:, None]) - score(z)).numpy()
             own.append([moved[part].mean() for part in cut])
     if not lines:
         return absent("No figure: the students of a teacher with a temperature for each image, or their siblings, are not in this store.")
@@ -258,19 +255,3 @@ def _means(
 
 def _accuracy(record: Any) -> float:
     return float((record.logits().argmax(-1) == record.labels()).double().mean())
-
-
-def _tempered(logits: np.ndarray, steeper: np.ndarray) -> np.ndarray:
-    """Log-odds of the top class after multiplying each row by ``exp(steeper) / c``, c such that the mean confidence stays."""
-    target = _confidence(score(logits).numpy())
-
-    def excess(log_c: float) -> float:
-        return _confidence(score(logits * np.exp(steeper - log_c)[:, None]).numpy()) - target
-
-    if not excess(-3.0) > 0 > excess(3.0):
-        return score(logits * np.exp(steeper)[:, None]).numpy()
-    return score(logits * np.exp(steeper - brentq(excess, -3.0, 3.0, xtol=1e-6))[:, None]).numpy()
-
-
-def _confidence(log_odds: np.ndarray) -> float:
-    return float(np.mean(1 / (1 + np.exp(-np.clip(log_odds, -700, 700)))))

@@ -1,13 +1,10 @@
-"""Reliability diagrams: accuracy against confidence, bin by bin, over the histogram of confidence; and those that others published.
-
-It draws bins that were measured elsewhere (``calibration.reliability``).
-"""
+"""Reliability diagrams: accuracy against confidence, bin by bin, over the histogram of confidence; and those that others published."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +13,7 @@ from plotly.subplots import make_subplots
 
 from mixkd.figures import theme
 from mixkd.figures.plot import Plot, bars, grey
+from mixkd.measure.bins import Reliability
 
 READING = (
     "Above: one marker for each bin of confidence, at its mean confidence and its accuracy, with a 95 % Wilson "
@@ -29,20 +27,6 @@ READING_PUBLISHED = (
 _COLUMNS = 2
 
 
-class Bins(Protocol):
-    """What a diagram needs: (M,) count, mean confidence and accuracy of each bin; (M + 1,) edges; the errors they sum
-    to."""
-
-    @property
-    def count(self) -> Any: ...
-    @property
-    def confidence(self) -> Any: ...
-    @property
-    def accuracy(self) -> Any: ...
-    @property
-    def edges(self) -> Any: ...
-
-
 def wilson(hits: np.ndarray, n: np.ndarray, z: float = 1.959964) -> tuple[np.ndarray, np.ndarray]:
     """Return the ends of the Wilson score interval of a proportion; (0, 1) where n is 0."""
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -53,7 +37,7 @@ def wilson(hits: np.ndarray, n: np.ndarray, z: float = 1.959964) -> tuple[np.nda
     return np.clip(low, 0, 1), np.clip(high, 0, 1)
 
 
-def reliability(diagrams: Mapping[str, Bins]) -> Plot:
+def reliability(diagrams: Mapping[str, Reliability]) -> Plot:
     """Draw one line for each entry.
 
     Args:
@@ -69,22 +53,19 @@ def reliability(diagrams: Mapping[str, Bins]) -> Plot:
     table = []
     for arm, bins in diagrams.items():
         look = theme.look(arm)
-        count, confidence, accuracy = _arrays(bins)
-        share = count / count.sum()
+        share = bins.count / bins.n
         markers = _markers(
             bins, {"color": look.color, "symbol": look.symbol, "size": 9}, f"{theme.text(look.label)}<br>", mode="lines+markers",
             name=theme.text(look.label), legendgroup=arm, line={"color": look.color, "dash": look.dash, "width": 1.5},
         )  # fmt: skip
         figure.add_trace(markers)
         figure.add_scatter(
-            x=np.asarray(bins.edges, dtype=float), y=np.append(share, share[-1]), mode="lines", legendgroup=arm, showlegend=False,
+            x=bins.edges, y=np.append(share, share[-1]), mode="lines", legendgroup=arm, showlegend=False,
             line={"color": look.color, "dash": look.dash, "width": 2, "shape": "hv"}, fill="tozeroy",
             fillcolor=theme.translucent(look.color, 0.1), hovertemplate="%{y:.3f} of the predictions<extra></extra>", row=2, col=1,
         )  # fmt: skip
-        weight = share * (confidence - accuracy)
-        mean = {"accuracy": (share * accuracy).sum(), "confidence": (share * confidence).sum()}
-        errors = {"ECE": np.abs(weight).sum(), "OE": (np.clip(weight, 0, None) * confidence).sum()}
-        table.append({"arm": look.label, **mean, "gap": mean["confidence"] - mean["accuracy"], **errors, "predictions": int(count.sum())})
+        mean = {"accuracy": share @ bins.accuracy, "confidence": share @ bins.confidence}
+        table.append({"arm": look.label, **mean, "gap": bins.gap, "ECE": bins.ece, "OE": bins.oe, "predictions": bins.n})
     figure.update_layout(theme.layout(height=560))
     figure.update_xaxes(range=[0, 1.01], title={"text": ""})
     figure.update_xaxes(title={"text": "confidence"}, row=2, col=1)
@@ -94,7 +75,7 @@ def reliability(diagrams: Mapping[str, Bins]) -> Plot:
     return Plot(figure, label=label, reading=READING, table=pd.DataFrame(table))
 
 
-def published(tables: Mapping[str, Bins]) -> Plot:
+def published(tables: Mapping[str, Reliability]) -> Plot:
     """Draw reliability diagrams of published bin tables of students distilled on mixup, side by side.
 
     Args:
@@ -111,15 +92,14 @@ def published(tables: Mapping[str, Bins]) -> Plot:
         subplot_titles=[theme.text(name) for name in tables],
     )  # fmt: skip
     for place, (name, bins) in enumerate(tables.items()):
-        count, confidence, accuracy = _arrays(bins)
         panel = {"row": place // _COLUMNS + 1, "col": place % _COLUMNS + 1}
         _diagonal(figure, **panel)
-        size = (6 + 26 * np.sqrt(count / count.sum()))[count > 0]
+        size = (6 + 26 * np.sqrt(bins.count / bins.n))[bins.count > 0]
         marker = {"size": size, "color": theme.look("kd_mixup").color, "opacity": 0.75, "line": {"width": 0}}
         figure.add_trace(_markers(bins, marker, mode="markers"), **panel)
         table += [
-            {"": name, "bin": m + 1, "predictions": int(count[m]), "confidence": confidence[m], "accuracy": accuracy[m]}
-            for m in np.flatnonzero(count)
+            {"": name, "bin": m + 1, "predictions": bins.count[m], "confidence": bins.confidence[m], "accuracy": bins.accuracy[m]}
+            for m in np.flatnonzero(bins.count)
         ]
     figure.update_layout(theme.layout(height=120 + 290 * rows, showlegend=False))
     figure.update_xaxes(range=[0, 1.02], tickvals=[0, 0.5, 1])
@@ -135,20 +115,14 @@ def _diagonal(figure: go.Figure, **more: Any) -> None:
     figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line=grey(dash="dash"), hoverinfo="skip", **more)
 
 
-def _markers(bins: Bins, marker: dict[str, Any], said: str = "", **style: Any) -> go.Scatter:
+def _markers(bins: Reliability, marker: dict[str, Any], said: str = "", **style: Any) -> go.Scatter:
     """Return a marker for each bin that is not empty, with its Wilson interval."""
-    count, confidence, accuracy = _arrays(bins)
+    full = bins.count > 0
+    count, confidence, accuracy = bins.count[full], bins.confidence[full], bins.accuracy[full]
     low, high = wilson(accuracy * count, count)
-    full = count > 0
     return go.Scatter(
-        x=confidence[full], y=accuracy[full], marker=marker, customdata=np.stack([count, low, high], 1)[full],
-        error_y=bars(accuracy[full], low[full], high[full], marker["color"], thickness=1.2, width=3),
+        x=confidence, y=accuracy, marker=marker, customdata=np.stack([count, low, high], 1),
+        error_y=bars(accuracy, low, high, marker["color"], thickness=1.2, width=3),
         hovertemplate=f"{said}confidence %{{x:.4f}}, accuracy %{{y:.4f}} (%{{customdata[1]:.3f}} to %{{customdata[2]:.3f}})"
         "<br>%{customdata[0]} predictions<extra></extra>", **style,
     )  # fmt: skip
-
-
-def _arrays(bins: Bins) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return counts, confidences and accuracies; 0 in empty bins, which may hold nan."""
-    count, confidence, accuracy = (np.asarray(values, dtype=float) for values in (bins.count, bins.confidence, bins.accuracy))
-    return count, np.nan_to_num(confidence), np.nan_to_num(accuracy)

@@ -42,7 +42,8 @@ def risk_coverage(records: Iterable[Any]) -> Plot | Html:
     figure, table = go.Figure(), []
     for arm in theme.order([record.spec.arm for record in found]):
         look = theme.look(arm)
-        curves = np.stack([_risk(record)[places] for record in found if record.spec.arm == arm])
+        scored = ((record.logits(), record.labels()) for record in found if record.spec.arm == arm)
+        curves = np.stack([selective.risk_coverage(selective.score(z), z.argmax(-1) == y).numpy()[places] for z, y in scored])
         mean, low, high = (np.array(side) for side in zip(*(t_interval(column) for column in curves.T), strict=True))
         if len(curves) > 1:
             band(figure, grid, np.maximum(low, 0), high, look.color, arm, alpha=0.13)
@@ -84,15 +85,9 @@ def _useful(record: Any) -> dict[str, Any]:
         apart, report = math.nan, None
         if "ood" in record.splits:
             strange = selective.score(record.logits("ood") / temperature)
-            apart = selective.detection(selective.score(logits[:first]), strange).auroc
+            apart = selective.detection(selective.score(logits[:first]), strange)
         if "corrupted" in record.splits:
             report = calibration.report(record.logits("corrupted"), record.labels("corrupted"), temperature=temperature)
         row |= {f"{prefix}AUROC of foreign images": apart}
         row |= {f"{prefix}{name} on corrupted images": getattr(report, field, math.nan) for name, field in _CORRUPTED.items()}
     return row
-
-
-def _risk(record: Any) -> np.ndarray:
-    logits = record.logits()
-    risk: np.ndarray = selective.risk_coverage(selective.score(logits), logits.argmax(-1) == record.labels()).risk.numpy()
-    return risk

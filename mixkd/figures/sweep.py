@@ -1,7 +1,4 @@
-"""Measures in small panels, one under the other, over a quantity on a log scale: the distillation temperature, the number of classes.
-
-It draws what a frame holds and fits no curve.
-"""
+"""Measures in small panels, one under the other, over a quantity on a log scale: the distillation temperature, the number of classes."""
 
 from __future__ import annotations
 
@@ -94,8 +91,7 @@ def _panels(titles: Sequence[str], ticks: Sequence[float], x: str, *, size: floa
         rows=len(titles), cols=1, shared_xaxes=True, vertical_spacing=0.11 / max(1, len(titles) - 1) + 0.03, subplot_titles=titles
     )
     height = 150 + 170 * len(titles)
-    figure.update_layout(theme.layout(height=height, legend={"y": 1 + above / height}))
-    figure.update_layout(margin={"t": 50 + above})
+    figure.update_layout(theme.layout(height=height, legend={"y": 1 + above / height}, margin={"t": 50 + above}))
     figure.update_xaxes(type="log", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks])
     figure.update_xaxes(title={"text": theme.text(x)}, row=len(titles))
     figure.update_annotations(font={"size": size}, x=0, xanchor="left", align="left")

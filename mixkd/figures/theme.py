@@ -1,7 +1,4 @@
-"""One visual language for every figure: the look of each arm, the names of the measures, the plotly template.
-
-It knows how things look and what they are called; it refuses to draw or to compute anything.
-"""
+"""One visual language for every figure: the look of each arm, the names of the measures, the plotly template."""
 
 from __future__ import annotations
 
@@ -32,8 +29,7 @@ class Look:
     symbol: str
 
 
-# Only arms have a colour of their own; a teacher is what they are compared with.
-_TEACHER = Look("teacher", NEUTRAL, "longdash", "bowtie")
+_TEACHER = Look("teacher", NEUTRAL, "longdash", "bowtie")  # only arms have a colour of their own
 
 COLORS: dict[str, str] = {arm.name: arm.color for arm in ARMS.values()}
 
@@ -97,34 +93,17 @@ def layout(**changes: Any) -> dict[str, Any]:
     Text is left to the page (``book_plotly.js`` sets it to the colour of the theme); the colours here are for a bare
     notebook.
     """
+    line = "rgba(125, 132, 142, .6)"
     axis = {
-        "gridcolor": "rgba(125, 132, 142, .22)",
-        "linecolor": "rgba(125, 132, 142, .6)",
-        "zerolinecolor": "rgba(125, 132, 142, .6)",
-        "ticks": "outside",
-        "ticklen": 4,
-        "tickcolor": "rgba(125, 132, 142, .6)",
-        "title": {"standoff": 8},
-        "automargin": True,
-    }
+        "gridcolor": "rgba(125, 132, 142, .22)", "linecolor": line, "zerolinecolor": line, "ticks": "outside", "ticklen": 4,
+        "tickcolor": line, "title": {"standoff": 8}, "automargin": True,
+    }  # fmt: skip
     template = {
         "layout": {
-            "font": {"family": FONT, "size": 13, "color": "#3b4452"},
-            "paper_bgcolor": "rgba(0,0,0,0)",
-            "plot_bgcolor": "rgba(0,0,0,0)",
-            "colorway": list(COLORS.values()),
-            "xaxis": axis,
-            "yaxis": axis,
-            "legend": {
-                "orientation": "h",
-                "x": 0,
-                "xanchor": "left",
-                "y": 1.02,
-                "yanchor": "bottom",
-                "title": {"text": ""},
-            },
+            "font": {"family": FONT, "size": 13, "color": "#3b4452"}, "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)",
+            "colorway": list(COLORS.values()), "xaxis": axis, "yaxis": axis, "margin": {"l": 56, "r": 12, "t": 36, "b": 48},
+            "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom", "title": {"text": ""}},
             "hoverlabel": {"font": {"family": FONT, "size": 12}},
-            "margin": {"l": 56, "r": 12, "t": 36, "b": 48},
         }
-    }
+    }  # fmt: skip
     return {"template": template, "height": 420, "hovermode": "closest", "dragmode": False, **changes}

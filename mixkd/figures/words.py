@@ -102,15 +102,14 @@ def same_images(profile: Any) -> str:
     )
 
 
-def slowest(curves: pd.DataFrame, column: str = "val_accuracy") -> str:
-    """Return the label of the arm whose mean is lowest after the first recorded epoch.
+def slowest(curves: pd.DataFrame) -> str:
+    """Return the label of the arm whose mean validation accuracy is lowest after the first recorded epoch.
 
     Args:
         curves: what :func:`mixkd.figures.stack` returns.
-        column: a measure of it.
     """
     first = curves[curves["epoch"] == curves["epoch"].min()]
-    means = first.groupby("arm")[column].mean().dropna()
+    means = first.groupby("arm")["val_accuracy"].mean().dropna()
     return NOT_HERE if means.empty else theme.look(str(means.idxmin())).label
 
 

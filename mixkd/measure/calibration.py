@@ -19,7 +19,7 @@ import torch
 from scipy.fft import dct
 from scipy.optimize import brentq
 
-from mixkd.arrays import Array, Values, as_array, as_count, as_floats, as_labels, as_level, as_numbers, as_temperature
+from mixkd.arrays import Array, Values, as_array, as_count, as_floats, as_labels, as_numbers, as_temperature
 from mixkd.measure.bins import Reliability, bin_of, binned_errors, fill, near_edge
 from mixkd.measure.rows import dot, exact_confidence, exponentials, top_confidence
 from mixkd.measure.temperature import TEMPERATURE_BOUNDS, TemperatureSweep, fit_temperature, temperature_sweep, unfit
@@ -199,19 +199,16 @@ def report(logits: Values, labels: Values, n_bins: int = 15, temperature: float 
 
 @dataclass(frozen=True)
 class NoiseFloor:
-    """ECE and OE of a perfectly calibrated model: mean over draws, and the quantile `level` that a real error must exceed."""
+    """ECE and OE of a perfectly calibrated model: mean over draws, and the 95th percentile, which a real error must exceed."""
 
     n: int
-    level: float
     ece: float
     ece_high: float
     oe: float
     oe_high: float
 
 
-def noise_floor(
-    predictions: Values, n: int | None = None, n_bins: int = 15, draws: int = 1000, level: float = 0.95, seed: int = 0
-) -> NoiseFloor:
+def noise_floor(predictions: Values, n: int | None = None, n_bins: int = 15, draws: int = 1000, seed: int = 0) -> NoiseFloor:
     """Return the ECE and OE that chance alone gives to perfectly calibrated predictions, with hits drawn as Bernoulli(confidence).
 
     Args:
@@ -219,7 +216,6 @@ def noise_floor(
         n: number of predictions; another than N keeps the histogram (n evenly spaced quantiles are taken).
         n_bins: of equal width.
         draws: of all hits.
-        level: of the quantile.
         seed: of the draws.
 
     Raises:
@@ -234,7 +230,7 @@ def noise_floor(
         if conf.size == 0 or not ((conf >= 0) & (conf <= 1 + 1e-6)).all():
             raise ValueError("predictions must be logits (N, K) or one or more confidences (N,) in [0, 1]")
         conf = np.minimum(conf, 1.0)
-    m, draws, level = as_count(n_bins, "n_bins"), as_count(draws, "draws"), as_level(level)
+    m, draws = as_count(n_bins, "n_bins"), as_count(draws, "draws")
     size = conf.size if n is None else as_count(n, "n")
     conf = np.sort(conf)[((np.arange(size) + 0.5) * conf.size / size).astype(np.int64)]
     count = np.bincount(bin_of(conf, m), minlength=m)
@@ -242,16 +238,12 @@ def noise_floor(
     start = np.concatenate(([0], np.cumsum(count)[:-1]))
     mean = np.add.reduceat(conf, start) / count
     rng, at_once = np.random.default_rng(seed), max(1, (1 << 22) // size)
-    ece, oe = [], []
+    found = []
     for done in range(0, draws, at_once):
         hit = rng.random((min(at_once, draws - done), size), dtype=np.float32) < conf
-        errors = binned_errors(count, mean, np.add.reduceat(hit, start, axis=1, dtype=np.int64) / count)
-        ece.append(errors["ece"])
-        oe.append(errors["oe"])
-    (ece_mean, ece_high), (oe_mean, oe_high) = (
-        (float(v.mean()), float(np.quantile(v, level))) for v in (np.concatenate(ece), np.concatenate(oe))
-    )
-    return NoiseFloor(size, level, ece_mean, ece_high, oe_mean, oe_high)
+        found.append(binned_errors(count, mean, np.add.reduceat(hit, start, axis=1, dtype=np.int64) / count))
+    ece, oe = (np.concatenate([errors[name] for errors in found]) for name in ("ece", "oe"))
+    return NoiseFloor(size, float(ece.mean()), float(np.quantile(ece, 0.95)), float(oe.mean()), float(np.quantile(oe, 0.95)))
 
 
 def _above(e: Array, c: Array, n_bins: int) -> tuple[Array, Array]:

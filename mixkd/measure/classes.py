@@ -85,16 +85,16 @@ def exact(k: int, accuracy: float, n: int = 1200, pairs: int = 300, seed: int = 
 
 
 @cache
-def describe(k: int, accuracy: float, *, test_images: int = 10_000, seed: int = 0) -> dict[str, float]:
+def describe(k: int, accuracy: float) -> dict[str, float]:
     """Return what the measures of this book show of the exact posterior of K classes.
 
     Returns:
-        ``classes``, ``accuracy``; ``ECE floor`` and ``OE floor``: expected by chance on that many test images; ``non-linearity``: L_NL,
+        ``classes``, ``accuracy``; ``ECE floor`` and ``OE floor``: expected by chance on 10,000 test images; ``non-linearity``: L_NL,
         nats, mean over lam and pairs; ``mass on the pair``: on the two classes of a blend half-way; ``entropy``: on clean
         inputs, nats.
     """
-    drawn = exact(k, accuracy, seed=seed)
-    floor = calibration.noise_floor(drawn.logits, n=test_images, draws=200)
+    drawn = exact(k, accuracy)
+    floor = calibration.noise_floor(drawn.logits, n=10_000, draws=200)
     bent = linearity.probability_linearity(drawn.blends, LAM, drawn.pairs)
     half = drawn.blends[len(LAM) // 2].log_softmax(-1)
     return {

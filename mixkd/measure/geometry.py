@@ -45,17 +45,16 @@ def linear_cka(a: Values, b: Values) -> float:
     return _hsic(x, y) / math.sqrt(own[0] * own[1])
 
 
-def nc1(features: Values, labels: Values, *, tolerance: float = 1e-6) -> float:
+def nc1(features: Values, labels: Values) -> float:
     """Return NC1, the within-class variance over the between-class variance, of C classes that weigh the same (Papyan, Han, Donoho 2020).
 
     ``tr(S_W S_B^+) / C``: S_W is the mean over classes of the unbiased within-class covariance, S_B the covariance of the class means about
-    their mean. S_B has rank C - 1 at most, so its inverse is a pseudo-inverse over the singular directions of the means above ``tolerance``
-    times the largest. Few rows a class inflate S_B: compare at equal rows.
+    their mean. S_B has rank C - 1 at most, so its inverse is a pseudo-inverse over the singular directions of the means above a
+    millionth of the largest. Few rows a class inflate S_B: compare at equal rows.
 
     Args:
         features: (M, d) floating point penultimate features.
         labels: (M,) integers >= 0; classes with a single row are left out.
-        tolerance: relative, in (0, 1).
 
     Returns:
         >= 0, where 0 is collapse; nan where all class means coincide.
@@ -64,14 +63,12 @@ def nc1(features: Values, labels: Values, *, tolerance: float = 1e-6) -> float:
         ValueError: fewer than two classes with two rows, or shapes that do not fit.
     """
     phi = as_tensor(features, "features", 2)
-    if not 0 < tolerance < 1:
-        raise ValueError(f"tolerance must lie in (0, 1), not {tolerance}")
     classes, means, kept, index = _class_means(phi, as_labels(labels, (len(phi),)), 2)
     within = phi[kept] - means[index]
     _, singular, directions = torch.linalg.svd(means - means.mean(0), full_matrices=False)
     # the mean over classes of each class's covariance, along the directions in which the means differ
     share = 1 / (len(classes) * (torch.bincount(index) - 1).double())[index]
-    solid = (singular > tolerance * singular[0]) & (torch.arange(len(singular)) < len(classes) - 1)
+    solid = (singular > 1e-6 * singular[0]) & (torch.arange(len(singular)) < len(classes) - 1)
     projected = (within @ directions[solid].T).square() * share.unsqueeze(1)
     between = singular[solid].square() / len(classes)
     return float((projected.sum(0) / between).sum()) / len(classes) if solid.any() else math.nan

@@ -19,19 +19,18 @@ NAMES = ("accuracy", "confidence", "nll", "ece", "oe", "under", "gap")
 
 
 @lru_cache(maxsize=8)
-def weights(units: int, draws: int = DRAWS) -> Array:
+def weights(units: int) -> Array:
     """Return what share each of some units (images, pairs) has in each bootstrap draw.
 
     The draws depend on the number of units alone, so that networks asked about the same images are resampled together.
 
     Args:
         units: at least 1.
-        draws: R.
 
     Returns:
-        (R + 1, units) float64, read-only, rows sum to 1. Row 0 is the undrawn data: every unit once.
+        (R + 1, units) float64 for R = :data:`DRAWS`, read-only, rows sum to 1. Row 0 is the undrawn data: every unit once.
     """
-    counts = np.random.default_rng(units).multinomial(units, np.full(units, 1 / units), size=draws)
+    counts = np.random.default_rng(units).multinomial(units, np.full(units, 1 / units), size=DRAWS)
     shares: Array = np.concatenate([np.ones((1, units)), counts]) / units
     shares.flags.writeable = False
     return shares

@@ -35,17 +35,14 @@ def score(logits: Values) -> Tensor:
 
 @dataclass(frozen=True)
 class Selective:
-    """Selective prediction by a classifier's own confidence on N inputs.
+    """Selective prediction by a classifier's own confidence.
 
     Attributes:
-        n: inputs.
         error: fraction wrong.
         aurc, e_aurc: see the functions of these names.
-        auroc: chance that a hit outscores a miss, ties half; nan without misses or without hits. The measure that
-            does not reward accuracy.
+        auroc: see :func:`misclassification_auroc`. The measure that does not reward accuracy.
     """
 
-    n: int
     error: float
     aurc: float
     e_aurc: float
@@ -61,30 +58,11 @@ def selective(logits: Values, labels: Values) -> Selective:
     """
     z = as_logits(logits)
     correct = z.argmax(1) == torch.from_numpy(as_labels(labels, (len(z),), z.shape[1]))
-    confidence = score(z)
-    return Selective(
-        len(z),
-        float((~correct).double().mean()),
-        aurc(confidence, correct),
-        e_aurc(confidence, correct),
-        misclassification_auroc(confidence, correct),
-    )
+    given = score(z), correct
+    return Selective(float((~correct).double().mean()), aurc(*given), e_aurc(*given), misclassification_auroc(*given))
 
 
-@dataclass(frozen=True)
-class RiskCoverage:
-    """Error among the k most confident inputs, for k = 1 .. N; both (N,) float64 in [0, 1].
-
-    Attributes:
-        coverage: k / N.
-        risk: expected error rate of the top k, tied inputs taken in random order.
-    """
-
-    coverage: Tensor
-    risk: Tensor
-
-
-def risk_coverage(confidence: Values, correct: Values) -> RiskCoverage:
+def risk_coverage(confidence: Values, correct: Values) -> Tensor:
     """Return the risk-coverage curve (El-Yaniv and Wiener 2010; Geifman and El-Yaniv 2017).
 
     Within a group of tied inputs each is equally likely to come next, so the expected number of errors grows evenly
@@ -93,13 +71,15 @@ def risk_coverage(confidence: Values, correct: Values) -> RiskCoverage:
     Args:
         confidence: (N,) real scores, higher is surer.
         correct: (N,) booleans.
+
+    Returns:
+        (N,) float64 in [0, 1]: the error among the k most confident inputs, for k = 1 .. N; coverage is k / N.
     """
     value, hit = _scored(confidence, correct)
     levels, group, size = np.unique(-value, return_inverse=True, return_counts=True)
     errors = np.bincount(group, weights=~hit, minlength=len(levels))
     rate = np.repeat(errors / size, size)
-    k = np.arange(1, len(value) + 1)
-    return RiskCoverage(torch.from_numpy(k / len(value)), torch.from_numpy(np.cumsum(rate) / k))
+    return torch.from_numpy(np.cumsum(rate) / np.arange(1, len(value) + 1))
 
 
 def aurc(confidence: Values, correct: Values) -> float:
@@ -111,7 +91,7 @@ def aurc(confidence: Values, correct: Values) -> float:
         confidence: (N,) real scores, higher is surer.
         correct: (N,) booleans.
     """
-    return float(risk_coverage(confidence, correct).risk.mean())
+    return float(risk_coverage(confidence, correct).mean())
 
 
 def e_aurc(confidence: Values, correct: Values) -> float:
@@ -142,40 +122,14 @@ def misclassification_auroc(confidence: Values, correct: Values) -> float:
     return _auroc(value[hit], value[~hit]) if 0 < hit.sum() < len(hit) else math.nan
 
 
-@dataclass(frozen=True)
-class Detection:
-    """How well a score separates foreign inputs from the model's own.
-
-    Attributes:
-        auroc: chance that an own input outscores a foreign one, ties half.
-        fpr95: fraction of foreign inputs kept at the highest threshold that keeps at least 95 % of the own; ties are
-            kept together.
-        aupr_in: average precision with the own inputs as positives; its chance level is their share.
-        aupr_out: with the foreign ones as positives, ranked by -score.
-    """
-
-    auroc: float
-    fpr95: float
-    aupr_in: float
-    aupr_out: float
-
-
-def detection(own: Values, foreign: Values) -> Detection:
-    """Return the measures of out-of-distribution detection (Hendrycks and Gimpel 2017; Liang et al. 2018).
+def detection(own: Values, foreign: Values) -> float:
+    """Return the chance that an own input outscores a foreign one, ties half: AUROC of out-of-distribution detection (Liang et al. 2018).
 
     Args:
         own: (N,) scores of in-distribution inputs, higher is surer; see :func:`score`.
         foreign: (M,) scores of the others.
     """
-    a, b = _scores(own, "own"), _scores(foreign, "foreign")
-    kept = math.ceil(0.95 * len(a) - 1e-9)  # .95 n is often an integer plus rounding
-    threshold = np.sort(a)[len(a) - kept]
-    return Detection(
-        auroc=_auroc(a, b),
-        fpr95=float(np.mean(b >= threshold)),
-        aupr_in=_average_precision(a, b),
-        aupr_out=_average_precision(-b, -a),
-    )
+    return _auroc(_scores(own, "own"), _scores(foreign, "foreign"))
 
 
 def _scores(values: Values, name: str) -> Array:
@@ -190,19 +144,8 @@ def _scored(confidence: Values, correct: Values) -> tuple[Array, Array]:
     return value, as_hits(correct, len(value))
 
 
-def _ranked(positive: Array, negative: Array) -> tuple[Array, Array]:
-    """Return truth and place in the order of scores, equal where scores are: scikit-learn takes no infinite scores."""
-    place = np.unique(np.concatenate([positive, negative]), return_inverse=True)[1]
-    return np.repeat([1, 0], [len(positive), len(negative)]), place
-
-
 def _auroc(positive: Array, negative: Array) -> float:
     from sklearn.metrics import roc_auc_score  # slow to import
 
-    return float(roc_auc_score(*_ranked(positive, negative)))
-
-
-def _average_precision(positive: Array, negative: Array) -> float:
-    from sklearn.metrics import average_precision_score
-
-    return float(average_precision_score(*_ranked(positive, negative)))
+    place = np.unique(np.concatenate([positive, negative]), return_inverse=True)[1]  # scikit-learn takes no infinite scores
+    return float(roc_auc_score(np.repeat([1, 0], [len(positive), len(negative)]), place))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.optimize import brentq
 
 from mixkd.arrays import Array, Values, as_count, as_floats, as_labels, as_numbers, as_temperature
 from mixkd.measure.bins import bin_of, binned_errors, near_edge
@@ -151,6 +152,30 @@ def unfit(logits: Values, labels: Values, temperature: float) -> str:
         reach = f"{REACH[0]:g} to {REACH[1]:g}"
         return f"the temperature {temperature:.3g} fitted on {len(y)} rows with {errors} errors is out of reach ({reach})"
     return ""
+
+
+def spread_temperature(logits: torch.Tensor, h: torch.Tensor, spread: float) -> torch.Tensor:
+    """Return c exp(spread h) with c such that the mean confidence of the logits divided by it is that of the logits.
+
+    Training finds c on validation images, whose h a record does not keep; here it is found on the rows given.
+
+    Args:
+        logits: (N, K) float64.
+        h: (N,) float64.
+        spread: >= 0.
+
+    Returns:
+        (N,) float64.
+    """
+    shape = (spread * h).exp()
+    target = float(logits.softmax(-1).amax(-1).mean())
+
+    def excess(log_scale: float) -> float:
+        return float((logits / (math.exp(log_scale) * shape)[:, None]).softmax(-1).amax(-1).mean()) - target
+
+    low, high = math.log(1e-2), math.log(1e2)
+    scale = math.exp(brentq(excess, low, high, xtol=1e-10)) if excess(low) > 0 > excess(high) else 1.0
+    return scale * shape
 
 
 def _derivatives(z: Array, y: Array, beta: float) -> tuple[float, float]:

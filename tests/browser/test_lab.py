@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mixkd.figures import LabModel, temperature_lab
+from mixkd.figures.explorer import rounded
 from mixkd.measure import calibration
 
 pytestmark = pytest.mark.browser
@@ -47,7 +48,9 @@ def _ties() -> LabModel:
 def test_javascript_and_python_agree(tmp_path, visit, model, bins):
     page = _open(tmp_path, visit, temperature_lab([model], bins))
     for temperature in TEMPERATURES:
-        expected = calibration.report(model.rounded.astype(np.float32), np.asarray(model.labels), n_bins=bins, temperature=temperature)
+        expected = calibration.report(
+            rounded(model.logits).astype(np.float32), np.asarray(model.labels), n_bins=bins, temperature=temperature
+        )
         got = page.evaluate(f"document.querySelector('.mixkd-lab').mixkd.stats({temperature})")
         for key, name in NAMES.items():
             assert got[key] == pytest.approx(getattr(expected, name), abs=1e-6), f"{name} at T = {temperature}"

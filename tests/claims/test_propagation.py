@@ -6,8 +6,9 @@ import pytest
 import torch
 from made import DEFAULT, OTHER, SHARP, TINY, K, answers, noise, split, teacher
 
-from mixkd.claims.propagation import _passed, _slope, spread_temperature
+from mixkd.claims.propagation import _passed, _slope
 from mixkd.measure.selective import score
+from mixkd.measure.temperature import spread_temperature
 from mixkd.spec import RunSpec
 from mixkd.studies import CALIBRATIONS, Cell
 

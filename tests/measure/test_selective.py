@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
+from sklearn.metrics import roc_auc_score
 
 from mixkd.measure import selective
 
@@ -36,8 +36,7 @@ def test_aurc_is_the_mean_over_all_orders_of_tied_inputs(inputs):
 
 def test_aurc_by_hand():
     curve = selective.risk_coverage(torch.tensor([0.9, 0.8, 0.7, 0.6]), torch.tensor([True, False, True, False]))
-    assert curve.coverage.tolist() == [0.25, 0.5, 0.75, 1]
-    assert curve.risk.tolist() == pytest.approx([0, 1 / 2, 1 / 3, 1 / 2])
+    assert curve.tolist() == pytest.approx([0, 1 / 2, 1 / 3, 1 / 2])
     assert selective.aurc(np.array([0.5] * 4), np.array([True, False, True, False])) == pytest.approx(0.5)
 
 
@@ -76,25 +75,12 @@ def test_misclassification_auroc_is_that_of_scikit_learn(inputs):
 def test_detection_is_that_of_scikit_learn(own, foreign):
     own, foreign = np.array(own, float), np.array(foreign, float)
     truth, value = np.repeat([1, 0], [len(own), len(foreign)]), np.concatenate([own, foreign])
-    found = selective.detection(own, foreign)
-    fpr, tpr, _ = roc_curve(truth, value, drop_intermediate=False)
-    assert found.auroc == pytest.approx(roc_auc_score(truth, value))
-    assert found.aupr_in == pytest.approx(average_precision_score(truth, value))
-    assert found.aupr_out == pytest.approx(average_precision_score(1 - truth, -value))
-    assert found.fpr95 == pytest.approx(fpr[np.argmax(tpr >= 0.95 - 1e-12)])
-
-
-@pytest.mark.parametrize("n", [20, 40, 60, 180, 1000])
-def test_fpr95_keeps_no_more_than_it_must(n):
-    own = np.arange(n, dtype=float)
-    assert selective.detection(own, own - 0.5).fpr95 == pytest.approx(0.95 - 1 / n)
+    assert selective.detection(own, foreign) == pytest.approx(roc_auc_score(truth, value))
 
 
 def test_detection_at_its_limits():
-    apart = selective.detection(np.arange(20.0) + 50, np.arange(20.0))
-    assert (apart.auroc, apart.fpr95, apart.aupr_in, apart.aupr_out) == (1, 0, 1, 1)
-    alike = selective.detection(np.zeros(10), np.zeros(30))
-    assert (alike.auroc, alike.fpr95, alike.aupr_in, alike.aupr_out) == (0.5, 1, 0.25, 0.75)
+    assert selective.detection(np.arange(20.0) + 50, np.arange(20.0)) == 1
+    assert selective.detection(np.zeros(10), np.zeros(30)) == 0.5
 
 
 def test_the_score_of_the_maximum_probability_keeps_its_order_without_saturating():
@@ -119,7 +105,7 @@ def test_selective_gathers_the_measures_of_a_classifier():
     logits, labels = rng.normal(size=(200, 5)).astype(np.float32), rng.integers(5, size=200)
     found = selective.selective(logits, labels)
     hit, confidence = logits.argmax(1) == labels, selective.score(logits)
-    assert (found.n, found.error) == (200, pytest.approx(1 - hit.mean()))
+    assert found.error == pytest.approx(1 - hit.mean())
     assert found.aurc == selective.aurc(confidence, hit)
     assert found.e_aurc == selective.e_aurc(confidence, hit)
     assert found.auroc == pytest.approx(roc_auc_score(hit, confidence))

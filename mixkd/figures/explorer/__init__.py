@@ -1,7 +1,6 @@
 """Live figures: stored model outputs and plain JavaScript in one block of HTML, recomputed in the reader's browser.
 
-The block needs no network, no framework and no kernel, and shows a static figure where scripts do not run. It refuses
-to know measures of its own: its JavaScript computes what `mixkd.calibration` does, and a test holds the two together.
+The block needs no network, no framework and no kernel, and shows a static figure where scripts do not run.
 """
 
 from __future__ import annotations
@@ -19,16 +18,12 @@ from typing import Any
 import numpy as np
 
 from mixkd.figures import theme
+from mixkd.figures.markup import Html
+from mixkd.measure import calibration
 from mixkd.spec import ARMS
 
-_FIELD_NAMES = {
-    "arm": "trained with",
-    "tau": "distillation τ",
-    "seed": "seed",
-    "student": "student",
-    "teacher": "teacher",
-    "data": "data",
-}
+NAMES = {"arm": "trained with", "alpha": "mixing α", "tau": "distillation τ"}
+"""What a control is called, where that is not the name of its field."""
 _SCRIPTS: Mapping[str, tuple[str, ...]] = {
     "map": ("chart",),
     "temperature": ("chart", "measures"),
@@ -36,8 +31,14 @@ _SCRIPTS: Mapping[str, tuple[str, ...]] = {
     "boundary": ("measures", "boundary_field"),
 }
 """The scripts each lab needs between ``core.js`` and its own."""
-_LOWEST = np.finfo(np.float16).min
-_JUST_BELOW_ZERO = -np.finfo(np.float16).smallest_subnormal
+
+
+class Lab(Html):
+    """A live figure; ``models`` are those it offers, in the order of the controls."""
+
+    def __init__(self, markup: str, models: Sequence[Any]) -> None:
+        super().__init__(markup, f"<live figure of {len(models)} models>")
+        self.models = tuple(models)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,105 +74,101 @@ class LabModel:
         if self.repeats < 1:
             raise ValueError(f"repeats must be at least 1, not {self.repeats}")
 
-    @property
-    def rounded(self) -> np.ndarray:
-        """(N, K) float16: the logits as the page has them, less the maximum of their row.
 
-        Exactly one entry of a row is 0, so that rounding cannot change which class is predicted.
-        """
-        z = np.asarray(self.logits, dtype=np.float64)
-        top = z.argmax(1)
-        z = np.clip(z - z.max(1, keepdims=True), _LOWEST, 0).astype(np.float16)
-        z[z == 0] = _JUST_BELOW_ZERO
-        z[np.arange(len(z)), top] = 0
-        return z
+def rounded(logits: Any) -> np.ndarray:
+    """Return logits (..., K) as the page has them: float16, less the maximum of their row.
 
-
-class TemperatureLab:
-    """What `temperature_lab` returns: shows itself in a notebook and on the page.
-
-    Attributes:
-        models: the models, in the order of the selects.
-        bins: number of equal-width bins.
-        name: names the lab in the address of the page, ``#name.a=...``.
+    Exactly one entry of a row is 0, so that rounding cannot change which class is predicted.
     """
-
-    def __init__(self, models: Sequence[LabModel], bins: int, name: str) -> None:
-        self.models = tuple(models)
-        self.bins = bins
-        self.name = name
-
-    def _repr_html_(self) -> str:
-        store: dict[str, str] = {}
-        fields = list(self.models[0].label)
-        entries = []
-        for model in self.models:
-            z = model.rounded
-            entries.append(
-                {
-                    "label": {field: word(model.label[field]) for field in fields},
-                    "n": z.shape[0],
-                    "k": z.shape[1],
-                    "temperature": float(model.fitted_temperature),
-                    "repeats": model.repeats,
-                    "color": theme.COLORS.get(str(model.label.get("arm")), theme.NEUTRAL),
-                    "logits": keep(store, z.astype("<f2").tobytes()),
-                    "labels": keep(store, np.asarray(model.labels).astype("<u2").tobytes()),
-                }
-            )
-        meta = {
-            "name": self.name,
-            "bins": self.bins,
-            "fields": fields,
-            "names": {field: _FIELD_NAMES.get(field, field) for field in fields},
-            "words": {"arm": {arm.name: arm.label for arm in ARMS.values()}},
-            "models": entries,
-        }
-        data = kept(store, now={entries[0]["logits"], entries[0]["labels"]})
-        return block("temperature", meta, _fallback(self.models[0], self.bins), data)
-
-    def __repr__(self) -> str:
-        return f"<temperature lab of {len(self.models)} models>"
+    z = np.asarray(logits, dtype=np.float64)
+    top = z.argmax(-1)[..., None]
+    z = np.clip(z - z.max(-1, keepdims=True), np.finfo(np.float16).min, 0).astype(np.float16)
+    z[z == 0] = -np.finfo(np.float16).smallest_subnormal
+    np.put_along_axis(z, top, np.float16(0), -1)
+    return z
 
 
-def temperature_lab(models: Sequence[LabModel], bins: int = 15, *, name: str = "lab") -> TemperatureLab:
+def temperature_lab(models: Sequence[LabModel], bins: int = 15, *, name: str = "lab") -> Lab:
     """Return a reliability diagram that follows a temperature slider, over the logits of one or two chosen models.
 
     Args:
         models: at least one, all with the same label fields and no two with the same label. The first is shown first,
             the second is the first to compare with.
         bins: number of equal-width bins, 2 to 100.
-        name: names the lab in the address of the page; labs of one page need different names. Letters, digits and
-            hyphens.
+        name: names the lab in the address of the page, ``#name.a=...``; labs of one page need different names. Lower-case letters,
+            digits and hyphens.
 
     Raises:
         ValueError: if an argument is not as described.
     """
-    if not models:
-        raise ValueError("models is empty: a lab needs at least one model")
     if not 2 <= bins <= 100:
         raise ValueError(f"bins must be 2 to 100, not {bins}")
-    check_labels([model.label for model in models], name)
-    return TemperatureLab(models, bins, name)
+    check(models, name)
+    store: dict[str, str] = {}
+    own = [
+        {
+            "n": len(model.labels),
+            "k": np.shape(model.logits)[1],
+            "temperature": float(model.fitted_temperature),
+            "repeats": model.repeats,
+            "logits": keep(store, rounded(model.logits), "<f2"),
+            "labels": keep(store, model.labels, "<u2"),
+        }
+        for model in models
+    ]
+    data = kept(store, now={own[0]["logits"], own[0]["labels"]})
+    return assemble("temperature", name, models, own, _fallback(models[0], bins), data, bins=bins)
 
 
-def check_labels(labels: Sequence[Mapping[str, Any]], name: str) -> None:
-    """Check the labels of a lab's models (at least one) and the lab's name.
+def check(models: Sequence[Any], name: str) -> None:
+    """Check the labels of a lab's models and the lab's name.
 
     Raises:
-        ValueError: if the name has other than lower-case letters, digits and hyphens, or if labels are equal or differ in their fields.
+        ValueError: without a model; if the name has other than lower-case letters, digits and hyphens; if labels are equal or differ in
+            their fields.
     """
+    if not models:
+        raise ValueError("models is empty: a live figure needs at least one model")
     if not re.fullmatch(r"[a-z][a-z0-9-]*", name):
         raise ValueError(f"name must be lower-case letters, digits and hyphens, starting with a letter; not {name!r}")
-    fields = list(labels[0])
+    fields = list(models[0].label)
     seen: set[tuple[str, ...]] = set()
-    for label in labels:
+    for label in (model.label for model in models):
         if list(label) != fields:
             raise ValueError(f"label {dict(label)} must have the fields of the first model: {', '.join(fields)}")
-        key = tuple(word(value) for value in label.values())
+        key = tuple(map(word, label.values()))
         if key in seen:
             raise ValueError(f"two models have the label {dict(label)}: add the field that tells them apart")
         seen.add(key)
+
+
+def assemble(
+    lab: str, name: str, models: Sequence[Any], own: Sequence[Mapping[str, Any]], fallback: str, data: str, **meta: Any
+) -> Lab:  # fmt: skip
+    """Return a lab of models with a ``label``: ``own`` is what its script needs of each, ``meta`` of all; the others are as for a block."""
+    fields = list(models[0].label)
+    meta |= {
+        "name": name,
+        "fields": fields,
+        "names": {field: NAMES.get(field, field) for field in fields},
+        "words": {"arm": {arm.name: arm.label for arm in ARMS.values()}},
+        "models": [
+            {"label": {field: word(value) for field, value in model.label.items()}, "color": color_of(model), **more}
+            for model, more in zip(models, own, strict=True)
+        ],
+    }
+    return Lab(block(lab, meta, fallback, data), models)
+
+
+def color_of(model: Any) -> str:
+    """Return the colour of a model's arm."""
+    return theme.COLORS.get(str(model.label.get("arm")), theme.NEUTRAL)
+
+
+def arm_of(model: Any) -> str:
+    """Return the arm of a model in words."""
+    arm = str(model.label.get("arm"))
+    return ARMS[arm].label if arm in ARMS else arm
 
 
 def word(value: Any) -> str:
@@ -181,8 +178,9 @@ def word(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def keep(store: dict[str, str], raw: bytes) -> str:
-    """Put bytes in the store, once, under a key of their content."""
+def keep(store: dict[str, str], values: Any, dtype: str) -> str:
+    """Put an array in the store as bytes of a NumPy type, once, under a key of its content."""
+    raw = np.asarray(values).astype(dtype).tobytes()
     key = hashlib.sha256(raw).hexdigest()[:16]
     store.setdefault(key, base64.b64encode(raw).decode())
     return key
@@ -229,13 +227,10 @@ def _read(name: str) -> str:
 
 def _fallback(model: LabModel, bins: int) -> str:
     """Draw the diagram of the first model at temperature 1, for where scripts do not run."""
-    from mixkd.measure import calibration  # torch: only when a lab is drawn
-
-    z, labels = model.rounded.astype(np.float32), np.asarray(model.labels).astype(np.int64)
-    measured = calibration.reliability(z, labels, n_bins=bins)
-    report = calibration.report(z, labels, n_bins=bins)
-    count, confidence, accuracy = (np.asarray(getattr(measured, key), dtype=float) for key in ("count", "confidence", "accuracy"))
-    color = theme.COLORS.get(str(model.label.get("arm")), theme.NEUTRAL)
+    z, labels = rounded(model.logits).astype(np.float32), np.asarray(model.labels).astype(np.int64)
+    measured, report = calibration.reliability(z, labels, n_bins=bins), calibration.report(z, labels, n_bins=bins)
+    count, confidence, accuracy = measured.count, measured.confidence, measured.accuracy
+    color = color_of(model)
     left, top, inner, low = 44, 8, 340, 74
     base = top + inner + 14 + low
     parts = []
@@ -255,7 +250,7 @@ def _fallback(model: LabModel, bins: int) -> str:
     parts.append(f'<path class="mixkd-diagonal" stroke="{theme.NEUTRAL}" d="M{left} {top + inner}L{left + inner} {top}"/>')
     parts.append(f'<text x="{left + inner / 2:g}" y="{base + 36}" text-anchor="middle">confidence</text>')
     parts.append(f'<text transform="translate(11,{top + inner / 2:g}) rotate(-90)" text-anchor="middle">accuracy</text>')
-    what = ", ".join(f"{_FIELD_NAMES.get(field, field)} {word(value)}" for field, value in model.label.items())
+    what = ", ".join(f"{NAMES.get(field, field)} {word(value)}" for field, value in model.label.items())
     figures = ", ".join(f"{name} {getattr(report, name.lower()):.4f}" for name in ("accuracy", "ECE", "OE", "UE", "NLL"))
     caption = html.escape(f"{what}; at temperature 1: {figures}. With JavaScript the temperature moves.")
     width, height = left + inner + 12, base + 44
