@@ -69,12 +69,6 @@ def test_bad_parameters_stop_before_execution(tmp_path, given, error, words):
     assert not (tmp_path / "out.ipynb").exists()
 
 
-def test_the_number_of_a_chapter_is_enough():
-    assert chapters.find("07").stem == chapters.find("7").stem == chapters.find("07-overconfidence").stem == "07-overconfidence"
-    with pytest.raises(ValueError, match=r"chapter '77': there are .*07-overconfidence"):
-        chapters.find("77")
-
-
 def test_a_chapter_is_listed_with_every_study_that_it_reads():
     from mixkd.studies import STUDIES
 
@@ -117,14 +111,6 @@ def test_plain_papermill_stops_at_a_parameter_that_a_chapter_does_not_have(tmp_p
     with pytest.raises(PapermillExecutionError) as caught:
         execute()
     assert words in str(caught.value)
-
-
-def test_elsewhere_unknown_parameters_stop_nothing():
-    chapters.stop_at_unknown_parameters()
-
-
-def test_an_int_may_stand_for_a_float(tmp_path):
-    chapters.check(_chapter(tmp_path, "rate = 1.0"), {"rate": 2})
 
 
 def test_execution_uses_parameters_and_leaves_no_trace_of_the_run(tmp_path):

@@ -47,15 +47,6 @@ def test_a_page_trains_its_own_studies(page):
     assert set(plan.specs) == {spec for name in studies for spec in study(name, "colab")}
 
 
-def test_the_profile_for_a_t4_is_real_images_in_three_hours():
-    plan = load_profile("colab")
-    assert plan.data == "cifar10"
-    assert plan.minutes <= 180
-    assert not plan.without
-    taught = one("colab", arm="kd_mixup").teacher_run()
-    assert taught.train_skip + taught.train_size == 45_000
-
-
 def test_too_little_time_says_what_it_takes():
     with pytest.raises(ValueError, match=r"MINUTES = 0.01: training takes 0.\d+ or more"):
         colab.choose(CORE, 80, 0.01)

@@ -20,7 +20,6 @@ from mixkd.data import load_data
 from mixkd.export import classifier, export
 from mixkd.records import DamagedRecord
 from mixkd.runs import collect
-from mixkd.spec import RunSpec
 from mixkd.store import RecordStore
 from mixkd.teachers import freeze
 
@@ -353,18 +352,6 @@ def test_verify_misses_no_field(store, field):
 # --- errors -------------------------------------------------------------------------------------------------------------
 
 
-def test_a_full_disk_in_safetensors_is_an_error_of_the_system(store, monkeypatch):
-    from safetensors import SafetensorError
-
-    def full(*_):
-        raise SafetensorError("I/O error: No space left on device (os error 28)")
-
-    monkeypatch.setattr(stores, "save_file", full)
-    with pytest.raises(OSError, match=r"safetensors: I/O error: No space left on device"):
-        written(store, short())
-    assert list(store.path.iterdir()) == []
-
-
 def test_a_real_full_disk_leaves_nothing_behind(store):
     """A limit on the size of files, which safetensors runs into while it writes."""
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN), resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -411,10 +398,3 @@ def test_a_sparse_tensor_is_one_clear_error(kind):
     ):
         with pytest.raises(ValueError, match=r"where a dense one is needed; give .to_dense\(\) of it"):
             measure()
-
-
-def test_what_safetensors_writes_is_as_it_was(store):
-    """The wrapper around save_file changes no bit."""
-    record, tensors = written(store, RunSpec(data="digits", arm="ce", student="cnn8"))
-    save_file(stores._pack(tensors), record.path.parent / "x")
-    assert (record.path.parent / "x").read_bytes() == (record.path / "tensors.safetensors").read_bytes()

@@ -9,6 +9,7 @@ import pytest
 import sklearn.datasets
 import torch
 import torchvision
+from handmade import generator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
@@ -24,10 +25,6 @@ from mixkd.data import (
     normalise,
 )
 from mixkd.loader import augment
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def fingerprint(split):

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from handmade import SURE, short
+from handmade import SURE, entropy, short
 from safetensors.torch import load_file
 
 from mixkd.data import load_data, normalise
@@ -32,11 +32,6 @@ def data(record):
 @pytest.fixture(scope="module")
 def answers(network, data):
     return evaluate(network, data)
-
-
-def entropy(logits):
-    log_p = logits.double().log_softmax(-1)
-    return float(-(log_p.exp() * log_p).sum(-1).mean())
 
 
 def mixed(images, pairs, lam):

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -29,10 +27,6 @@ class TestPublished:
         assert list(markers[0].y) == [0.2, 0.8]
         assert len({trace.xaxis for trace in markers}) == 2
         assert len(plot.table) == 5
-
-    def test_area_is_the_share(self):
-        sizes = np.array(next(trace for trace in published(self.tables()).figure.data if trace.mode == "markers").marker.size)
-        assert ((sizes - 6) ** 2 / ((sizes - 6) ** 2).sum()).tolist() == pytest.approx([0.25, 0.75])
 
     def test_points_are_named(self):
         frame = pd.DataFrame({"x": [0.0, 1.0], "y": [0.5, -1.0]}, index=["a", "b <i>"]).assign(whose="ours")
@@ -70,10 +64,3 @@ class TestAuthorsLogs:
 
     def test_every_row_names_its_source(self):
         assert LOGS["source"].isin(["repo", "model card"]).all()
-
-
-def test_the_page_of_the_authors_tables_types_no_result():
-    """Numbers of the table stand in the table only: prose shows what cells computed."""
-    text = Path(chapters.ROOT / "book" / "14-authors-logs.md").read_text(encoding="utf-8")
-    prose = re.sub(r"```\{code-cell\}.*?```|\{math\}`.*?`", "", text, flags=re.DOTALL)
-    assert not re.findall(r"\d?\.\d{2,}", prose)

@@ -14,7 +14,7 @@ import torch
 from mixkd import figures
 from mixkd.figures import Plot
 from mixkd.figures.geometry import _map, _turn
-from mixkd.figures.markup import ABSENT, Html
+from mixkd.figures.markup import Html
 from mixkd.measure import calibration
 
 
@@ -84,10 +84,6 @@ class TestAgainstAccuracy:
         [row] = table[(table["trained with"] == "ours") & (table["measure"] == "as they are")].to_dict("records")
         assert (row["accuracy (%)"], row["mean"], row["seeds"]) == (pytest.approx(60), pytest.approx(3), 3)
         assert row["low"] < 3 < row["high"]
-
-    def test_groups_of_one_arm_differ_in_their_marker(self):
-        symbols = {t.name: t.marker.symbol for t in AGAINST.figure.data if t.showlegend}
-        assert len(symbols) == len(set(symbols.values())) == 3
 
     def test_a_group_without_the_measure_is_left_out(self):
         some = STUDENTS.assign(ratio=STUDENTS.ratio.where(STUDENTS.group != "ours"))
@@ -207,21 +203,3 @@ def test_accuracy_does_not_hang_on_temperature():
     frame = figures.usefulness([Fake(noise=2.0, scale=3.0)])
     assert frame["accuracy on corrupted images"][0] == frame["ts_accuracy on corrupted images"][0]
     assert frame["ts_NLL on corrupted images"][0] < frame["NLL on corrupted images"][0]
-
-
-@pytest.mark.parametrize(
-    "made",
-    [
-        lambda: figures.capacity(pd.DataFrame(), pd.DataFrame(), ["big"]),
-        lambda: figures.teacher_table(pd.DataFrame()),
-        lambda: figures.passed_on(pd.DataFrame()),
-        lambda: figures.intervals_if(pd.DataFrame(), "accuracy", otherwise="No record."),
-        lambda: figures.table_if(pd.DataFrame(), ["accuracy"], otherwise="No record."),
-        lambda: figures.absent("<b>"),
-    ],
-)
-def test_without_records_a_sentence_stands(made):
-    block = made()
-    assert isinstance(block, Html)
-    assert ABSENT in block.markup
-    assert "<b>" not in block.markup

@@ -1,7 +1,5 @@
 """Values that nobody means, in specs and names: each is one line of SpecError or UnknownName, never another error."""
 
-from pathlib import Path
-
 import pytest
 from handmade import short, written
 
@@ -74,11 +72,6 @@ def test_names_that_are_not_there_are_one_kind_of_error(tmp_path):
         assert isinstance(caught.value, KeyError)
         assert isinstance(caught.value, ValueError)
         assert not str(caught.value).startswith(('"', "\\"))
-
-
-def test_no_error_of_a_user_is_a_plain_key_error():
-    for path in Path(mixkd.__file__).parent.rglob("*.py"):
-        assert "raise KeyError" not in path.read_text(encoding="utf-8"), path
 
 
 def test_a_lock_of_a_cache_that_is_a_folder_is_named(tmp_path):

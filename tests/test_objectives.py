@@ -5,16 +5,13 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from handmade import generator
 
 from mixkd.objectives import Teacher, Views, cross_entropy, distillation, loss, mixed_cross_entropy, shuffle_tail, soften
 from mixkd.spec import ARMS, RunSpec, TeacherSpec
 from mixkd.vicinal import Mixing, draw_mixing, mix
 
 N, D, K = 12, 5, 4
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 @pytest.fixture

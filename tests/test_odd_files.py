@@ -8,7 +8,7 @@ import zipfile
 
 import pytest
 import torch
-from handmade import CPU, short, written
+from handmade import CPU, pictures, short, written
 from safetensors.torch import load_file, save_file
 from test_damage import seal
 from trust import picture
@@ -176,15 +176,8 @@ def test_metadata_of_weights_are_checked(tmp_path, metadata, words):
 # --- images -------------------------------------------------------------------------------------------------------------
 
 
-def images(folder):
-    for place in [f"{part}/{label}/{i}.png" for part in ("train", "test") for label in "ab" for i in range(2)]:
-        (folder / place).parent.mkdir(parents=True, exist_ok=True)
-        (folder / place).write_bytes(picture(len(place)))
-    return folder
-
-
 def test_two_links_to_one_file_are_refused(tmp_path):
-    folder = images(tmp_path / "images")
+    folder = pictures(tmp_path / "images", 2, 2, "ab")
     (tmp_path / "other.png").write_bytes(picture(7))
     (folder / "train" / "a" / "x.png").symlink_to(tmp_path / "other.png")
     find(f"folder:{folder}", None, tmp_path)
@@ -195,7 +188,7 @@ def test_two_links_to_one_file_are_refused(tmp_path):
 
 def test_a_zip_is_opened_once_however_many_files_have_no_suffix(tmp_path, monkeypatch):
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
-        for path in images(tmp_path / "images").rglob("*.png"):
+        for path in pictures(tmp_path / "images", 2, 2, "ab").rglob("*.png"):
             archive.write(path, path.relative_to(tmp_path / "images"))
         for number in range(50):
             archive.writestr(f"notes/{number}", b"no image")
@@ -208,7 +201,7 @@ def test_a_zip_is_opened_once_however_many_files_have_no_suffix(tmp_path, monkey
 
 
 def test_an_image_whose_name_has_a_line_end_is_one_line(tmp_path):
-    folder = images(tmp_path / "images")
+    folder = pictures(tmp_path / "images", 2, 2, "ab")
     (folder / "train" / "a" / "x\ny.png").write_bytes(b"")
     for use in (
         lambda: load_data(f"folder:{folder}", image_size=8, cache=tmp_path),

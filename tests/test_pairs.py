@@ -93,14 +93,6 @@ def test_nothing_of_myst_is_left(pair):
     assert not faults(pair.read_text(encoding="utf-8"), pair.parent)
 
 
-@pytest.mark.parametrize("pair", PAIRS, ids=lambda path: path.stem)
-def test_set_up_is_one_folded_cell_after_the_parameters(pair):
-    cells = [cell for cell in nbformat.read(pair, as_version=4).cells if cell.cell_type == "code"]
-    tagged = [cell.metadata.get("tags", []) for cell in cells[:3]]
-    assert [tags[0] for tags in tagged] == ["remove-cell", "parameters", "remove-cell"]
-    assert all("remove-cell" not in cell.metadata.get("tags", []) for cell in cells[3:])
-
-
 MADE_UP = """
 # A chapter
 
@@ -154,15 +146,6 @@ def made_up(tmp_path):
     path = tmp_path / "page.md"
     path.write_text(HEADER + MADE_UP, encoding="utf-8")
     return path
-
-
-def test_the_check_can_fail(made_up):
-    notebook = chapters.notebook_of(made_up)
-    notebook.cells.append(nbformat.v4.new_markdown_cell("As [hinton2015distilling] has it."))
-    found = "\n".join(faults(nbformat.writes(notebook), made_up.parent))
-    for what in (*MYST, "an answer outside a fold", "no sentence before the code", "open set-up", "open glue", "a link to nothing: #here"):
-        assert what in found, what
-    assert not faults(chapters.paired(made_up), made_up.parent)
 
 
 def test_a_pair_says_what_the_page_says(made_up):

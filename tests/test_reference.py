@@ -63,15 +63,6 @@ def test_docstrings_become_rst(given, expected):
     assert rst(given) == expected
 
 
-def test_the_parser_of_the_page_has_the_flags_of_every_command():
-    from mixkd.cli import parser
-
-    [commands] = [action for action in parser()._actions if action.choices]
-    assert {"reproduce", "run", "site", "claims", "records"} <= set(commands.choices)
-    flags = {flag for action in commands.choices["run"]._actions for flag in action.option_strings}
-    assert {"--alpha", "--teacher-temperature", "--store"} <= flags
-
-
 def _public(module):
     """What a module itself defines without a leading underscore and with a docstring: functions and classes."""
     kinds = (member for member in vars(module).items() if inspect.isfunction(member[1]) or inspect.isclass(member[1]))

@@ -24,18 +24,6 @@ def test_nothing_is_lost_nothing_damaged_is_used_no_code_runs(name):
     assert tally.tried
 
 
-def test_the_campaign_notices_what_is_not_named(monkeypatch):
-    monkeypatch.setattr(trust.records, "check", lambda *_: None)
-    [tally] = trust.campaign(2, ["bytes of a record changed"])
-    assert tally.failed
-
-
-def test_the_campaign_notices_a_checkpoint_that_is_continued(monkeypatch):
-    monkeypatch.setattr(trust.checkpoint, "read", lambda *_: (3, {}))
-    [tally] = trust.campaign(1, ["bytes of a checkpoint changed, cuts"])
-    assert len(tally.failed) == tally.tried
-
-
 def test_the_campaign_notices_a_record_that_is_written_in_place(monkeypatch):
     """Without the hidden folder and the rename, a kill leaves half a record."""
 

@@ -4,15 +4,12 @@ import math
 
 import pytest
 import torch
+from handmade import generator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import entropy, kstest
 
 from mixkd.vicinal import FEATURE_LAMS, LAM_GRID, draw_mixing, mix, nonlinearity, probe_pairs, sample_lam
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 @pytest.mark.parametrize("alpha", [0.001, 0.4, 1.0, 8.0])

@@ -54,14 +54,6 @@ def test_javascript_and_python_agree(tmp_path, visit, model, bins):
         assert sum(got["count"]) == len(model.labels)
 
 
-def test_a_lab_needs_no_site(tmp_path, visit):
-    page = _open(tmp_path, visit, temperature_lab([_model(200, 4, 1.0), _model(200, 4, 2.0, seed=1)]))
-    assert not page.outside
-    assert not page.errors
-    page.locator(".mixkd-tick input").check()
-    page.wait_for_function("document.querySelector('.mixkd-outline').getAttribute('d')")
-
-
 def test_b_at_its_own_temperature_stays_while_the_slider_moves(tmp_path, visit):
     page = _open(tmp_path, visit, temperature_lab([_model(200, 4, 1.0), _model(200, 4, 2.0, seed=1)]))
     page.locator(".mixkd-tick input").check()

@@ -10,8 +10,6 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from mixkd.site import repository
-
 pytestmark = pytest.mark.browser
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -105,15 +103,6 @@ def test_a_chapter_leads_on_and_back_and_can_be_taken_along(site):
     assert notebooks, "no chapter offers its notebook"
 
 
-def test_buttons_of_a_repository_only_where_there_is_one(site):
-    text = "".join(path.read_text(encoding="utf-8") for path in _chapters(site))
-    known = repository(ROOT)
-    if known is None:
-        assert "colab.research.google.com/github" not in text
-    elif "github" in known[0]:
-        assert f"colab.research.google.com/github/{known[0].split('/', 3)[3]}/blob/" in text
-
-
 def test_a_page_says_what_it_is_to_those_who_link_to_it(site):
     words = set()
     for path in _chapters(site):
@@ -198,16 +187,3 @@ def test_on_paper_there_is_text_and_no_controls(site, visit, shots, theme):
     assert max(map(int, re.findall(r"\d+", ink)[:3])) < 100, f"{ink} on white paper"
     pdf = page.pdf(path=shots / f"{path.stem}-{theme}.pdf", format="A4")
     assert pdf.startswith(b"%PDF")
-
-
-def test_on_paper_every_lab_is_its_still_picture(site, visit):
-    shown = "all => all.filter((one) => one.checkVisibility()).map((one) => one.className)"
-    for path in _chapters(site):
-        if "mixkd-lab" in path.read_text(encoding="utf-8"):
-            page = visit(path)
-            page.evaluate("document.querySelectorAll('.mixkd-lab').forEach((lab) => lab.scrollIntoView())")
-            page.emulate_media(media="print")
-            stills = page.locator(".mixkd-lab > .mixkd-fallback")
-            assert len(stills.evaluate_all(shown)) == page.locator(".mixkd-lab").count(), path.stem
-            assert page.locator("select, input, button").evaluate_all(shown) == [], path.stem
-            page.leave()

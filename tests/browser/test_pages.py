@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import gzip
 import json
 from functools import cache
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 pytestmark = pytest.mark.browser
@@ -85,48 +83,6 @@ def test_figures_take_the_colour_of_the_theme(site, visit):
     assert _brightness(page.evaluate(color)) > 0.6 > 0.4 > _brightness(light)
 
 
-def test_the_lab_is_readable_in_the_dark(site, visit):
-    page = visit(_page_with(site, TEMPERATURE), theme="dark")
-    page.wait_for_selector(".mixkd-ui")
-    ink = page.evaluate("getComputedStyle(document.querySelector('[data-lab=temperature] .mixkd-value')).color")
-    paper = page.evaluate(
-        """() => { let node = document.querySelector('[data-lab=temperature]'), color;
-          do { color = getComputedStyle(node).backgroundColor; node = node.parentElement; }
-          while (node && /rgba\\(.*, 0\\)|transparent/.test(color));
-          return color; }"""
-    )
-    assert _brightness(ink) > 0.6, "the theme's rule for HTML output hides the text of the lab"
-    assert _brightness(paper) < 0.3
-
-
-def test_the_lab_says_what_python_says(site, visit):
-    from mixkd.measure import calibration
-
-    page = visit(_page_with(site, TEMPERATURE))
-    page.wait_for_selector("[data-lab=temperature] .mixkd-value:not(:empty)")
-    meta = json.loads(page.evaluate("document.querySelector('[data-lab=temperature] .mixkd-meta').textContent"))
-    model = meta["models"][0]
-    data = {key: page.evaluate(f"document.querySelector('[data-key=\"{model[key]}\"]').textContent") for key in ("logits", "labels")}
-    logits = np.frombuffer(base64.b64decode(data["logits"]), "<f2").reshape(model["n"], model["k"]).astype(np.float32)
-    labels = np.frombuffer(base64.b64decode(data["labels"]), "<u2").astype(np.int64)
-    names = {"acc": "accuracy", "conf": "confidence", "gap": "gap", "ece": "ece", "oe": "oe", "ue": "ue", "nll": "nll"}
-    for position in ("-2", "-0.5", "0", "0.83", "2"):
-        page.evaluate(
-            "(v) => { const s = document.querySelector('[data-lab=temperature] .mixkd-knob input'); s.value = v;"
-            " s.dispatchEvent(new Event('input')); }",
-            position,
-        )
-        temperature = 2 ** float(position)
-        page.wait_for_function(f"document.querySelector('[data-lab=temperature] .mixkd-T').textContent === 'T = {temperature:.2f}'")
-        expected = calibration.report(logits, labels, n_bins=meta["bins"], temperature=temperature)
-        for key, name in names.items():
-            shown = page.text_content(f"[data-measure={key}]").replace("−", "-")
-            assert float(shown) == pytest.approx(getattr(expected, name), abs=1e-4), f"{name} at T = {temperature:.3f}"
-        bins = calibration.reliability(logits, labels, n_bins=meta["bins"], temperature=temperature)
-        count = page.evaluate("Object.values(document.querySelector('[data-lab=temperature]').mixkd.stats().count)")
-        assert np.abs(np.array(count) - np.asarray(bins.count)).sum() <= 2  # a value on an edge may fall either way
-
-
 def test_the_lab_by_keyboard(site, visit):
     page = visit(_page_with(site, TEMPERATURE))
     page.wait_for_selector("[data-lab=temperature] .mixkd-value:not(:empty)")
@@ -144,25 +100,6 @@ def test_the_lab_by_keyboard(site, visit):
     fitted = page.evaluate("JSON.parse(document.querySelector('[data-lab=temperature] .mixkd-meta').textContent).models[0].temperature")
     page.locator("[data-lab=temperature] .mixkd-goA").first.click()
     page.wait_for_function(f"document.querySelector('[data-lab=temperature]').mixkd.state().T === {fitted}")
-
-
-def test_a_view_of_the_lab_has_an_address(site, visit):
-    path = _page_with(site, TEMPERATURE)
-    page = visit(path)
-    page.wait_for_selector("[data-lab=temperature] .mixkd-value:not(:empty)")
-    meta = json.loads(page.evaluate("document.querySelector('[data-lab=temperature] .mixkd-meta').textContent"))
-    if len(meta["models"]) < 2:
-        pytest.skip("this lab has one model")
-    page.locator("[data-lab=temperature] .mixkd-tick input").first.check()
-    page.evaluate("document.querySelector('[data-lab=temperature]').mixkd.set(1.7)")
-    page.wait_for_function("location.hash.includes('.t=1.7')")
-    there = visit(path, fragment=page.evaluate("location.hash"))
-    there.wait_for_function("document.querySelector('[data-lab=temperature]')?.mixkd?.compared()")
-    state = there.evaluate("document.querySelector('[data-lab=temperature]').mixkd.state()")
-    assert state["T"] == pytest.approx(1.7)
-    assert state["compare"]
-    assert state["b"] == meta["models"][1]["label"]
-    assert not there.errors
 
 
 def test_models_that_wait_in_files_come_when_chosen(site, visit):
@@ -195,20 +132,6 @@ def test_from_the_index_to_each_question_in_one_click(site, visit):
         assert page.evaluate("document.querySelector('[data-lab=map]').mixkd.state().view") == view
         assert not page.errors
         page.leave()
-
-
-def test_a_cell_of_the_ledger_opens_its_evidence_by_keyboard(site, visit):
-    page = visit(_page_with(site, "mixkd-cell"), scripts=False)  # it needs no script
-    cell = page.locator(".mixkd-cell > summary").nth(4)
-    block = page.locator(cell.locator("xpath=../a").get_attribute("href"))
-    assert not block.is_visible()
-    cell.focus()
-    page.keyboard.press("Enter")
-    assert block.is_visible()
-    assert block.locator("svg").count() > 0
-    assert page.locator(".mixkd-opened-row > td > div:visible").count() == 1
-    page.keyboard.press("Enter")
-    assert not block.is_visible()
 
 
 def test_without_scripts_there_are_still_figures(site, visit):
