@@ -108,10 +108,6 @@ def test_the_same_numbers_from_any_array(name, way):
     assert found == pytest.approx(numbers(measure(*given)), rel=1e-12, abs=1e-12, nan_ok=True)
 
 
-def test_one_reversed_row():
-    assert calibration.report(LOGITS[:1][::-1], LABELS[:1]) == calibration.report(LOGITS[:1], LABELS[:1])
-
-
 def test_logits_in_memory_are_shared(tmp_path):
     np.save(tmp_path / "logits.npy", LOGITS)
     for given in (LOGITS, torch.from_numpy(LOGITS), np.load(tmp_path / "logits.npy", mmap_mode="r"), LOGITS[::2]):

@@ -16,7 +16,7 @@ from PIL import EpsImagePlugin, Image, ImageOps
 from mixkd import data as module
 from mixkd import folders
 from mixkd.data import data_identity, load_data, normalise
-from mixkd.images import ImageFiles, decode, fitted, image_formats
+from mixkd.images import ImageFiles, decode, fitted
 
 COLOURS = {"cat": (200, 40, 40), "dog": (40, 200, 40), "owl": (40, 40, 200)}
 PLAIN = {"train": 7, "val": 1, "test": 8}
@@ -80,9 +80,8 @@ def same(a, b):
 
 
 def test_a_folder_becomes_splits(tree, cache):
-    (tree / "classes.tsv").write_text("not an image")
-    (tree / "train" / "cat" / "notes.txt").write_text("nor this")
-    with pytest.warns(UserWarning, match=r"left out, .*: train/cat/notes\.txt$"):
+    write_tree(tree, held_out=1, parts=["extra"])
+    with pytest.warns(UserWarning, match=r"left out, .*: extra/cat/000.png, .*"):
         data = load_data(f"folder:{tree}", cache=cache)
     assert data.name == "pets"
     assert data.classes == ("cat", "dog", "owl")
@@ -113,18 +112,20 @@ def test_a_zip_gives_what_its_tree_gives(tree, tmp_path, inside):
 
 
 def test_the_digest_is_of_content_not_of_place_or_time(tree, tmp_path, cache):
-    identity = data_identity(f"folder:{tree}", cache=cache)
-    image = tree / "train" / "cat" / "000.png"
-    os.utime(image, ns=(1, 1))
-    assert data_identity(f"folder:{tree}", cache=cache) == identity
+    def digest(path):
+        return data_identity(f"folder:{path}", cache=cache).split("@")[1]
+
+    first = digest(tree)
+    os.utime(tree / "train" / "cat" / "000.png", ns=(10**18, 10**18))
     moved = tree.rename(tmp_path / "elsewhere")
-    assert data_identity(f"folder:{moved}", cache=cache).split("@")[1] == identity.split("@")[1]
-    image = moved / "train" / "cat" / "000.png"
+    assert digest(moved) == first
+    image, archive = moved / "train" / "cat" / "000.png", zip_tree(moved, tmp_path / "a.zip")
+    assert digest(archive) == first
     image.write_bytes(png(seed=999))
-    changed = data_identity(f"folder:{moved}", cache=cache)
-    assert changed.split("@")[1] != identity.split("@")[1]
+    zip_tree(moved, archive)
+    assert digest(archive) == digest(moved) != first
     image.rename(image.with_name("zzz.png"))
-    assert data_identity(f"folder:{moved}", cache=cache) != changed
+    assert digest(archive) != digest(moved)
 
 
 def test_a_spec_finds_its_data_by_name_and_digest(tree, tmp_path, cache):
@@ -140,15 +141,6 @@ def test_a_spec_finds_its_data_by_name_and_digest(tree, tmp_path, cache):
         load_data("folder:gone@0123456789abcdef", root=tmp_path, cache=cache)
 
 
-def test_a_changed_zip_of_the_same_name_is_noticed(tree, tmp_path, cache):
-    archive = zip_tree(tree, tmp_path / "a.zip")
-    before = load_data(f"folder:{archive}", cache=cache)
-    (tree / "test" / "owl" / "004.png").write_bytes(png(COLOURS["owl"], seed=5))
-    zip_tree(tree, archive)
-    after = load_data(f"folder:{archive}", cache=cache)
-    assert len(after.splits["test"].labels) == len(before.splits["test"].labels) + 1
-
-
 def test_val_is_the_held_out_split_alone_and_validation_beside_test(tmp_path, cache):
     only_val = load_data(f"folder:{write_tree(tmp_path / 'a', parts=('train', 'val'))}", cache=cache)
     assert len(only_val.splits["test"].labels) == 12
@@ -156,9 +148,8 @@ def test_val_is_the_held_out_split_alone_and_validation_beside_test(tmp_path, ca
     both = write_tree(tmp_path / "b", held_out=5, parts=("train", "val", "test"))
     data = load_data(f"folder:{both}", cache=cache)
     assert [len(data.splits[part].labels) for part in ("train", "val", "test")] == [36, 15, 15]
-    expected = {(both / "val" / "dog" / f"{i:03d}.png").read_bytes() for i in range(5)}
     images = data.splits["val"].images[data.splits["val"].labels == 1]
-    stored = {np.asarray(Image.open(io.BytesIO(content))).tobytes() for content in expected}
+    stored = {np.asarray(Image.open(path)).tobytes() for path in (both / "val" / "dog").iterdir()}
     assert {image.permute(1, 2, 0).numpy().tobytes() for image in images} == stored
 
 
@@ -234,10 +225,9 @@ def test_channels_are_normalised_apart_and_gradients_pass_after_an_evaluation(tr
     images = data.splits["train"].images
     with torch.inference_mode():
         x = normalise(images, data)
+        normalise(images.float() / 255, data)
     torch.testing.assert_close(x.mean((0, 2, 3)), torch.zeros(3), atol=1e-3, rtol=0)
     torch.testing.assert_close(x.std((0, 2, 3)), torch.ones(3), atol=1e-3, rtol=0)
-    with torch.inference_mode():
-        normalise(images.float() / 255, data)
     pixels = (images.float() / 255).requires_grad_()
     normalise(pixels, data).sum().backward()
     torch.testing.assert_close(pixels.grad[0, :, 0, 0], 1 / torch.tensor(data.std))
@@ -270,24 +260,16 @@ def drop_folder(folder):
     [
         (lambda t: (t / "train").rename(t / "training"), "no train folder; expected train/CLASS.*found test, training"),
         (lambda t: (t / "test").rename(t / "holdout"), "no test or val folder"),
-        (
-            lambda t: [drop_folder(t / p / c) for p in ("train", "test") for c in ("dog", "owl")],
-            r"holds 1 class \(cat\)",
-        ),
+        (lambda t: [drop_folder(t / p / c) for p in ("train", "test") for c in ("dog", "owl")], r"holds 1 class \(cat\)"),
         (lambda t: drop_folder(t / "test" / "owl"), "train and test hold different classes .only in train: owl"),
         (lambda t: drop_folder(t / "train" / "owl"), "only in test: owl"),
         (lambda t: truncate(t / "test" / "dog" / "002.png"), "test/dog/002.png cannot be read as an image"),
-        (
-            lambda t: (t / "train" / "cat" / "x.jpg").write_bytes(b"<html>"),
-            "train/cat/x.jpg cannot be read as an image",
-        ),
+        (lambda t: (t / "train" / "cat" / "x.jpg").write_bytes(b"<html>"), "train/cat/x.jpg cannot be read as an image"),
         (lambda t: (t / "train" / "cat" / "x.jpg").write_bytes(b""), "train/cat/x.jpg cannot be read as an image"),
         (lambda t: grow_16_bit(t / "train" / "cat" / "x.png"), "train/cat/x.png .*more than 8 bits"),
         (lambda t: [(t / "train" / "cat" / f"{i:03d}.png").unlink() for i in range(1, 12)], "train/cat has one image"),
-        (
-            lambda t: (remove_images(t / "train" / "dog"), (t / "train" / "dog" / "a.txt").touch()),
-            "train/dog has no images",
-        ),
+        (lambda t: (remove_images(t / "train" / "dog"), (t / "train" / "dog" / "a.txt").touch()), "train/dog has no images"),
+        (lambda t: remove_images(t / "test" / "dog"), "test/dog has no images|only in train: dog"),  # a zip has no empty folders
     ],
 )
 def test_a_wrong_folder_is_named(tree, tmp_path, cache, spoil, message, zipped):
@@ -298,12 +280,6 @@ def test_a_wrong_folder_is_named(tree, tmp_path, cache, spoil, message, zipped):
     assert str(path) in str(error.value)
     assert not list(cache.glob("images/*.npy"))
     assert not list(cache.glob("images/*.partial"))
-
-
-def test_an_empty_class_folder_is_named(tree, cache):
-    remove_images(tree / "test" / "dog")
-    with pytest.raises(ValueError, match="test/dog has no images"):
-        load_data(f"folder:{tree}", cache=cache)
 
 
 def test_two_trees_in_one_folder_are_ambiguous(tmp_path, cache):
@@ -411,12 +387,6 @@ def test_two_folders_of_one_split_are_named(tmp_path, cache):
         sizes(pets_in(tmp_path / "pets", parts=("train", "test", "val", "valid")), cache)
 
 
-def test_a_folder_that_is_no_split_is_reported(tmp_path, cache):
-    pets = pets_in(tmp_path / "pets", parts=("train", "test", "extra"))
-    with pytest.warns(UserWarning, match=r"left out, .*: extra/cat/000.png, .* and 5 more"):
-        assert sizes(pets, cache) == PLAIN
-
-
 def test_names_that_look_alike_are_shown_apart(pets, cache):
     (pets / "train" / "cat").rename(pets / "train" / "caf\u00e9")
     (pets / "test" / "cat").rename(pets / "test" / "cafe\u0301")
@@ -501,29 +471,22 @@ def test_other_pixels_of_the_same_size_and_time_have_another_digest(pets, cache)
     assert len(first) == len(second)
     file.write_bytes(first)
     os.utime(file, ns=(10**18, 10**18))
-    before, shown = data_identity(f"folder:{pets}", cache=cache), load_data(f"folder:{pets}", cache=cache)
+    before = load_data(f"folder:{pets}", cache=cache)
     file.write_bytes(second)
     os.utime(file, ns=(10**18, 10**18))
-    assert data_identity(f"folder:{pets}", cache=cache) != before
-    now = load_data(f"folder:{pets}", cache=cache)
-    pixels = [np.concatenate([data.splits[part].images.numpy() for part in ("train", "val")]) for data in (shown, now)]
-    assert not np.array_equal(*pixels)
+    after = load_data(f"folder:{pets}", cache=cache)
+    assert after.identity != before.identity
+    assert not same(after.splits, before.splits)
 
 
 # --- what is hostile or damaged ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["pipe", "folder", "link to a device"])
-def test_only_regular_files_are_opened(pets, cache, kind):
-    path = pets / "train" / "cat" / "x.png"
-    if kind == "pipe":
-        os.mkfifo(path)
-    elif kind == "folder":
-        path.mkdir()
-        assert sizes(pets, cache) == PLAIN  # a folder of that name holds images, or none
-        return
-    else:
-        path.symlink_to("/dev/zero")
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+def test_only_regular_files_are_opened(pets, cache, make):
+    (pets / "train" / "cat" / "y.png").mkdir()
+    assert sizes(pets, cache) == PLAIN  # a folder of that name holds images, or none
+    make(pets / "train" / "cat" / "x.png")
     for name in ("folder", "stream"):
         with pytest.raises(ValueError, match=r"train/cat/x.png is no regular file"):
             data_identity(f"{name}:{pets}", cache=cache)
@@ -620,14 +583,9 @@ def test_other_formats_are_named_as_unreadable(tmp_path, read, format):
 
 
 @READERS
-@pytest.mark.parametrize("format", image_formats())
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM"])
 def test_formats_of_the_list_are_read(tmp_path, read, format):
     content = io.BytesIO()
     Image.new("RGB", (32, 32), (200, 40, 90)).save(content, format)
     (tmp_path / "a.png").write_bytes(content.getvalue())
     assert np.abs(read(tmp_path / "a.png").astype(int) - np.array([200, 40, 90])[:, None, None]).max() <= 8
-
-
-def test_the_usual_formats_are_there():
-    assert {"PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM"} <= set(image_formats())
-    assert "EPS" not in image_formats()

@@ -1,10 +1,11 @@
 """The ledger and the map: every claim, every cell, named records, counted gaps, the command that fills them, JSON without NaN."""
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
-from made import DEFAULT, OTHER, TINY, jittered, split, teacher
+import torch
+from made import DEFAULT, OTHER, TINY, K, jittered, split, teacher
 from test_accuracy_and_overconfidence import of
 
 import mixkd.claims
@@ -13,10 +14,9 @@ from mixkd.claims.evidence import measures, overconfidence_floor
 from mixkd.spec import RunSpec, SpecError
 from mixkd.store import RecordStore
 from mixkd.studies import Cell, cells, study
+from mixkd.vicinal import LAM_GRID
 
 HERE = ["d", "e", "f", "g", "i"]
-VERDICT = {"claim", "profile", "cell", "as_stated", "attributed", "stated", "rivals", "premises", "note", "records", "missing", "command"}
-COMPARISON = {"what", "estimate", "low", "high", "margin", "seeds", "outcome", "kind", "unit", "p", "half", "resolving"}
 
 
 class TestVerdicts:
@@ -52,8 +52,6 @@ class TestVerdicts:
         assert verdict.stated[0].seeds == 3
 
     def test_data_that_lie_elsewhere_need_a_root(self, world):
-        from dataclasses import replace
-
         world.profile = replace(TINY, data="folder:tiny@0123456789abcdef")
         [verdict] = evaluate("tiny", world.store, ["e"])
         assert verdict.command == "mixkd reproduce --profile tiny --study overconfidence --data-root DIR"
@@ -85,10 +83,6 @@ class TestVerdicts:
         world.train(("map", "propagation"), constant, constant)
         for verdict in evaluate("tiny", world.store, HERE):
             assert verdict.as_stated != "supported"
-
-    def test_unknown_names_get_the_nearest(self, world):
-        with pytest.raises(SpecError, match="must be one of a, b"):
-            evaluate("tiny", world.store, ["z"])
 
 
 class TestMap:
@@ -152,9 +146,7 @@ class TestForms:
         parsed = json.loads(to_json(verdicts, rows), parse_constant=fail)
         assert set(parsed) == {"verdicts", "map"}
         for verdict in parsed["verdicts"]:
-            assert set(verdict) == {field.name for field in fields(Verdict)} >= VERDICT
-            assert all(set(row) == COMPARISON for row in verdict["stated"] + verdict["rivals"] + verdict["shown"])
-            assert all(set(p) == {"name", "what", "estimate", "low", "high", "bound", "met", "kind", "unit"} for p in verdict["premises"])
+            assert set(verdict) == {field.name for field in fields(Verdict)}
         assert any(row["low"] is None for verdict in parsed["verdicts"] for row in verdict["stated"])
         assert all(set(row) == {field.name for field in fields(Row)} for row in parsed["map"])
 
@@ -234,18 +226,15 @@ class TestChanges:
         assert found["no mixing"] == pytest.approx(-0.02, abs=0.003)
         assert found["50% of each batch"] == pytest.approx(-0.02, abs=0.003)
 
-    def test_nothing_trained_changes_nothing(self, world):
+    def test_nothing_trained_changes_nothing_and_unknown_names_get_the_nearest(self, world):
         assert mixkd.claims.changes("duration", world.evidence).empty
+        with pytest.raises(SpecError, match="must be one of a, b"):
+            evaluate("tiny", world.store, ["z"])
         with pytest.raises(SpecError, match="did you mean 'mixing'"):
-            mixkd.claims.changes("mixin", world.evidence)  # type: ignore[arg-type]
+            mixkd.claims.changes("mixin", world.evidence)
 
 
 def probe():
-    import torch
-    from made import K
-
-    from mixkd.vicinal import LAM_GRID
-
     labels = torch.stack([torch.arange(12) % K, (torch.arange(12) + 1) % K], 1)
     logits = torch.randn(len(LAM_GRID), 12, K, generator=torch.Generator().manual_seed(0))
     return {"probe.logits": logits, "probe.labels": labels, "probe.pairs": torch.zeros_like(labels)}

@@ -459,42 +459,23 @@ def test_noise_floor_reads_logits_and_repeats_itself():
 # ---------------------------------------------------------------------------------------------------------- bad input
 
 LOGITS, LABELS = predictions(20, 10)
-WRONG = {
-    "integers for logits": (LOGITS.astype(int), LABELS, {}, TypeError, "floating point"),
-    "one dimension": (LOGITS[0], LABELS, {}, ValueError, "2 dimensions"),
-    "one class": (LOGITS[:, :1], LABELS * 0, {}, ValueError, "at least 2 classes"),
-    "no rows": (LOGITS[:0], LABELS[:0], {}, ValueError, "none of them empty"),
-    "nan": (np.where(np.arange(10) == 3, np.nan, LOGITS), LABELS, {}, ValueError, r"finite; logits\[0, 3\] is nan"),
-    "inf": (np.where(np.arange(10) == 3, np.inf, LOGITS), LABELS, {}, ValueError, "finite"),
-    "-inf": (np.where(LOGITS.min() == LOGITS, -np.inf, LOGITS), LABELS, {}, ValueError, "is -inf"),
-    "float labels": (LOGITS, LABELS * 1.0, {}, TypeError, "integers"),
-    "bool labels": (LOGITS, LABELS > 3, {}, TypeError, "integers"),
-    "too few labels": (LOGITS, LABELS[1:], {}, ValueError, r"\(20,\)"),
-    "one-hot labels": (LOGITS, np.eye(10, dtype=int)[LABELS], {}, ValueError, r"\(20,\)"),
-    "label too large": (LOGITS, LABELS + 10, {}, ValueError, r"0\.\.9"),
-    "negative label": (LOGITS, LABELS - 10, {}, ValueError, r"0\.\.9"),
-    "no bins": (LOGITS, LABELS, {"n_bins": 0}, ValueError, "n_bins"),
-    "half a bin": (LOGITS, LABELS, {"n_bins": 1.5}, ValueError, "n_bins must be a whole number"),
-    "temperature 0": (LOGITS, LABELS, {"temperature": 0.0}, ValueError, "temperature"),
-    "negative temperature": (LOGITS, LABELS, {"temperature": -1.0}, ValueError, "temperature"),
-    "nan temperature": (LOGITS, LABELS, {"temperature": float("nan")}, ValueError, "temperature"),
-}
 
 
-@pytest.mark.parametrize("case", WRONG)
 @pytest.mark.parametrize("measure", [calibration.report, calibration.reliability])
-def test_bad_input_is_named(case, measure):
-    logits, labels, options, error, words = WRONG[case]
-    with pytest.raises(error, match=words):
-        measure(logits, labels, **options)
+def test_bad_options_are_named(measure):
+    for temperature in (0.0, -1.0, float("nan")):
+        with pytest.raises(ValueError, match="temperature"):
+            measure(LOGITS, LABELS, temperature=temperature)
+    with pytest.raises(ValueError, match="at least 2 classes"):
+        measure(LOGITS[:, :1], LABELS * 0)
+    with pytest.raises(ValueError, match=r"0\.\.9"):
+        measure(LOGITS, LABELS + 10)
 
 
-def test_bad_options_are_named():
+def test_bad_grids_and_tables_are_named():
     for grid in ([], [[1.0]], [1.0, 0.0], [1.0, np.nan]):
         with pytest.raises(ValueError, match="temperature"):
             calibration.temperature_sweep(LOGITS, LABELS, grid)
-    with pytest.raises(ValueError, match="finite"):
-        calibration.temperature_sweep(LOGITS * np.nan, LABELS, [1.0])
     with pytest.raises(ValueError, match=r"\[0, 1\]"):
         calibration.noise_floor(np.array([0.4, 1.4]))
     with pytest.raises(ValueError, match="equally long"):
