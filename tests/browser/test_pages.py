@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from built import page_with, pages
 
 pytestmark = pytest.mark.browser
 VIEWS = ((1280, "light"), (1280, "dark"), (390, "dark"))  # a phone in the light has the colours of the one and the widths of the other
@@ -38,7 +39,7 @@ def test_every_page_stands_alone(site, visit, shots, axe, width, theme):
     """What must hold on every page, in one visit to each: the first view is light, nothing comes from outside, everything is
     drawn, nothing is cut off, and axe-core finds nothing serious."""
     said = []
-    for path in _pages(site):
+    for path in pages(site):
         name = path.relative_to(site).as_posix()
         page = visit(path, width=width, theme=theme)
         page.wait_for_function("document.readyState === 'complete'")
@@ -66,14 +67,8 @@ def test_every_page_stands_alone(site, visit, shots, axe, width, theme):
     assert not said, "\n".join(said)
 
 
-def test_the_index_leads_to_the_first_page(site, visit):
-    page = visit(site / "index.html")
-    page.wait_for_url("**/book/index.html")
-    page.wait_for_selector(".bd-article h1")
-
-
 def test_figures_take_the_colour_of_the_theme(site, visit):
-    page = visit(_page_with(site, "book-plotly"), theme="light")
+    page = visit(page_with(site, 'class="book-plotly"'), theme="light")
     page.evaluate(SCROLL)
     page.wait_for_function(f"({UNDRAWN})() === 0")
     color = "getComputedStyle(document.querySelector('.book-plotly .xtick text')).fill"
@@ -84,7 +79,7 @@ def test_figures_take_the_colour_of_the_theme(site, visit):
 
 
 def test_the_lab_by_keyboard(site, visit):
-    page = visit(_page_with(site, TEMPERATURE))
+    page = visit(page_with(site, TEMPERATURE))
     page.wait_for_selector("[data-lab=temperature] .mixkd-value:not(:empty)")
     slider = page.locator("[data-lab=temperature] .mixkd-knob input").first
     slider.focus()
@@ -103,7 +98,7 @@ def test_the_lab_by_keyboard(site, visit):
 
 
 def test_models_that_wait_in_files_come_when_chosen(site, visit):
-    page = visit(_page_with(site, TEMPERATURE))
+    page = visit(page_with(site, TEMPERATURE))
     page.wait_for_selector("[data-lab=temperature] .mixkd-value:not(:empty)")
     meta = json.loads(page.evaluate("document.querySelector('[data-lab=temperature] .mixkd-meta').textContent"))
     last = meta["models"][-1]
@@ -136,23 +131,8 @@ def test_from_the_index_to_each_question_in_one_click(site, visit):
 
 def test_without_scripts_there_are_still_figures(site, visit):
     for mark, still in (("mixkd-lab", ".mixkd-fallback svg"), ("book-plotly", ".book-data table")):
-        page = visit(_page_with(site, mark), scripts=False)
+        page = visit(page_with(site, f'class="{mark}"'), scripts=False)
         assert page.locator(still).first.is_visible()
-
-
-def _pages(site):
-    """All pages: not the fragments the theme leaves among the static files, nor the index that only leads to the first
-    page."""
-    pages = [path for path in sorted(site.rglob("*.html")) if "_static" not in path.parts]
-    return [path for path in pages if 'http-equiv="Refresh"' not in path.read_text(encoding="utf-8")]
-
-
-def _page_with(site, mark):
-    """The first page that holds an element of a class, or skip."""
-    for path in _pages(site):
-        if (mark if '"' in mark else f'class="{mark}"') in path.read_text(encoding="utf-8"):
-            return path
-    pytest.skip(f"no page of this site has a {mark}")
 
 
 @cache
