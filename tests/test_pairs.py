@@ -9,13 +9,13 @@ from html.parser import HTMLParser
 import nbformat
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
+from miniature import HEADER
 from nbconvert import HTMLExporter
 
 from mixkd import chapters
 
 PAIRS = sorted((chapters.ROOT / "book").glob("*.ipynb"))
 KEYS = set(re.findall(r"^@\w+\{([^,]+),", (chapters.ROOT / "book" / "references.bib").read_text(encoding="utf-8"), re.MULTILINE))
-HEADER = "---\nkernelspec:\n  display_name: Python 3\n  language: python\n  name: python3\n---\n"
 MYST = {
     "a directive": re.compile(r"^\s*(?::{3,}|`{3,}\{).*", re.MULTILINE),
     "a role": re.compile(r"\{[a-z]+(?::[a-z]+)?\}`?"),
