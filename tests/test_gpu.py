@@ -5,7 +5,7 @@ import torch
 from handmade import short, stopped_after
 
 from mixkd import train
-from mixkd.data import load_data, normalise
+from mixkd.data import load_data
 from mixkd.evaluate import evaluate
 from mixkd.models import build
 from mixkd.objectives import Teacher
@@ -127,11 +127,6 @@ def test_evaluation_gives_the_answers_of_the_cpu(exact, data):
         value = here[name]
         assert there[name].device.type == "cpu"
         torch.testing.assert_close(there[name], value, rtol=1e-3, atol=1e-3)
-
-
-def test_images_are_normalised_alike(data):
-    images = data.splits["val"].images
-    torch.testing.assert_close(normalise(images.cuda(), data).cpu(), normalise(images, data))
 
 
 def test_a_record_is_made_on_the_device_and_names_it(tmp_path):

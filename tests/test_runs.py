@@ -1,8 +1,6 @@
 """From specs to records: teachers first, each run once whoever asks, the same bits anywhere, and no harm from a kill."""
 
 import errno
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -158,9 +156,7 @@ def test_provenance_says_where_a_record_came_from(reference):
     assert said["sigma"] > 0
     assert said["teacher"] == TEACHERS[noise.id]
     assert (said["precision"], said["threads"], said["torch"]) == ("fp32", 1, torch.__version__)
-    assert noise.projection is None
-    spread = reference.load(PLAN[4].id)
-    assert len(spread.projection) == len(spread.labels()) == 2 * 797
+    assert len(reference.load(PLAN[4].id).projection) == 2 * 797
     assert "teacher" not in reference.load(PLAN[0].id).provenance
 
 
@@ -293,10 +289,8 @@ def test_a_full_disk_stops_the_work_and_it_continues_when_there_is_room(tmp_path
         (short(batch_size=201), CPU, "batch_size = 201.*200 training images of digits"),
         (short("kd", teacher=taught(train_size=40)), CPU, "batch_size = 50.*40 training images of digits"),
         (short("kd", teacher=taught(train_size=1201)), CPU, "train_size = 1201.*to 1200 after 200 are skipped"),
-        (short(train_skip=1391), CPU, "train_skip = 1391: digits allows 0 to 1390"),
         (short(augment="crop_flip"), CPU, "crop_flip.*16 px"),
         (short(image_size=32), CPU, "image_size = 32.*8 px"),
-        (short(train_size=1401), CPU, "train_size = 1401.*to 1400"),
         (RunSpec(data="gaussians", arm="ce", student="cnn8"), CPU, "cnn8 takes images"),
         (RunSpec(data="gaussians", arm="ce", student="mlp16", augment="flip"), CPU, "flip.*images"),
         (short(), Machine(device="gpu"), "'gpu': must be one of auto, cpu, cuda"),
@@ -307,11 +301,6 @@ def test_what_cannot_be_run_is_refused_before_anything_trains(tmp_path, trained_
     with pytest.raises(ValueError, match=words):
         quietly([short(seed=9), spec], tmp_path / "store", machine)
     assert trained_ids() == []
-
-
-def test_workers_are_counted_from_zero(tmp_path):
-    with pytest.raises(ValueError, match="workers = -1: must be 0"):
-        collect([short()], tmp_path, workers=-1, machine=CPU)
 
 
 # --- folders ----------------------------------------------------------------------------------------------------------
@@ -404,11 +393,6 @@ if __name__ == "__main__":
 """
 
 
-def begin(script, store):
-    script.write_text(KILLED.format(tests=str(Path(__file__).parent), store=str(store.path)))
-    return subprocess.Popen([sys.executable, str(script)], start_new_session=True)
-
-
 def living(session):
     """The processes of a session that are not zombies."""
     found = []
@@ -422,12 +406,9 @@ def living(session):
     return found
 
 
-def kill(process, store, workers_too=False):
-    """Kill the parent; where it is killed alone, its workers end by themselves, and harm nothing meanwhile."""
-    if workers_too:
-        os.killpg(process.pid, signal.SIGKILL)
-    else:
-        process.kill()
+def kill(process, store):
+    """Kill the parent alone: its workers end by themselves, and harm nothing meanwhile."""
+    process.kill()
     process.wait()
     deadline = time.monotonic() + 30
     while living(process.pid):
@@ -438,21 +419,15 @@ def kill(process, store, workers_too=False):
     store.list().frame()
 
 
-def wait_for(process, condition):
-    deadline = time.monotonic() + 120
-    while process.poll() is None and not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
-
-
-needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for workers in /proc")
-
-
-@needs_proc
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for workers in /proc")
 def test_a_killed_reproduction_resumes_to_the_same_bits(tmp_path, reference, trained_ids):
     store = RecordStore(tmp_path / "store")
-    process = begin(tmp_path / "killed.py", store)
-    wait_for(process, lambda: list((store.path / ".checkpoints").glob("*.pt")) and store.ids())
+    (tmp_path / "killed.py").write_text(KILLED.format(tests=str(Path(__file__).parent), store=str(store.path)))
+    process = subprocess.Popen([sys.executable, str(tmp_path / "killed.py")], start_new_session=True)
+    deadline = time.monotonic() + 120
+    while process.poll() is None and not (store.ids() and list((store.path / ".checkpoints").glob("*.pt"))):
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
     kill(process, store)
     done = store.ids()
     assert not quietly(PLAN, store).failed

@@ -105,15 +105,6 @@ def test_pictures_are_turned_upright_and_large_ones_decoded_small(tmp_path):
     assert (pixels.float() - torch.from_numpy(np.asarray(reference).copy()).permute(2, 0, 1)).abs().max() <= 6
 
 
-def test_a_file_that_is_no_image_is_named(tmp_path):
-    photo(tmp_path / "a.png", 30, 30, 1)
-    (tmp_path / "b.png").write_bytes(b"no picture")
-    files = ImageFiles(tmp_path, ["a.png", "b.png"], 16)
-    with pytest.raises(ValueError, match=r"b\.png cannot be read as an image"):
-        files.decode()
-    assert files[:1].decode().shape == (1, 3, 16, 16)
-
-
 def test_selections_are_rows_and_read_nothing(tmp_path):
     for i in range(5):
         photo(tmp_path / f"{i}.png", 20, 20, i)
