@@ -81,9 +81,6 @@ def test_nc1_against_a_direct_computation():
     means = np.array([features[labels == c].mean(0) for c in classes])
     within = np.mean([np.cov(features[labels == c].T) for c in classes], axis=0)
     assert found == pytest.approx(np.trace(within @ np.linalg.pinv(np.cov(means.T, bias=True), rcond=1e-9)) / 4)
-
-
-def test_nc1_in_too_few_dimensions():
     labels = np.repeat(np.arange(10), 4)
     assert 0 < geometry.nc1((noise(10, 3)[labels] + 0.1 * noise(40, 3, seed=1)).astype(np.float32), labels) < 1
 
@@ -95,9 +92,6 @@ def test_class_means_that_look_alike():
     means = [np.array([values[labels == c].mean(0) for c in range(7)]) for values in (a, b)]
     assert geometry.class_mean_rsa(a, b, labels) == pytest.approx(spearmanr(*map(pdist, means)).statistic)
     assert geometry.class_mean_rsa(a, 2 * a @ ortho_group.rvs(5, random_state=0), labels) == pytest.approx(1)
-
-
-def test_a_flat_class_map_is_undefined():
     assert math.isnan(geometry.class_mean_rsa(np.eye(4), noise(4, 3), np.arange(4)))
 
 
@@ -108,9 +102,6 @@ def test_effective_rank_counts_equal_directions(rank):
     columns, _ = np.linalg.qr(basis)
     features = columns @ ortho_group.rvs(8, random_state=1)[:rank] + 9
     assert geometry.effective_rank(features) == pytest.approx(rank)
-
-
-def test_effective_rank_at_its_limits():
     assert math.isnan(geometry.effective_rank(np.full((5, 3), 0.1)))
     assert 1 <= geometry.effective_rank(noise(5, 30)) <= 4
 

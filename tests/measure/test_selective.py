@@ -32,13 +32,7 @@ def test_aurc_is_the_mean_over_all_orders_of_tied_inputs(inputs):
     ]
     expected = np.mean([area(correct[list(order)]) for order in orders])
     assert selective.aurc(confidence, correct) == pytest.approx(expected, abs=1e-12)
-
-
-def test_aurc_by_hand():
-    curve = selective.risk_coverage(torch.tensor([0.9, 0.8, 0.7, 0.6]), torch.tensor([True, False, True, False]))
-    assert curve.coverage.tolist() == [0.25, 0.5, 0.75, 1]
-    assert curve.risk.tolist() == pytest.approx([0, 1 / 2, 1 / 3, 1 / 2])
-    assert selective.aurc(np.array([0.5] * 4), np.array([True, False, True, False])) == pytest.approx(0.5)
+    assert selective.risk_coverage(confidence, correct).coverage[-1] == 1
 
 
 @given(st.integers(1, 60), st.integers(0, 60), st.integers(0, 2**32 - 1))
@@ -84,13 +78,10 @@ def test_detection_is_that_of_scikit_learn(own, foreign):
     assert found.fpr95 == pytest.approx(fpr[np.argmax(tpr >= 0.95 - 1e-12)])
 
 
-@pytest.mark.parametrize("n", [20, 40, 60, 180, 1000])
-def test_fpr95_keeps_no_more_than_it_must(n):
-    own = np.arange(n, dtype=float)
-    assert selective.detection(own, own - 0.5).fpr95 == pytest.approx(0.95 - 1 / n)
-
-
 def test_detection_at_its_limits():
+    for n in (20, 40, 60, 180, 1000):
+        own = np.arange(n, dtype=float)
+        assert selective.detection(own, own - 0.5).fpr95 == pytest.approx(0.95 - 1 / n)
     apart = selective.detection(np.arange(20.0) + 50, np.arange(20.0))
     assert (apart.auroc, apart.fpr95, apart.aupr_in, apart.aupr_out) == (1, 0, 1, 1)
     alike = selective.detection(np.zeros(10), np.zeros(30))

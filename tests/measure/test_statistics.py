@@ -207,8 +207,10 @@ def test_equivalence_of_crossed_intervals_counts_the_images():
 # ------------------------------------------------------------------------------------------------------------ families
 
 
-def test_holm_worked_example():
+def test_holm_worked_example_and_undefined_tests():
     assert statistics.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert statistics.holm([0.02, NAN]) == pytest.approx([0.04, NAN], nan_ok=True)
+    assert statistics.holm([]).size == 0
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8), st.integers(0, 1000))
@@ -219,11 +221,6 @@ def test_holm_is_between_one_test_and_bonferroni(p, seed):
     assert adjusted.min() == pytest.approx(min(min(p) * len(p), 1))
     order = np.random.default_rng(seed).permutation(len(p))
     np.testing.assert_allclose(statistics.holm(np.array(p)[order]), adjusted[order])
-
-
-def test_holm_counts_undefined_tests():
-    assert statistics.holm([0.02, NAN]) == pytest.approx([0.04, NAN], nan_ok=True)
-    assert statistics.holm([]).size == 0
 
 
 # ----------------------------------------------------------------------------------------------------------- bad input
