@@ -11,7 +11,6 @@ from handmade import Bomb, short
 from mixkd import checkpoint
 from mixkd.checkpoint import DamagedCheckpoint, ForeignCheckpoint, Settings
 from mixkd.data import load_data
-from mixkd.ranks import Ranks
 from mixkd.train import train_cohort
 
 SPEC = short("ce", epochs=1, train_size=600, batch_size=100)
@@ -163,13 +162,6 @@ def test_a_run_is_not_continued_with_other_settings(data, saved, tmp_path, monke
     for word in [str(path), f"run {SPEC.id} reached step 3 with", "remove the file", *words]:
         assert word in str(caught.value)
     assert path.read_bytes() == before
-
-
-def test_one_rank_is_not_continued_by_two(data, saved, tmp_path, monkeypatch):
-    (tmp_path / f"{SPEC.id}.pt").write_bytes(saved[1])
-    monkeypatch.setattr("mixkd.train.here", lambda: Ranks(0, 2))
-    with pytest.raises(ForeignCheckpoint, match=r"on 1 rank, .* on 2 ranks, .*no torchrun"):
-        train_cohort([SPEC], data, checkpoints=tmp_path)
 
 
 @pytest.mark.parametrize(("first", "then"), [("fp32", "fp16"), ("bf16", "fp32"), ("fp32", "bf16"), ("fp16", "fp32")])

@@ -76,18 +76,6 @@ def test_onnx_answers_as_the_record_does(store, tmp_path):
     assert (offset(torch.from_numpy(logits)) - recorded).abs().max() < 5e-3 * recorded.abs().max()
 
 
-def test_a_scaled_network_carries_its_temperature(store, tmp_path):
-    record = of(store, "digits")
-    plain, _ = load(export(record, store, tmp_path / "plain.safetensors"))
-    scaled, description = load(export(record, store, tmp_path / "scaled.safetensors", scaled=True))
-    assert description["scaled"]
-    assert description["temperature"] == record.temperature
-    assert record.temperature != 1
-    x = pixels("digits")[:9]
-    with torch.no_grad():
-        assert torch.allclose(scaled(x), plain(x) / record.temperature, rtol=1e-5)
-
-
 def test_records_that_do_not_say_what_they_take_ask_the_data(store, monkeypatch):
     record = of(store, "digits")
     network, description = classifier(record, store)

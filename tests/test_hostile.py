@@ -1,7 +1,7 @@
 """Values that nobody means, in specs and names: each is one line of SpecError or UnknownName, never another error."""
 
 import pytest
-from handmade import short, written
+from handmade import CPU, short, written
 
 import mixkd
 from mixkd import files
@@ -51,8 +51,6 @@ def test_any_value_of_any_field_of_a_teacher_is_taken_or_named(name, kind):
 
 
 def test_the_largest_seed_trains_and_the_next_is_refused(tmp_path):
-    from handmade import CPU
-
     assert mixkd.run(short("ce", seed=2**63 - 1, epochs=1), tmp_path, CPU, progress=False).id
     with pytest.raises(SpecError, match=r"seed = 9223372036854775808: must be less than or equal to"):
         short("ce", seed=2**63)

@@ -81,12 +81,6 @@ def test_a_record_of_another_format_is_named_with_its_format(store):
     assert len(store.list()) == 0
 
 
-def test_an_unknown_split_is_told_what_there_is(store):
-    record, _ = written(store, short())
-    with pytest.raises(KeyError, match=r"'tset'.*test, train, val; did you mean 'test'"):
-        record.logits("tset")
-
-
 def answers(n, classes, scale, shift, seed):
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(classes, (n,), generator=generator)

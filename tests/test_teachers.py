@@ -64,21 +64,11 @@ def test_asking_a_teacher_changes_nothing_in_it(trained, record, data, val):
     assert all(torch.equal(value, before[name]) for name, value in load_file(path).items())
 
 
-def test_a_given_temperature_is_used_as_it_is(record, data, val):
+def test_a_given_temperature_is_used_as_it_is_and_an_impossible_spread_is_an_error(record, data, val):
     assert temper(TEACHER, record, data) is None
     assert temper(TEACHER.model_copy(update={"temperature": 3.0}), record, data)(val) == 3.0
-
-
-def test_fitted_is_the_temperature_of_least_nll_on_validation_data(record, data, val):
-    temperature = temper(TEACHER.model_copy(update={"temperature": "fitted"}), record, data)(val)
-    logits, labels = record.logits("val"), record.labels("val")
-
-    def nll(at):
-        return calibration.report(logits, labels, temperature=at).nll
-
-    assert nll(temperature) < nll(temperature * 1.01)
-    assert nll(temperature) < nll(temperature / 1.01)
-    assert temperature != 1
+    with pytest.raises(UnreachableControl, match=r"temperature_spread = 60\.0"):
+        temper(TEACHER.model_copy(update={"temperature_spread": 60.0}), record, data)
 
 
 @pytest.mark.parametrize("factor", [0.5, 2.0])
@@ -116,11 +106,6 @@ def test_a_spread_moves_confidence_between_inputs_and_not_on_average(record, dat
     assert torch.equal(before.argmax(-1), after.argmax(-1))
     assert (after.amax(-1) - before.amax(-1)).abs().max() > 0.02
     assert float(at.log().std()) == pytest.approx(spread, rel=1e-3)
-
-
-def test_an_impossible_spread_is_an_error(record, data):
-    with pytest.raises(UnreachableControl, match=r"temperature_spread = 60\.0"):
-        temper(TEACHER.model_copy(update={"temperature_spread": 60.0}), record, data)
 
 
 @pytest.mark.parametrize("fields", [{}, {"partial": 0.5}, {"alpha": 0.2, "lam_per": "batch"}])

@@ -10,7 +10,7 @@ from test_accuracy_and_overconfidence import of
 
 import mixkd.claims
 from mixkd.claims import CLAIMS, Row, Verdict, across, elsewhere, evaluate, everywhere, to_frame, to_json, to_text
-from mixkd.claims.evidence import measures, overconfidence_floor
+from mixkd.claims.evidence import overconfidence_floor
 from mixkd.spec import RunSpec, SpecError
 from mixkd.store import RecordStore
 from mixkd.studies import Cell, cells, study
@@ -160,26 +160,11 @@ class TestForms:
 
 
 class TestEvidence:
-    def test_figures_are_those_of_the_record(self, world):
-        world.train("overconfidence", of())
-        evidence = world.evidence
-        record = evidence.students(None, "ce")[0]
-        report, figures = record.report(), measures(record)
-        for name in ("accuracy", "confidence", "nll", "ece", "oe", "under", "gap"):
-            assert figures[name][0] == pytest.approx(getattr(report, name), abs=1e-9)
-        assert figures is measures(record)  # kept
-
     def test_a_difference_is_paired_by_seed(self, world):
         world.train("overconfidence", lambda spec: of()(spec) if (spec.arm, spec.seed) not in {("ce", 0), ("kd_mixup", 3)} else None)
         evidence = world.evidence
         found = evidence.difference("accuracy", evidence.students(None, "kd_mixup"), evidence.students(None, "ce"))
         assert found.n == 2
-
-    def test_other_studies_by_column(self, world):
-        world.train("duration", of())
-        usual = TINY.spec("kd", 0).epochs
-        found = world.evidence.select("duration", arm="kd_mixup", epochs=2 * usual)
-        assert sorted(found) == [0, 1, 2, 3]
 
     def test_the_floor_counts_views_of_one_image_by_what_they_add(self, world):
         """Twice the same rows are no more evidence."""

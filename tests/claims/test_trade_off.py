@@ -80,15 +80,6 @@ class TestTrade:
         assert verdict.as_stated == "supported"
         assert "best at tau 2" in verdict.note
 
-    @pytest.mark.parametrize("seeds", [0, 1])
-    def test_not_run(self, world, seeds):
-        world.train(BOTH, swept(seeds=seeds))
-        for letter in "gi":
-            verdict = world.judge(letter)
-            assert (verdict.as_stated, verdict.attributed) == ("not run", "not run")
-            assert verdict.stated[0].seeds == 0  # one seed has no others on which to choose a tau
-        assert world.judge("g").command.startswith("mixkd reproduce --profile tiny --study")
-
     def test_half_a_column(self, world):
         world.train(BOTH, lambda spec: swept()(spec) if (spec.seed, spec.tau) != (2, 4.0) else None)
         assert {row.seeds for row in world.judge("g").stated} == {3}

@@ -43,13 +43,6 @@ def test_cka_ignores_rotation_shift_and_scale():
     assert geometry.linear_cka(y, stretched) < 0.9
 
 
-def test_cka_of_unrelated_features_is_zero_on_average():
-    found = [geometry.linear_cka(noise(40, 200, seed=s), noise(40, 200, seed=s + 1000)) for s in range(60)]
-    assert abs(np.mean(found)) < 3 * np.std(found) / math.sqrt(60) + 1e-3
-    x, y = (values - values.mean(0) for values in (noise(40, 200), noise(40, 200, seed=1)))
-    assert np.linalg.norm(x.T @ y) ** 2 / np.linalg.norm(x.T @ x) / np.linalg.norm(y.T @ y) > 0.5  # the biased one
-
-
 def test_cka_of_a_constant_is_undefined():
     for n in range(4, 64):  # some of these leave a positive rounding error
         constant = np.tile(noise(1, 5, seed=n) * 1e3, (n, 1))
