@@ -78,6 +78,9 @@ def test_a_grid_is_every_combination_and_singles_checked_first(tmp_path):
     assert len({job.out for job in jobs}) == 7
 
 
+MILLIONS = 'chapters = ["index"]\n[parameters]\n' + "\n".join(f"p{number} = {list(range(10))}" for number in range(12))
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -97,6 +100,7 @@ def test_a_grid_is_every_combination_and_singles_checked_first(tmp_path):
         ('chapters = ["index"]\n[parameters]\npoints = [1979-05-27]', "'points' is a date, 1979-05-27: write it in quotes"),
         ('chapters = ["index"]\n[[also]]\nchapter = "index"\npoints = 1979-05-27T07:32:00Z', "'points' is a datetime"),
         ('chapters = ["index"]\n[parameters]\nself = [1]', "no parameter 'self'"),
+        (MILLIONS, r"asks for 1,000,000,000,000 notebooks"),
         (f'chapters = ["index"]\n[parameters]\npoints = [{"9" * 5000}]', "grid.toml: .*5000 digits"),
         (f'chapters = ["index"]\n[parameters]\npoints = [0x{"f" * 5000}]', "'points' is an integer of more than 64 bits"),
         (f'chapters = ["index"]\n[parameters]\npoints = [{"[" * 5000}{"]" * 5000}]', "grid.toml: "),

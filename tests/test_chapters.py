@@ -139,18 +139,6 @@ def test_what_ran_is_kept_where_a_kernel_is_ended(tmp_path, monkeypatch, cell, w
     assert not (tmp_path / "done.ipynb").exists()
 
 
-def test_a_strict_chapter_stops_where_records_are_missing(tmp_path):
-    path = _chapter(tmp_path, "n = 1", "from mixkd import figures\nfigures.absent('No record of it.') if n else 'all there'")
-    out = tmp_path / "done.ipynb"
-    execute(Job(path, out))
-    assert execution.missing(nbformat.read(out, as_version=4)) == ["No record of it."]
-    with pytest.raises(ChapterError, match=r"(?s)chapter 10-test: records are missing .*No record of it\..*done.failed.ipynb"):
-        execute(Job(path, tmp_path / "strict" / "done.ipynb", strict=True))
-    assert not (tmp_path / "strict" / "done.ipynb").exists()
-    execute(Job(path, out, {"n": 0}, strict=True))
-    assert execution.missing(nbformat.read(out, as_version=4)) == []
-
-
 def test_chapters_side_by_side_run_each_in_its_folder(tmp_path):
     here, jobs = os.getcwd(), []
     for number in range(4):

@@ -1,7 +1,6 @@
 """On Colab: the scale fits machine, page and time; records go where they outlive it; a killed session is continued bit for bit."""
 
 import re
-import subprocess
 import sys
 import tomllib
 import types
@@ -96,58 +95,6 @@ def test_records_on_drive_are_found_again_after_a_disconnect(tmp_path, drive):
 def test_without_drive_records_stay_on_the_machine(tmp_path, drive):
     assert colab.start(CORE, train=True, minutes=60, drive=False) == ("digits", str(tmp_path / "local"))
     assert not drive
-
-
-SESSION = """
-import os, signal, sys, types
-from functools import partial
-from pathlib import Path
-
-place, last = Path(sys.argv[1]), int(sys.argv[2])
-for name in ("google", "google.colab", "google.colab.drive"):
-    sys.modules[name] = types.ModuleType(name)
-sys.modules["google.colab.drive"].mount = lambda path: Path(path, "MyDrive").mkdir(parents=True, exist_ok=True)
-
-from mixkd import colab, train
-from mixkd.runs import Machine
-from test_colab import CORE, RUNS
-
-colab.DRIVE, colab.study, colab.gpu = place, lambda name, profile: RUNS, lambda: ("", 0.0)
-colab.Machine = lambda: Machine(device="cpu", checkpoint_seconds=0.05)
-colab.collect = partial(colab.collect, workers=0, progress=False)
-step, done = train._step, 0
-
-def counted(*arguments):
-    global done
-    done += 1
-    if done == last:
-        os.kill(os.getpid(), signal.SIGKILL)
-    step(*arguments)
-
-train._step = counted
-colab.start(CORE, train=True, minutes=60, drive=True)
-"""
-
-
-def test_a_killed_session_is_continued_by_the_next_with_the_same_bits(tmp_path):
-    def session(place, last=0):
-        command = [sys.executable, "-c", SESSION, str(tmp_path / place), str(last)]
-        return subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)
-
-    steps = 4 * 24 + 2 * 20 * 4  # of the teacher, of two students
-    assert session("drive", last=steps - 20).returncode == -9
-    store = RecordStore(tmp_path / "drive" / "MyDrive" / "mixkd-runs")
-    assert len(store.list()) == 1
-    assert list((store.path / ".checkpoints").glob("*.pt"))
-    for place in ("drive", "undisturbed"):
-        assert (done := session(place)).returncode == 0, done.stderr[-2000:]
-    whole = RecordStore(tmp_path / "undisturbed" / "MyDrive" / "mixkd-runs")
-    assert len(store.list()) == len(whole.list()) == 3
-    for spec in RUNS:
-        ours, theirs = store.load(spec.id), whole.load(spec.id)
-        assert 0 < ours.provenance["resumed_at_step"] < 80
-        assert (ours.path / "tensors.safetensors").read_bytes() == (theirs.path / "tensors.safetensors").read_bytes()
-        assert ours.curve.equals(theirs.curve)
 
 
 def test_what_colab_installs_caps_no_version():

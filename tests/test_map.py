@@ -1,6 +1,5 @@
 """The map on the Python side: its words, its table, its still picture, the sentences under it."""
 
-import json
 import re
 from dataclasses import replace
 from types import SimpleNamespace
@@ -16,16 +15,10 @@ from mixkd.figures import map as drawn
 from mixkd.figures.markup import Html
 from mixkd.studies import Cell
 
-OTHER = replace(surveys.PROFILE, name="cifar10-jpeg", taus=(0.5, 1.0, 2.0, 4.0))
-
 
 @pytest.fixture(scope="module")
 def survey():
     return surveys.survey()
-
-
-def _meta(markup):
-    return json.loads(re.search(r'class="mixkd-meta">(.*?)</script>', markup, re.DOTALL)[1])
 
 
 class TestWords:
@@ -75,34 +68,14 @@ class TestMap:
             for part in ("short", "verdict"):
                 assert drawn.words(reading)[part] in still
 
-    def test_the_script_gets_the_words_and_numbers_of_python(self, survey):
-        tab = _meta(figures.map_of([survey])._repr_html_())["tabs"][0]
-        assert tab["paper"] == "cnn32~raw~2"
-        assert tab["taus"] == ["std", "4", "2", "1"]
-        for (arm, cell), reading in survey.readings.items():
-            entry = tab["cells"][f"{cell.teacher}~{cell.calibration}~{drawn.tau_word(cell.tau)}"][arm]
-            assert {name: entry[name] for name in drawn.words(reading)} == drawn.words(reading)
-            if reading.model is not None:
-                assert [bar[2] for bar in entry["bars"]] == pytest.approx(reading.model.bar_accuracy, abs=1e-4)
-                low = drawn.STEPS[entry["step"]][0]
-                assert low <= 10**reading.ratio.estimate
-            else:
-                assert entry["command"] == reading.command
-
-    def test_it_opens_on_the_question_and_the_tab_that_were_asked_for(self, survey):
-        other = surveys.survey(OTHER)
-        meta = _meta(figures.map_of([survey, other], question="trade-off", first="cifar10-jpeg")._repr_html_())
-        assert meta["question"] == "trade-off"
-        assert [tab["label"] for tab in meta["tabs"]] == ["photographs", "digits"]
-        with pytest.raises(ValueError, match="must be one of overconfidence, propagation, trade-off"):
-            figures.map_of([survey], question="tradeoff")
-
     def test_other_teachers_stand_on_the_axis_by_their_gap(self, survey):
         places = dict(drawn.place(survey, {"half way": 0.03, "as ours": 0.06, "beyond": 0.5}))
         assert places == {"half way": 0.5, "as ours": 0.375, "beyond": 0.125}
         assert drawn.place(replace(survey, teachers={}), {"any": 0.0}) == []
 
-    def test_nothing_to_show_is_said(self):
+    def test_nothing_to_show_is_said_and_an_unknown_question_named(self, survey):
+        with pytest.raises(ValueError, match="must be one of overconfidence, propagation, trade-off"):
+            figures.map_of([survey], question="tradeoff")
         assert isinstance(figures.map_of([]), Html)
         assert isinstance(figures.found([]), Html)
 

@@ -225,13 +225,6 @@ def test_a_new_site_leaves_the_folders_beside_it(tmp_path):
     }  # fmt: skip
 
 
-def test_a_grid_of_a_million_millions_is_refused_at_once(tmp_path):
-    lists = "\n".join(f"p{number} = {list(range(10))}" for number in range(12))
-    (tmp_path / "x.toml").write_text(f'chapters = ["one-run"]\n[parameters]\n{lists}')
-    with pytest.raises(ValueError, match=r"asks for 1,000,000,000,000 notebooks"):
-        batch.grid(tmp_path / "x.toml", tmp_path)
-
-
 @pytest.mark.parametrize("hidden", ["", " ", "\t", "\r", "\ufeff", "\u200b", "\0", "\u00a0"])
 @pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20"])
 def test_no_cell_is_taken_for_a_formula(hidden, sign):

@@ -159,16 +159,6 @@ def test_a_killed_rank_ends_the_job_and_leaves_a_checkpoint(killed):
     assert killed.checkpoint
 
 
-@pytest.mark.slow
-def test_a_job_that_was_killed_resumes_to_the_bits_of_one_that_was_not(job, finished, tmp_path):
-    store = with_teacher(tmp_path)
-    process, _ = job(store.path)
-    output, _ = process.communicate(timeout=400)
-    assert process.returncode == 0, output
-    name = f"{SPEC.id}/tensors.safetensors"
-    assert (store.path / name).read_bytes() == (finished.path / name).read_bytes()
-
-
 def test_parts_cover_the_batch_once_and_uneven_ones_are_refused():
     rows = list(range(96))
     assert [row for rank in range(3) for row in rows[Ranks(rank, 3).part(96)]] == rows
