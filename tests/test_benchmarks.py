@@ -127,21 +127,3 @@ def test_a_finished_section_is_kept_and_a_missing_one_measured(tmp_path, monkeyp
     assert done == ["calibration", "training"]
     assert "measured before" in capsys.readouterr().out
     assert json.loads((tmp_path / "training.json").read_text())["machine"]["cores"]
-
-
-def test_graphs_are_measured_on_a_gpu_alone_and_fill_their_table(tmp_path, monkeypatch):
-    assert run.main(["--results", str(tmp_path), "--no-table", "--only", "graphs", "--device", "cpu", "--quick"]) == 1
-    assert not (tmp_path / "graphs.json").exists()
-    asked = []
-
-    def cohort(pair, size, students, device, *, cuda_graphs):
-        return lambda: asked.append((pair.name, students, size.batch, cuda_graphs)) or 1.0
-
-    monkeypatch.setattr(training, "cohort", cohort)
-    monkeypatch.setattr(training, "resolve_precision", lambda *_: "fp16")
-    rows = training.graph(training.QUICK, torch.device("cuda"))
-    assert len(rows) == len(set(asked)) / 2 == 8
-    readme = tmp_path / "README.md"
-    readme.write_text("<!-- graphs --><!-- /graphs -->")
-    table.write({"graphs": {**STAMP, "rows": rows}}, readme)
-    assert "resnet20 > resnet8, 5 students, batch 8" in readme.read_text()

@@ -55,7 +55,7 @@ def test_without_training_the_committed_records_are_shown(capsys, train, studies
     assert "nothing is trained" in capsys.readouterr().out
 
 
-RUNS = [one("digits", arm=arm, epochs=20, **({"teacher_epochs": 4} if arm != "ce" else {})) for arm in ("ce", "kd_mixup")]
+RUNS = [one("digits", arm=arm, epochs=2, **({"teacher_epochs": 1} if arm != "ce" else {})) for arm in ("ce", "kd_mixup")]
 
 
 @pytest.fixture

@@ -24,11 +24,6 @@ from mixkd.store import RecordStore
 from mixkd.teachers import freeze
 
 
-@pytest.fixture
-def store(tmp_path):
-    return RecordStore(tmp_path / "store")
-
-
 def flip(path, place=-7):
     content = bytearray(path.read_bytes())
     content[place] ^= 1
@@ -55,9 +50,6 @@ def one_line(store, bad, good):
     assert "\n" not in problem
     assert len(problem) < 600
     return problem
-
-
-# --- what is used is verified -------------------------------------------------------------------------------------------
 
 
 def test_a_flipped_byte_in_a_teacher_reaches_no_student(tmp_path):
@@ -123,9 +115,6 @@ def test_a_file_is_hashed_once_while_it_stays_as_it_is(store, monkeypatch):
     flip(record.path / "tensors.safetensors")
     with pytest.raises(DamagedRecord):
         store.load(record.id)
-
-
-# --- one definition of a record -----------------------------------------------------------------------------------------
 
 
 def test_a_copy_of_a_record_is_no_record(store):
@@ -245,9 +234,6 @@ def test_an_unreadable_file_is_one_line(store, monkeypatch):
     assert one_line(store, bad, good) == f"{bad.path / 'tensors.safetensors'}: Permission denied"
 
 
-# --- verify checks meaning ----------------------------------------------------------------------------------------------
-
-
 def changed(record, **tensors):
     """Write other tensors into a record, with the checksums to match; None leaves one out."""
     path = record.path / "tensors.safetensors"
@@ -298,9 +284,6 @@ def test_verify_misses_no_field(store, field):
     of_json(lambda text: json.dumps({name: value for name, value in json.loads(text).items() if name != field}))(record)
     [problem] = store.verify()
     assert field in problem
-
-
-# --- errors -------------------------------------------------------------------------------------------------------------
 
 
 def test_a_real_full_disk_leaves_nothing_behind(store):

@@ -31,9 +31,6 @@ def fingerprint(split):
     return hashlib.sha256(split.images.numpy().tobytes() + split.labels.numpy().tobytes()).hexdigest()[:16]
 
 
-# --- digits -----------------------------------------------------------------------------------------------------------
-
-
 def test_digits_never_change():
     """Every committed record was computed on exactly these pixels."""
     data = load_data("digits")
@@ -90,9 +87,6 @@ def test_no_two_splits_of_the_digits_share_an_image_and_every_image_is_used(orig
     assert set(Counter(teacher.tolist()).values()) == {2}
     for part in ("val", "test"):  # view 0 of all images, then view 1
         assert originals[part].tolist() == 2 * originals[part][: len(originals[part]) // 2].tolist()
-
-
-# --- splits and subsets -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["digits", "gaussians", "gaussians16"])
@@ -163,9 +157,6 @@ def test_names_and_options_are_checked(name, options, message):
         gaussian_log_posterior("gaussian", torch.zeros(1, 2))
 
 
-# --- gaussians --------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", ["gaussians", "gaussians16"])
 def test_log_posterior_is_that_of_scipy_densities(name):
     means, covariance = gaussian_classes(name)
@@ -176,9 +167,6 @@ def test_log_posterior_is_that_of_scipy_densities(name):
     found = gaussian_log_posterior(name, x)
     assert found.dtype == torch.float64
     torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-8)
-
-
-# --- normalise and augment --------------------------------------------------------------------------------------------
 
 
 def test_normalised_training_pixels_are_standard():
@@ -261,9 +249,6 @@ def test_gpu_sees_the_same_draws(kind):
     there = data.to("cuda")
     assert there.splits["val"].images.is_cuda
     torch.testing.assert_close(normalise(there.splits["val"].images, there).cpu(), normalise(data.splits["val"].images, data))
-
-
-# --- torchvision ------------------------------------------------------------------------------------------------------
 
 
 def test_cifar_is_split_from_training_data_only(tmp_path, monkeypatch):

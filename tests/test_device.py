@@ -10,7 +10,7 @@ import dataclasses
 import pytest
 import torch
 from handmade import short
-from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode, unset_fake_temporarily
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode, unset_fake_temporarily
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mixkd import data as data_module
@@ -186,11 +186,7 @@ def test_images_that_are_decoded_on_the_way_wait_for_nothing_either(fake, augmen
 
 SPOILS = {
     "item": (lambda value: value * value.detach().item(), DataDependentOutputException),
-    "bool": (lambda value: value if value > 0 else -value, DataDependentOutputException),
-    "nonzero": (lambda value: value + value.detach().reshape(1).nonzero().sum(), DynamicOutputShapeException),
     "cpu": (lambda value: value + value.detach().cpu().to(value.device, non_blocking=True), HostWaits),
-    "device": (lambda value: value + torch.ones(3), RuntimeError),
-    "blocking": (lambda value: value + torch.ones(()).to(value.device), HostWaits),
     "not pinned": (lambda value: value + torch.ones(()).to(value.device, non_blocking=True), HostWaits),
 }
 

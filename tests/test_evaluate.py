@@ -86,9 +86,6 @@ def test_features_are_what_the_head_sees(network, answers):
         assert torch.allclose(network.head(probe[at]), expected, atol=1e-4)
 
 
-# --- noise as uncertain as blends ---------------------------------------------------------------------------------------
-
-
 @torch.no_grad()
 def test_noise_makes_the_network_exactly_as_uncertain_as_blends_of_one_class(network, data, answers):
     one_class = answers["probe.pairs"][TWO_CLASS_PAIRS:]
@@ -125,9 +122,6 @@ def test_the_first_crossing_is_found(at):
 @pytest.mark.parametrize("excess", [lambda sigma: 1.0, lambda sigma: -1.0, lambda sigma: 1 - sigma, lambda sigma: sigma - 8.1])
 def test_what_never_rises_through_zero_has_no_crossing(excess):
     assert first_crossing(excess) is None
-
-
-# --- all of it ----------------------------------------------------------------------------------------------------------
 
 
 def test_evaluation_repeats_bit_for_bit_and_changes_nothing(network, data, answers):

@@ -77,9 +77,6 @@ def same(a, b):
     )
 
 
-# --- splits -----------------------------------------------------------------------------------------------------------
-
-
 def test_a_folder_becomes_splits(tree, cache):
     write_tree(tree, held_out=1, parts=["extra"])
     with pytest.warns(UserWarning, match=r"left out, .*: extra/cat/000.png, .*"):
@@ -229,9 +226,6 @@ def test_channels_are_normalised_apart_and_gradients_pass_after_an_evaluation(tr
     torch.testing.assert_close(pixels.grad[0, :, 0, 0], 1 / torch.tensor(data.std))
 
 
-# --- what is wrong with a folder is named -----------------------------------------------------------------------------
-
-
 def remove_images(folder):
     for file in folder.iterdir():
         file.unlink()
@@ -301,9 +295,6 @@ def test_damaged_zips_are_named(tree, tmp_path, cache):
         load_data(f"folder:{tmp_path / 'bit.zip'}", cache=cache)
 
 
-# --- links ------------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize(
     ("link", "target"),
@@ -344,9 +335,6 @@ def test_links_to_elsewhere_are_followed_once(pets, tmp_path, cache):
         sizes(pets, cache)
 
 
-# --- what counts as an image ------------------------------------------------------------------------------------------
-
-
 def test_every_suffix_and_none_is_read_and_the_rest_is_reported(pets, cache):
     folder = pets / "train" / "cat"
     for name, format in (("a.jfif", "JPEG"), ("b.gif", "GIF"), ("c.AVIF", "AVIF"), ("d", "PNG"), ("e.webp", "WEBP"), ("f", "JPEG")):
@@ -382,9 +370,6 @@ def test_names_that_look_alike_are_shown_apart(pets, cache):
     (pets / "test" / "cafe\u0301").rename(pets / "test" / "cat ")
     with pytest.raises(ValueError, match=r"only in train: cat; only in test: 'cat '"):
         sizes(pets, cache)
-
-
-# --- pixels -----------------------------------------------------------------------------------------------------------
 
 
 def memory(path):
@@ -465,9 +450,6 @@ def test_other_pixels_of_the_same_size_and_time_have_another_digest(pets, cache)
     assert not same(after.splits, before.splits)
 
 
-# --- what is hostile or damaged ---------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
 def test_only_regular_files_are_opened(pets, cache, make):
     (pets / "train" / "cat" / "y.png").mkdir()
@@ -520,8 +502,6 @@ def test_every_error_of_a_zip_is_one_line(pets, cache, tmp_path, offset, value):
         load_data(f"folder:{path}", cache=cache)
     assert "\n" not in str(error.value)
 
-
-# --- formats: a fixed list, whatever files are called, so that no image has another program run -----------------------
 
 POSTSCRIPT = b"""%!PS-Adobe-3.0 EPSF-3.0
 %%BoundingBox: 0 0 40 40

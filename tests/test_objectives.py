@@ -33,12 +33,9 @@ def test_distillation_is_a_divergence(logits):
     expected = 4 * F.kl_div((student / 2).log_softmax(-1), (teacher / 2).softmax(-1), reduction="batchmean")
     torch.testing.assert_close(distillation(student, teacher, 2.0), expected)
     assert not torch.isnan(distillation(student, teacher * 1e4, 1.0))
-
-
-def test_no_gradient_reaches_the_teacher(logits):
-    teacher = logits[1].clone().requires_grad_()
-    distillation(logits[0].clone().requires_grad_(), teacher, 2.0).backward()
-    assert teacher.grad is None
+    taught = teacher.clone().requires_grad_()
+    distillation(student.clone().requires_grad_(), taught, 2.0).backward()
+    assert taught.grad is None
 
 
 def test_std_scaling_ignores_the_scale_of_logits_and_has_no_tau_factor(logits):

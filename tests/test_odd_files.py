@@ -38,19 +38,11 @@ def no_waiting():
     signal.signal(signal.SIGALRM, before)
 
 
-@pytest.fixture
-def store(tmp_path):
-    return RecordStore(tmp_path / "store")
-
-
 ODD = {
     "a pipe": os.mkfifo,
     "a device": lambda path: path.symlink_to("/dev/null"),  # /dev/zero would fill the memory where this fails
     "a folder": lambda path: path.mkdir(),
 }
-
-
-# --- checkpoints --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ODD)
@@ -86,9 +78,6 @@ def test_settings_of_another_kind_are_damage_though_the_checksum_fits(tmp_path, 
     (tmp_path / "x.pt").write_bytes(b"mixkd checkpoint 1 " + hashlib.sha256(rest).hexdigest().encode() + b"\n" + rest)
     with pytest.raises(DamagedCheckpoint, match="its settings cannot be read"):
         checkpoint.read(tmp_path / "x.pt", SETTINGS)
-
-
-# --- records ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["rec\udcff", "two\nlines", "red\x1b[31m"])
@@ -141,9 +130,6 @@ def test_only_files_of_a_record_travel(store, tmp_path):
     assert "tensors.safetensors: missing" in other.find([record.spec]).failed[record.id]
 
 
-# --- networks -----------------------------------------------------------------------------------------------------------
-
-
 def test_a_network_is_read_from_a_regular_file_and_named_in_a_line(tmp_path):
     for kind, make in ODD.items():
         make(tmp_path / kind)
@@ -171,9 +157,6 @@ def test_metadata_of_weights_are_checked(tmp_path, metadata, words):
     save_file({"head.weight": torch.ones(2), "head.bias": torch.ones(2)}, tmp_path / "x.safetensors", metadata=metadata)
     with pytest.raises(ValueError, match=words):
         weights.read(f"file:{tmp_path / 'x.safetensors'}")
-
-
-# --- images -------------------------------------------------------------------------------------------------------------
 
 
 def test_two_links_to_one_file_are_refused(tmp_path):
@@ -210,9 +193,6 @@ def test_an_image_whose_name_has_a_line_end_is_one_line(tmp_path):
         with pytest.raises(ValueError, match="cannot be read as an image") as caught:
             use()
         assert "\n" not in str(caught.value)
-
-
-# --- sites and batches --------------------------------------------------------------------------------------------------
 
 
 def test_a_new_site_leaves_the_folders_beside_it(tmp_path):

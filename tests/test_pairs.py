@@ -102,8 +102,6 @@ How many {math}`n`?
 - one
 :::
 
-**Exercise 1.** Why?
-
 :::{admonition} Solution
 :class: dropdown
 Because.

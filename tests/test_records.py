@@ -21,11 +21,6 @@ from mixkd.vicinal import FEATURE_LAMS, LAM_GRID
 FILES = ("record.json", "tensors.safetensors", "model.safetensors", "SHA256SUMS")
 
 
-@pytest.fixture
-def store(tmp_path):
-    return RecordStore(tmp_path / "store")
-
-
 def everything(store):
     return sorted(str(path.relative_to(store.path)) for path in store.path.rglob("*"))
 

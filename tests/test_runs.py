@@ -77,9 +77,6 @@ def reference(tmp_path_factory):
     return store
 
 
-# --- what is trained, and when ----------------------------------------------------------------------------------------
-
-
 def test_teachers_come_first_every_run_once_and_a_second_call_trains_nothing(reference, trained_ids):
     ids = reference.trained
     assert len(ids) == len(set(ids)) == len(PLAN) + len(set(TEACHERS.values()))
@@ -180,9 +177,6 @@ def test_threads_are_left_as_they_were(tmp_path):
     finally:
         torch.set_num_threads(threads)
     assert record.provenance["threads"] == 1
-
-
-# --- what goes wrong --------------------------------------------------------------------------------------------------
 
 
 def test_a_diverging_run_is_named_and_the_others_complete(tmp_path):
@@ -303,9 +297,6 @@ def test_what_cannot_be_run_is_refused_before_anything_trains(tmp_path, trained_
     assert trained_ids() == []
 
 
-# --- folders ----------------------------------------------------------------------------------------------------------
-
-
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     monkeypatch.setattr("mixkd.data.CACHE", tmp_path / "cache")
@@ -379,8 +370,6 @@ def test_a_folder_with_nothing_to_mix_is_refused_before_anything_trains(tmp_path
         quietly([RunSpec(data=f"folder:{path}", **FOLDER)], tmp_path / "store")
     assert trained_ids() == []
 
-
-# --- kill -9 ----------------------------------------------------------------------------------------------------------
 
 KILLED = """
 import sys

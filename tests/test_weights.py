@@ -150,9 +150,6 @@ def test_a_file_is_known_by_name_and_content(tmp_path):
         weights.find("file:gone.pt")
 
 
-# --- as teachers ------------------------------------------------------------------------------------------------------
-
-
 @pytest.fixture(scope="module")
 def trained_teacher(tmp_path_factory):
     """A store with a trained network, and its export."""

@@ -110,9 +110,6 @@ def says(verdict, words, note=""):
     assert note in verdict.note
 
 
-# --- (a) ---------------------------------------------------------------------------------------------------------------------
-
-
 def tail(spec: RunSpec, *, private: float, shared: float) -> Tensor:
     """Two-class logits whose classes of neither image hold a part that all teachers have, and one of their own."""
     inside = torch.zeros(TWO, K).scatter_(1, two_class(), 1.0).bool()
@@ -179,9 +176,6 @@ class TestSignal:
         expected = float(((two_class()[:, 1] + 1) % K != two_class()[:, 0])[: TWO // 4].double().sum()) / TWO
         assert wrong.estimate == pytest.approx(expected, abs=0.02)
         assert same.estimate > 0.9
-
-
-# --- (b), (c) ----------------------------------------------------------------------------------------------------------------
 
 
 def bent(spec: RunSpec, bend: float, scale: float = 4.0) -> Tensor:
@@ -325,9 +319,6 @@ class TestImitation:
         assert world.judge("c").stated[0].estimate == pytest.approx(before, abs=0.01)
 
 
-# --- (h) ---------------------------------------------------------------------------------------------------------------------
-
-
 class TestGeometry:
     def fill(self, world, ours=0.2, *, plain=0.4, mixup=0.3, better=0.0, spread=0.0, others=None, **fields):
         """Features that bend by so much; kd_mixup is `better` than kd, and kd at another tau as `others` says, by tau: accuracy."""
@@ -372,9 +363,6 @@ class TestGeometry:
         assert verdict.as_stated == "supported"
         assert "kd at tau 4" in verdict.stated[0].what
         assert verdict.premises[0].met
-
-
-# --- all four ----------------------------------------------------------------------------------------------------------------
 
 
 class TestIntervals:

@@ -83,9 +83,6 @@ def slow_report(logits, labels, n_bins=15, temperature=1.0):
     }
 
 
-# ------------------------------------------------------------------------------------------------------------- oracles
-
-
 @pytest.mark.parametrize(
     ("teacher", "ece", "oe"),
     [("ConvNeXt-L", 0.0149, 0.0082), ("ConvNeXt-T", 0.0477, 0.0), ("ViT-B", 0.0242, 0.0178), ("RN152V2", 0.0392, 0.0319)],
@@ -154,9 +151,6 @@ def test_smooth_ece_is_a_fixed_point_of_the_reflected_kernel(temperature):
     assert smooth == pytest.approx(sigma, abs=3e-5)
 
 
-# -------------------------------------------------------------------------------------------- conventions, closed forms
-
-
 def test_edges_belong_to_the_bin_below_and_certainty_to_the_last():
     edges = np.arange(3, 11) / 10
     r = calibration.reliability(*with_confidence(edges, np.ones(8)), n_bins=10)
@@ -202,9 +196,6 @@ def test_bins_and_logits_agree():
     for name in BINNED:
         assert getattr(a, name) == pytest.approx(getattr(b, name), abs=1e-15)
         assert getattr(a, name) == pytest.approx(getattr(whole, name), abs=1e-12)
-
-
-# ---------------------------------------------------------------------------------------------------------- properties
 
 
 @st.composite
@@ -285,8 +276,6 @@ def test_chunks_do_not_show(monkeypatch):
     assert calibration.fit_temperature(logits, labels) > 0
 
 
-# --------------------------------------------------------------------------------------------------------- temperature
-
 GRIDS = {
     "even in 1/T": 1 / np.linspace(0.33, 2, 60),
     "even in T": np.linspace(0.5, 3, 60),
@@ -358,9 +347,6 @@ def test_fitted_temperature_at_its_bounds():
         assert calibration.fit_temperature(logits * 1e6, labels) == pytest.approx(high, rel=1e-6)
 
 
-# --------------------------------------------------------------------------------------------------------- uncertainty
-
-
 def authors_confidences():
     """Confidences as in the first table: every bin's mean kept, values spread evenly around it."""
     rows = AUTHORS[AUTHORS.teacher == "ConvNeXt-L"]
@@ -389,8 +375,6 @@ def test_noise_floor_of_one_bin_in_closed_form():
     assert a == calibration.noise_floor(torch.from_numpy(calibration.confidences(logits)[0]), draws=50, seed=3)
     assert a != calibration.noise_floor(logits, draws=50, seed=4)
 
-
-# ---------------------------------------------------------------------------------------------------------- bad input
 
 LOGITS, LABELS = predictions(20, 10)
 

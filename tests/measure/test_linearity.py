@@ -69,8 +69,6 @@ def test_logit_measures_ignore_temperature_and_offset():
     assert linearity.logit_linearity(draw(bend=0.0)[0], LAM, labels).gap.abs().max() < 1e-12
 
 
-# Student against teacher
-
 PAIRS, CLASSES = 2000, 10
 
 

@@ -79,9 +79,6 @@ def test_tau_is_a_temperature_of_the_logits():
     assert_close(signal.decompose(logits, lam, labels, 4.0).kept, signal.decompose(logits / 4, lam, labels).kept)
 
 
-# Other teachers
-
-
 @pytest.mark.parametrize("k", [2, 10, 1000])
 @pytest.mark.parametrize("scale", [0.1, 3.0, 80.0])
 def test_what_teachers_share_and_what_is_their_own_is_all_there_is(k, scale):
@@ -133,9 +130,6 @@ def test_one_class_pairs_by_hand():
     near(signal.one_class(logits, [0, 0.5, 1], np.array([[0, 0], [0, 1]]), 2.0).lost, [(hot[0, 0] + hot[2, 0]) / 2 - hot[1, 0]])
     with pytest.raises(ValueError, match=r"must hold 0.5"):
         signal.one_class(logits, [0, 0.4, 1], np.array([[0, 0], [0, 1]]))
-
-
-# What the functions refuse
 
 
 @pytest.mark.parametrize(

@@ -26,9 +26,6 @@ def holds(interval, truth):
     return interval.low <= truth <= interval.high
 
 
-# --------------------------------------------------------------------------------------------------------- t intervals
-
-
 @pytest.mark.parametrize("level", [0.8, 0.95])
 def test_t_interval_of_scipy(level):
     values = [0.71, 0.75, 0.69, 0.74, 0.70]
@@ -53,9 +50,6 @@ def test_p_is_that_of_scipy():
     assert math.isnan(statistics.t_interval([0.5]).p(0))
     certain = statistics.t_interval([2.0, 2.0])
     assert (certain.p(2.0), certain.p(1.0)) == (1, 0)
-
-
-# ------------------------------------------------------------------------------------------------------- seeds and images
 
 
 @pytest.mark.parametrize("n", [3, 6])
@@ -126,9 +120,6 @@ def test_one_network_over_images():
     assert not statistics.over_images(0.5, [NAN, NAN]).defined
 
 
-# ------------------------------------------------------------------------------------------------------------ jackknife
-
-
 def mean_of_pairs(table):
     def mean(units):
         values = [table[i, j] for i in units for j in units if i < j]
@@ -177,9 +168,6 @@ def test_jackknife_of_too_little():
     assert statistics.jackknife(mean_of_pairs(np.ones((2, 2))), 2).estimate == 1
 
 
-# --------------------------------------------------------------------------------------------------------- equivalence
-
-
 @given(st.lists(st.floats(-0.05, 0.05), min_size=3, max_size=8, unique=True), st.floats(0.005, 0.1))
 def test_equivalence_is_two_one_sided_tests(values, margin):
     v = np.array(values)
@@ -196,9 +184,6 @@ def test_equivalence_says_no_outside_and_nothing_without_evidence(values, said):
     assert statistics.equivalence(statistics.t_interval(values), 0.1) is said
 
 
-# ------------------------------------------------------------------------------------------------------------ families
-
-
 def test_holm_worked_example_and_undefined_tests():
     assert statistics.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert statistics.holm([0.02, NAN]) == pytest.approx([0.04, NAN], nan_ok=True)
@@ -213,9 +198,6 @@ def test_holm_is_between_one_test_and_bonferroni(p, seed):
     assert adjusted.min() == pytest.approx(min(min(p) * len(p), 1))
     order = np.random.default_rng(seed).permutation(len(p))
     np.testing.assert_allclose(statistics.holm(np.array(p)[order]), adjusted[order])
-
-
-# ----------------------------------------------------------------------------------------------------------- bad input
 
 
 @pytest.mark.parametrize(
