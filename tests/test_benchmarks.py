@@ -87,10 +87,7 @@ def test_tables_are_filled_between_their_markers_again_and_again(tmp_path):
 
 @pytest.mark.parametrize(
     "work",
-    [
-        lambda x, w: torch.nn.functional.conv2d(x.view(4, 2, 6, 6), w.view(16, 2, 3, 3)),
-        lambda x, w: x.view(16, 18) @ w.view(18, 16),
-    ],
+    [lambda x, w: torch.nn.functional.conv2d(x.view(4, 2, 6, 6), w.view(16, 2, 3, 3)), lambda x, w: x.view(16, 18) @ w.view(18, 16)],
     ids=["conv2d", "matmul"],
 )
 def test_bfloat16_by_float32_rounds_each_sum_once(work):

@@ -124,10 +124,7 @@ def test_a_failing_cell_is_named(tmp_path):
 
 @pytest.mark.parametrize(
     ("cell", "words"),
-    [
-        ("import time\ntime.sleep(60)", "timed out|timeout"),
-        ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", "died"),
-    ],
+    [("import time\ntime.sleep(60)", "timed out|timeout"), ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", "died")],
 )
 def test_what_ran_is_kept_where_a_kernel_is_ended(tmp_path, monkeypatch, cell, words):
     monkeypatch.setattr(execution, "CELL_TIMEOUT", 3)  # the cells before must end in it on a busy machine too

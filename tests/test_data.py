@@ -17,13 +17,7 @@ from sklearn.datasets import load_digits
 
 from mixkd import data as module
 from mixkd import loader
-from mixkd.data import (
-    data_identity,
-    gaussian_classes,
-    gaussian_log_posterior,
-    load_data,
-    normalise,
-)
+from mixkd.data import data_identity, gaussian_classes, gaussian_log_posterior, load_data, normalise
 from mixkd.loader import augment
 
 

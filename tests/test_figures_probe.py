@@ -44,10 +44,7 @@ RATES = pd.DataFrame(
 FIGURES = {
     "parts": signal_parts({"small": SIGNALS[:2], "large": SIGNALS[2:]}, first="large"),
     "along": along(
-        LAM_GRID,
-        {"one": [s.kept.mean(1).numpy() for s in SIGNALS], "other": [SIGNALS[0].kept.mean(1).numpy() / 2]},
-        y="mass",
-        line=0.5,
+        LAM_GRID, {"one": [s.kept.mean(1).numpy() for s in SIGNALS], "other": [SIGNALS[0].kept.mean(1).numpy() / 2]}, y="mass", line=0.5
     ),
     "pairs": against_truth(ANSWERS, TRUTH_LAM, ["0 → 1", "1 → 2"]),
     "distance": truth_along(TRUTH_LAM, {"exact": SEEDS[:1], "teacher": SEEDS, "ce": np.empty((0, 3))}, y="nats"),

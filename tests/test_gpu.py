@@ -13,10 +13,7 @@ from mixkd.runs import Machine, collect
 from mixkd.spec import ARMS, TeacherSpec
 from mixkd.train import train_cohort
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here"),
-]
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")]
 
 
 def spec(arm="kd_mixup", **fields):

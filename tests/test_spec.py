@@ -12,12 +12,7 @@ KD = {"data": "digits", "arm": "kd_mixup", "student": "cnn8", "teacher": Teacher
 
 
 @pytest.mark.parametrize(
-    ("changes", "id"),
-    [
-        ({}, "2ccbf72e63346017"),
-        ({"seed": 3, "tau": 4}, "c11196ccc1f38308"),
-        ({"arm": "kd"}, "1f0ff4bc88e6b1d8"),
-    ],
+    ("changes", "id"), [({}, "2ccbf72e63346017"), ({"seed": 3, "tau": 4}, "c11196ccc1f38308"), ({"arm": "kd"}, "1f0ff4bc88e6b1d8")]
 )
 def test_ids_never_change(changes, id):
     """Committed records are found by id: if this fails, a default changed and every record is orphaned."""

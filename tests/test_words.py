@@ -19,12 +19,7 @@ def _frame(**columns):
 
 
 @pytest.mark.parametrize(
-    ("profile", "words"),
-    [
-        ("digits", "disjoint images"),
-        ("cifar10", "the same examples"),
-        ("imagenet", "come pretrained"),
-    ],
+    ("profile", "words"), [("digits", "disjoint images"), ("cifar10", "the same examples"), ("imagenet", "come pretrained")]
 )
 def test_who_saw_more_images_is_said_of_each_profile(profile, words):
     assert words in figures.same_images(load_profile(profile))

@@ -203,11 +203,7 @@ class TestLinearity:
 
     @pytest.mark.parametrize(
         ("fields", "words", "note"),
-        [
-            ({"ours": 0.9}, ("not supported", "not supported"), ""),
-            ({"rival": 0.05}, ("supported", "not supported"), ""),
-            *BARRED,
-        ],
+        [({"ours": 0.9}, ("not supported", "not supported"), ""), ({"rival": 0.05}, ("supported", "not supported"), ""), *BARRED],
     )
     def test_each_world_has_its_word(self, world, fields, words, note):
         self.fill(world, **fields)
@@ -289,8 +285,7 @@ class TestImitation:
         self.fill(world, 0.0, apart=1.0)
         others = study("temperature", "tiny")
         world.put(
-            [spec for spec in others if spec.arm == "kd_mixup"],
-            lambda spec: blended(spec, self.answers(1000 + spec.seed, 1.0)[0].log()),
+            [spec for spec in others if spec.arm == "kd_mixup"], lambda spec: blended(spec, self.answers(1000 + spec.seed, 1.0)[0].log())
         )
         verdict = world.judge("c")
         assert verdict.as_stated == "unresolved"
