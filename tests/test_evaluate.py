@@ -117,11 +117,8 @@ def test_where_no_noise_does_it_there_is_none(data, model, blended):
 def test_the_first_crossing_is_found(at):
     assert first_crossing(lambda sigma: sigma - at) == pytest.approx(at, abs=1e-6)
     assert first_crossing(lambda sigma: (sigma - at) * (sigma - at - 2)) == (pytest.approx(at + 2, abs=1e-6) if at < 6 else None)
-
-
-@pytest.mark.parametrize("excess", [lambda sigma: 1.0, lambda sigma: -1.0, lambda sigma: 1 - sigma, lambda sigma: sigma - 8.1])
-def test_what_never_rises_through_zero_has_no_crossing(excess):
-    assert first_crossing(excess) is None
+    for never in (lambda sigma: 1.0, lambda sigma: -1.0, lambda sigma: 1 - sigma, lambda sigma: sigma - 8.1):
+        assert first_crossing(never) is None
 
 
 def test_evaluation_repeats_bit_for_bit_and_changes_nothing(network, data, answers):

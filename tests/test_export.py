@@ -135,9 +135,12 @@ def test_lost_weights_and_foreign_files_are_named(store, tmp_path):
     (tmp_path / "foreign.safetensors").write_bytes(b"nothing")
     with pytest.raises(ValueError, match=r"foreign\.safetensors: not a network that `mixkd export` wrote"):
         load(tmp_path / "foreign.safetensors")
-    (tmp_path / "other.safetensors").write_bytes(save({"w": torch.ones(2)}, metadata={"mixkd": json.dumps({"classes": 3, "input": []})}))
-    with pytest.raises(ValueError, match=r"other\.safetensors: not a network that `mixkd export` wrote"):
-        load(tmp_path / "other.safetensors")
+    inputs = {"channels": 1, "image_size": 8, "mean": [0.5], "std": [0.5]}
+    whole = {"model": "cnn8", "classes": ["a", "b"], "input": inputs, "temperature": 1.0, "scaled": False}
+    for said in ({"classes": 3, "input": []}, whole):  # the second of other weights
+        (tmp_path / "other.safetensors").write_bytes(save({"w": torch.ones(2)}, metadata={"mixkd": json.dumps(said)}))
+        with pytest.raises(ValueError, match=r"^.*other\.safetensors: not a network that `mixkd export` wrote.*$"):
+            load(tmp_path / "other.safetensors")
     with pytest.raises(FileNotFoundError, match=r"lost\.safetensors"):
         load(tmp_path / "lost.safetensors")
     with pytest.raises(ValueError, match="onnxruntime"):

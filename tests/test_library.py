@@ -249,20 +249,6 @@ def test_a_teacher_as_it_is_has_one_record_whatever_its_students_do():
     assert (tuned.epochs, tuned.pretrained, tuned.batch_size) == (8, "IMAGENET1K_V1", 256)
 
 
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: RunSpec(data="digits", arm="ce", student="cnn8", epochs=0), "epochs = 0: must be at least 1; only a pretrained"),
-        (lambda: TeacherSpec(model="torchvision:resnet18", pretrained="X", arm="mixup"), "arm = 'mixup'.*give epochs to fine-tune"),
-        (lambda: TeacherSpec(model="torchvision:resnet18", pretrained="X", lr=0.1), "lr = 0.1.*give epochs"),
-        (lambda: TeacherSpec(model="torchvision:resnet18", pretrained=""), "pretrained = ''"),
-    ],
-)
-def test_what_a_pretrained_network_cannot_be_asked(make, message):
-    with pytest.raises(ValueError, match=message):
-        make()
-
-
 @pytest.mark.slow
 def test_a_pretrained_teacher_is_evaluated_once_and_teaches(hub, tmp_path, monkeypatch):
     """A thousand classes, so that the head is kept."""

@@ -1,7 +1,6 @@
 """Pipes, devices, links, odd names and nonsense with right checksums where files are read: nothing waits, and each is one line."""
 
 import hashlib
-import json
 import os
 import signal
 import zipfile
@@ -130,18 +129,11 @@ def test_only_files_of_a_record_travel(store, tmp_path):
     assert "tensors.safetensors: missing" in other.find([record.spec]).failed[record.id]
 
 
-def test_a_network_is_read_from_a_regular_file_and_named_in_a_line(tmp_path):
-    for kind, make in ODD.items():
-        make(tmp_path / kind)
-        with pytest.raises(ValueError, match="is not a regular file"):
-            export.load(tmp_path / kind)
-    inputs = {"channels": 1, "image_size": 8, "mean": [0.5], "std": [0.5]}
-    said = {"model": "cnn8", "classes": ["a", "b"], "input": inputs, "temperature": 1.0, "scaled": False}
-    save_file({"weight": torch.ones(2)}, tmp_path / "x", metadata={"mixkd": json.dumps(said)})
-    with pytest.raises(ValueError, match="not a network that `mixkd export` wrote") as caught:
+@pytest.mark.parametrize("kind", ODD)
+def test_a_network_is_read_from_a_regular_file(tmp_path, kind):
+    ODD[kind](tmp_path / "x")
+    with pytest.raises(ValueError, match="is not a regular file"):
         export.load(tmp_path / "x")
-    assert "\n" not in str(caught.value)
-    assert len(str(caught.value)) < 500
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,7 @@ def test_canonical_json_round_trips(tau, alpha, partial, seed, temperature):
         ({"warmup": 40}, ["warmup", "40"]),
         ({"teacher": {"model": "cnn32", "temperature_factor": 0.5}}, ["temperature_factor = 0.5", "temperature = 0.5 instead"]),
         ({"data": "folder:"}, ["folder:PATH"]),
+        ({"epochs": 0}, ["epochs = 0: must be at least 1; only a pretrained"]),
         ({"tau": -1, "alpha": -2}, ["tau = -1", "alpha = -2"]),
         ({"lr": float("nan")}, ["lr", "finite"]),
     ],

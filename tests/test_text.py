@@ -14,7 +14,6 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
 from mixkd import chapters, claims
-from mixkd.execution import Job, execute
 from mixkd.figures.markup import ABSENT
 from mixkd.live import workbench
 from mixkd.store import RecordStore, committed_path
@@ -144,10 +143,3 @@ def test_live_adds_a_bench_to_the_page(name, few, monkeypatch):
     )  # fmt: skip
     assert len(benches) == 1
     assert benches[0].box.children
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", PAGES)
-def test_a_chapter_runs_under_papermill_without_records(name, tmp_path):
-    (tmp_path / "empty").mkdir()
-    execute(Job(PAGES[name], tmp_path / "out.ipynb", {"profile": "gaussians", "store": str(tmp_path / "empty")}))

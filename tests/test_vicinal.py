@@ -24,16 +24,13 @@ def test_lam_is_beta(alpha):
         assert kstest(lam[:20_000].numpy(), "beta", args=(alpha, alpha)).pvalue > 1e-3
 
 
-def test_alpha_zero_means_no_mixing():
+def test_alpha_zero_means_no_mixing_and_a_batch_may_have_one_lam():
+    assert sample_lam(50, 0.5, generator(), per="batch").unique().numel() == 1
+    assert sample_lam(50, 0.5, generator(), per="sample").unique().numel() == 50
     assert (sample_lam(9, 0.0, generator()) == 1).all()
     x = torch.randn(9, 3)
     mixing = draw_mixing(9, 0.0, generator())
     assert torch.equal(mix(x, mixing.lam, mixing.partner), x)
-
-
-def test_one_lam_for_a_batch():
-    assert sample_lam(50, 0.5, generator(), per="batch").unique().numel() == 1
-    assert sample_lam(50, 0.5, generator(), per="sample").unique().numel() == 50
 
 
 @given(n=st.integers(2, 200), partial=st.floats(0, 1), seed=st.integers(0, 1000))

@@ -288,6 +288,8 @@ def test_functions_that_cannot_be_used_are_one_line(own_module, tmp_path, name, 
         ({"model": "cnn8", "mean": (0.5,), "std": (0.5,)}, "only a network of your own"),
         ({"model": "cnn8", "pretrained": "file:x", "mean": (0.5,)}, "give mean and std together"),
         ({"model": "cnn8", "pretrained": "file:x", "lr": 0.1}, "give epochs to fine-tune"),
+        ({"model": "cnn8", "pretrained": "file:x", "arm": "mixup"}, "arm = 'mixup'.*give epochs to fine-tune"),
+        ({"model": "torchvision:resnet18", "pretrained": ""}, "pretrained = ''"),
     ],
 )
 def test_fields_that_do_not_go_together(fields, message):
