@@ -1,10 +1,17 @@
-"""A store that several test files share."""
+"""Stores that several test files share."""
 
 import pytest
 from hypothesis import settings
 
 settings.register_profile("mixkd", deadline=None)  # how long an example takes says what else the machine does
 settings.load_profile("mixkd")
+
+
+@pytest.fixture
+def store(tmp_path):
+    from mixkd.store import RecordStore
+
+    return RecordStore(tmp_path / "store")
 
 
 @pytest.fixture(scope="session")

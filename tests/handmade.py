@@ -1,10 +1,14 @@
-"""What several test files share: specs of a second or less, and records made by hand."""
+"""What several test files share: specs of a second or less, records and folders made by hand, an interruption of training."""
 
 import os
+from contextlib import contextmanager
 
 import numpy as np
+import pytest
 import torch
+from PIL import Image
 
+from mixkd import train
 from mixkd.runs import Machine
 from mixkd.spec import RunSpec, TeacherSpec
 from mixkd.vicinal import FEATURE_LAMS, LAM_GRID
@@ -26,6 +30,8 @@ def short(arm="ce", **fields):
     """A spec of a second or less: cnn8 on 200 digits, two epochs; its teacher learns from 300 other rows."""
     if arm.startswith("kd"):
         fields.setdefault("teacher", taught())
+    if arm == "kd_clean_ce_mixed":
+        fields.setdefault("ce_weight", 1.0)
     return RunSpec(data="digits", student="cnn8", arm=arm, **{"epochs": 2, "batch_size": 50, "lr": 0.01, "train_size": 200, **fields})
 
 
@@ -36,6 +42,58 @@ def taught(**fields):
 
 SURE = taught(epochs=30)
 """One that knows digits well enough for blends, and for noise, to make it less certain."""
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def offset(logits):
+    """Logits as a record keeps them: no softmax can tell."""
+    return logits - logits.amax(-1, keepdim=True)
+
+
+def entropy(logits):
+    log_p = logits.double().log_softmax(-1)
+    return float(-(log_p.exp() * log_p).sum(-1).mean())
+
+
+@contextmanager
+def stopped_after(steps):
+    """Training within stops after so many steps, all students counted."""
+    real, done = train._step, []
+
+    def step(*arguments):
+        if len(done) == steps:
+            raise KeyboardInterrupt
+        done.append(1)
+        real(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "_step", step)
+        with pytest.raises(KeyboardInterrupt):
+            yield
+
+
+def same_students(ours, theirs):
+    """Check that students have the same losses, weights and curves, bit for bit."""
+    for one, other in zip(ours, theirs, strict=True):
+        assert torch.equal(one.losses, other.losses)
+        assert one.curve == other.curve
+        for (name, a), b in zip(one.model.state_dict().items(), other.model.state_dict().values(), strict=True):
+            assert torch.equal(a, b), name
+
+
+def pictures(folder, train=6, test=3, labels=("cat", "dog"), size=(12, 10)):
+    """Write a folder of small images, no two alike."""
+    random = np.random.RandomState(0)
+    for part, count in (("train", train), ("test", test)):
+        for label in labels:
+            (folder / part / label).mkdir(parents=True)
+            for i in range(count):
+                pixels = random.randint(256, size=(size[1], size[0], 3)).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / part / label / f"{i}.png")
+    return folder
 
 
 def written(store, spec, *, views=1, images=60, classes=10, seed=0, test=None, weights=None, peak=3.0, noise=True):

@@ -32,13 +32,6 @@ def test_what_must_start_fast_does_not_load_the_rest(code, unwanted):
     assert out.returncode == 0, out.stderr
 
 
-def test_public_names_load():
-    import mixkd
-
-    for name in mixkd.__all__:
-        assert getattr(mixkd, name) is not None
-
-
 def _numpy_names(code: str) -> set[str]:
     """The dotted names under ``np`` that a piece of Python uses."""
     return {

@@ -1,17 +1,14 @@
 """The command line: what is wrong is said before anything trains, what is right leaves a record."""
 
-import io
 import json
-import random
-import subprocess
-import sys
+import re
+import shutil
 import warnings
-import zipfile
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from handmade import short, written
-from PIL import Image
+from handmade import pictures, short, written
 
 import mixkd.cli as cli
 import mixkd.jobs as jobs
@@ -28,30 +25,10 @@ from mixkd.studies import CORE_ARMS, Cell, cell_spec, cells, load_profile, one, 
 SIZE = ["--image-size", "8", "--augment", "none", "--batch-size", "4", "--device", "cpu"]
 
 
-def images(part, label, count, colours):
-    for i in range(count):
-        content = io.BytesIO()
-        Image.frombytes("RGB", (9, 10), colours.randbytes(270)).save(content, "JPEG")
-        yield f"{part}/{label}/{i}.jpg", content.getvalue()
-
-
-def make_zip(path, labels=("cat", "dog"), train=8, test=4, changes=()):
-    """An ImageFolder in a zip; ``changes`` maps a file to its content, or to None to leave it out."""
-    colours = random.Random(0)
-    files = {name: content for label in labels for name, content in images("train", label, train, colours)}
-    files |= {name: content for label in labels for name, content in images("test", label, test, colours)}
-    files |= dict(changes)
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in files.items():
-            if content is not None:
-                archive.writestr(name, content)
-    return path
-
-
 @pytest.fixture
 def pets(tmp_path, monkeypatch):
     monkeypatch.setattr("mixkd.data.CACHE", tmp_path / "cache")
-    return make_zip(tmp_path / "pets.zip")
+    return Path(shutil.make_archive(str(tmp_path / "pets"), "zip", pictures(tmp_path / "tree", train=8, test=4)))
 
 
 @pytest.fixture
@@ -76,8 +53,6 @@ def fails(capsys, *arguments):
 
 
 def test_claims_as_json(capsys, tmp_path):
-    import json
-
     assert main(["claims", "--json", "--profile", "gaussians", "--store", str(tmp_path)]) == 0
     found = json.loads(capsys.readouterr().out)
     assert [verdict["claim"] for verdict in found["verdicts"]] == list("abcdefghi")
@@ -89,50 +64,28 @@ def test_claims_as_json(capsys, tmp_path):
     ("arguments", "words"),
     [
         (["--arm", "kd_mixpu"], ["'kd_mixpu'", *ARMS, "did you mean 'kd_mixup'"]),
-        (["--arm", "kd_mixpu", "--teacher", "cnn16", "--tau", "2"], ["'kd_mixpu'", "did you mean 'kd_mixup'"]),
         (["--data", "digit"], ["'digit'", "cifar10", "folder:PATH", "did you mean 'digits'"]),
-        (["--tau", "0"], ["tau = '0'", "greater than 0", "std"]),
-        (["--tau", "-1.5"], ["tau = '-1.5'", "greater than 0"]),
         (["--tau", "sdt"], ["tau = 'sdt'", "did you mean 'std'"]),
-        (["--tau", "nan"], ["tau = 'nan'", "finite"]),
-        (["--alpha", "-1"], ["alpha = '-1'", "greater than or equal to 0"]),
-        (["--partial", "1.1"], ["partial = '1.1'", "less than or equal to 1"]),
-        (["--epochs", "0"], ["epochs = 0", "at least 1"]),
         (["--epochs", "many"], ["epochs = 'many'", "integer"]),
-        (["--lam-per", "smaple"], ["'smaple'", "did you mean 'sample'"]),
         (["--tau", "0", "--alpha", "-1"], ["tau = '0'", "alpha = '-1'"]),
         (["--arm", "ce", "--tau", "2"], ["tau = 2", "arm 'ce' does not use it"]),
-        (["--arm", "mixup", "--smoothing", ".1"], ["smoothing = 0.1", "label_smoothing"]),
         (["--arm", "ce", "--teacher", "cnn16"], ["teacher: arm 'ce' has no teacher", "kd_mixup"]),
         (["--arm", "mixup", "--teacher-seed", "3"], ["teacher_seed: arm 'mixup' has no teacher", "kd_mixup"]),
         (["--profile", "digit"], ["'digit'", "did you mean 'digits'"]),
         (["--seed", "-1"], ["seed = '-1'", "0 or more"]),
         (["--teacher-temperature-factor", "2"], ["teacher: temperature_factor = 2", "temperature = 2 instead"]),
-        (["--train-skip", "1391"], ["train_skip = 1391", "0 to 1390"]),
-        (["--momentum", ".9"], ["momentum = 0.9", "adamw"]),
-        (["--schedule", "step"], ["milestones", "at least one epoch"]),
         (["--schedule", "step", "--milestones", "9,3"], ["(9, 3)", "grow"]),
-        (["--warmup", "60"], ["warmup = 60", "shorter"]),
         (["--warmup", "3", "--teacher-epochs", "3"], ["teacher: warmup = 3", "shorter than epochs = 3"]),
         (["--teacher-temperature", "0"], ["teacher: temperature = '0'", "greater than 0", "fitted"]),
         (["--teacher-arm", "kd"], ["teacher: arm = 'kd'", "label_smoothing"]),
         (["--teacher-seed", "x"], ["teacher: seed = 'x'"]),
         (["--teacher-alpha", ".2"], ["teacher: alpha = 0.2", "arm 'ce' does not use it"]),
-        (["--student", "cnn9"], ["'cnn9'", "resnet8", "did you mean 'cnn"]),
         (["--teacher", "resnet21"], ["'resnet21'", "resnet20, ", "did you mean 'resnet"]),
-        (["--batch-size", "201"], ["batch_size = 201", "200 training images of digits"]),
-        (["--train-size", "5"], ["train_size = 5", "10", "1400"]),
         (["--seed", "one"], ["seed = 'one'", "whole number"]),
-        (["--seed", "9" * 5000], ["seed = '9999", "must be"]),
         (["--epochs", "9" * 5000], ["epochs = '9999", "must be"]),
         (["--milestones", "9" * 5000, "--schedule", "step"], ["milestones = '9999"]),
-        (["--arm", "a" * 5000], ["arm = 'aaaa", "must be one of"]),
-        (["--image-size", "32"], ["image_size = 32", "8 px"]),
-        (["--augment", "crop_flip"], ["crop_flip", "16 px"]),
         (["--data", "gaussians16", "--arm", "ce"], ["student: required"]),
-        (["--data", "gaussians", "--student", "cnn8"], ["cnn8", "vectors", "mlp16"]),
         (["--device", "gpu"], ["'gpu'", "auto, cpu, cuda"]),
-        (["--precision", "fp8"], ["'fp8'", "bf16"]),
         (["--taau", "2"], ["--taau", "did you mean '--tau'"]),
         (["--epoch=2"], ["--epoch", "did you mean '--epochs'"]),
         (["--tau"], ["--tau", "expected one argument"]),
@@ -146,42 +99,17 @@ def test_a_bad_run_is_explained_before_anything_trains(capsys, tmp_path, nothing
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"train/cat/0.jpg": "cut"}, ["train/cat/0.jpg", "cannot be read as an image"]),
-        ({"train/cow/": b""}, ["class folder train/cow has no images", ".jpg"]),
-        ({"train/cow/notes.txt": b"moo"}, ["class folder train/cow has no images"]),
-        ({"train/cow/0.jpg": "ok", "train/cow/1.jpg": "ok"}, ["different classes", "cow"]),
-        ({f"test/{label}/{i}.jpg": None for label in ("cat", "dog") for i in range(1, 4)}, ["one test image in each class"]),
-        ({f"test/{label}/{i}.jpg": None for label in ("cat", "dog") for i in range(4)}, ["no test or val folder"]),
-        ({f"{part}/dog/{i}.jpg": None for part in ("train", "test") for i in range(8)}, ["1 class (cat)", "two or more"]),
-    ],
-)
-def test_a_bad_folder_is_explained_before_anything_trains(capsys, pets, tmp_path, nothing_trains, changes, words):
-    whole = next(images("train", "cat", 1, random.Random(1)))[1]
-    contents = {"cut": whole[:300], "ok": whole}
-    changes = {name: contents.get(content, content) for name, content in changes.items()}
-    path = make_zip(tmp_path / "bad.zip", changes=changes)
-    error = fails(capsys, "run", "--data", f"folder:{path}", "--arm", "ce", *SIZE, "--store", str(tmp_path / "store"))
-    for word in [*words, "bad"]:
-        assert word in error
-
-
-@pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["--data", "folder:nowhere"], ["nowhere", "nowhere.zip exists"]),
         (["--data", "folder:"], ["folder:PATH"]),
         (["--data", "folder:PETS", "--batch-size", "99"], ["batch_size = 99", "of pets"]),
-        (["--data", "folder:PETS", "--augment", "crop_flip"], ["crop_flip", "16 px"]),
-        (["--data", "folder:PETS", "--train-size", "99"], ["train_size = 99", "pets allows 2 (one per class) to 15"]),
-        (["--data", "folder:JPEG"], ["neither a directory nor a whole zip"]),
-        (["--data", "folder:PETS", "--image-size", "4"], ["image_size = '4'", "8"]),
+        (["--data", "folder:IMAGE"], ["neither a directory nor a whole zip"]),
     ],
 )
 def test_folders_and_flags_that_do_not_fit(capsys, pets, tmp_path, nothing_trains, arguments, words):
-    (tmp_path / "one.jpg").write_bytes(next(images("train", "cat", 1, random.Random(1)))[1])
-    arguments = [word.replace("PETS", str(pets)).replace("JPEG", str(tmp_path / "one.jpg")) for word in arguments]
+    image = tmp_path / "tree" / "train" / "cat" / "0.png"
+    arguments = [word.replace("PETS", str(pets)).replace("IMAGE", str(image)) for word in arguments]
     error = fails(capsys, "run", "--arm", "ce", *SIZE, "--store", str(tmp_path / "store"), *arguments)
     for word in words:
         assert word in error
@@ -189,15 +117,15 @@ def test_folders_and_flags_that_do_not_fit(capsys, pets, tmp_path, nothing_train
 
 def test_a_run_on_a_zip_of_images_leaves_a_record_without_its_path(capsys, pets, tmp_path):
     command = ["run", "--data", f"folder:{pets}", "--arm", "kd_mixup", "--student", "cnn8", "--teacher", "cnn16", *SIZE]
-    command += ["--epochs", "2", "--teacher-epochs", "2", "--store", str(tmp_path / "store")]
+    command += ["--epochs", "2", "--teacher-epochs", "2", "--teacher-temperature", "fitted", "--store", str(tmp_path / "store")]
     assert main(command) == 0
     out, _ = capsys.readouterr()
     store = RecordStore(tmp_path / "store")
     [record] = store.list().select(arm="kd_mixup")
     assert record.id in out
     assert "accuracy" in out
+    assert "its teacher, before and after its temperature was fitted" in out
     assert record.spec.data.startswith("folder:pets@")
-    assert (record.spec.teacher.model, record.spec.teacher.epochs, record.spec.epochs) == ("cnn16", 2, 2)
     assert record.spec.optimizer == "sgd"  # the recipe of small images, as nothing else was asked for
     assert record.classes == ("cat", "dog")
     assert len(store.ids()) == 2
@@ -276,38 +204,15 @@ def test_a_run_finds_what_a_study_trained_and_says_what_the_record_says(capsys, 
     assert spec.id in capsys.readouterr().out
 
 
-def test_a_diverging_run_fails_with_its_reason(capsys, tmp_path):
-    command = ["run", "--arm", "ce", "--student", "cnn8", "--optimizer", "sgd", "--lr", "1e18", "--epochs", "1"]
-    assert main([*command, "--device", "cpu", "--store", str(tmp_path)]) == 1
-    error = capsys.readouterr().err
-    assert "the loss is" in error
-    assert "Traceback" not in error
-
-
-@pytest.mark.parametrize(
-    ("field", "value", "flag"), [("precision", "bf16", "--precision bf16"), ("ranks", 2, "torchrun --nproc_per_node=2")]
-)
-def test_a_run_that_began_otherwise_is_not_continued(capsys, tmp_path, nothing_trains, field, value, flag):
+def test_a_run_that_began_otherwise_is_not_continued(capsys, tmp_path, nothing_trains):
     spec = one("digits", arm="kd", epochs=1)
     path = tmp_path / ".checkpoints" / f"{spec.id}.pt"
-    checkpoint.write(path, Settings(**{"spec": spec.id, "precision": "fp32", "ranks": 1, "device": "cpu", field: value}), 3, {})
+    checkpoint.write(path, Settings(spec.id, "bf16", 1, "cpu"), 3, {})
     error = fails(capsys, "run", "--arm", "kd", "--epochs", "1", "--device", "cpu", "--store", str(tmp_path))
-    for word in (str(path), "reached step 3", flag, "remove the file"):
+    for word in (str(path), "--precision bf16", "remove the file"):
         assert word in error
     assert len(error.strip().splitlines()) == 1
     assert path.is_file()
-
-
-def test_a_damaged_checkpoint_does_not_stop_the_command(tmp_path):
-    spec = one("digits", arm="ce", epochs=1)
-    path = tmp_path / ".checkpoints" / f"{spec.id}.pt"
-    path.parent.mkdir()
-    path.write_bytes(b"PK rest of an archive")
-    with pytest.warns(UserWarning, match="is not a checkpoint of this version.*begins anew"):
-        assert main(["run", "--arm", "ce", "--epochs", "1", "--device", "cpu", "--store", str(tmp_path)]) == 0
-    record = RecordStore(tmp_path).load(spec.id)
-    assert record.provenance["precision"] == "fp32"
-    assert "resumed_at_step" not in record.provenance
 
 
 @pytest.mark.parametrize("error", [KeyError("boom"), TypeError("boom"), AttributeError("boom"), IndexError("boom")])
@@ -318,23 +223,6 @@ def test_our_own_bugs_keep_their_traceback(monkeypatch, tmp_path, error):
     monkeypatch.setattr(RecordStore, "load", bug)
     with pytest.raises(type(error), match="boom"):
         main(["records", "show", "1f", "--store", str(tmp_path)])
-
-
-def test_an_ambiguous_id_is_one_line(capsys, tmp_path):
-    store = RecordStore(tmp_path)
-    for seed in range(17):  # two of them begin alike
-        written(store, short("ce", seed=seed))
-    first = next(id[0] for id in store.ids() if sum(other[0] == id[0] for other in store.ids()) > 1)
-    assert f"record {first!r}: ambiguous, " in fails(capsys, "records", "show", first, "--store", str(tmp_path))
-    assert f"record {first!r}: ambiguous, " in fails(capsys, "export", first, "--store", str(tmp_path))
-
-
-def test_a_lock_that_is_a_folder_is_one_line(capsys, tmp_path, nothing_trains):
-    spec = one("digits", arm="ce")
-    lock = tmp_path / ".locks" / f"{spec.id}.lock"
-    lock.mkdir(parents=True)
-    assert main(["run", "--arm", "ce", "--device", "cpu", "--store", str(tmp_path)]) == 1
-    assert f"lock {lock}: is a folder, where a file is needed; remove it" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -362,10 +250,8 @@ def test_an_interruption_ends_with_one_line(capsys, monkeypatch, tmp_path, error
         (["--study", "temperatur"], ["--study temperatur", "all, overconfidence", "did you mean 'temperature'"]),
         (["--study", "07-overconfidence"], ["07-overconfidence: is a chapter", "--chapters 07-overconfidence"]),
         (["--chapters", "07-overconfidense"], ["'07-overconfidense'", "did you mean '07-overconfidence'"]),
-        (["--chapters", "77"], ["'77'", "01-smooth-boundaries"]),
         (["--chapters", "temperature"], ["temperature: is a study", "--study temperature"]),
         (["--chapters", "own-images"], ["'own-images'", "nothing to train"]),
-        (["--chapters", "07", "--study", "duraton"], ["did you mean 'duration'"]),
         (["--seeds", "0"], ["--seeds 0", "at least 1"]),
         (["--workers", "-1"], ["workers = -1"]),
         (["--worker", "1"], ["--worker", "did you mean '--workers'"]),
@@ -383,7 +269,6 @@ def test_a_bad_reproduction_is_explained_before_anything_trains(capsys, tmp_path
     [
         ([], ["all"]),
         (["--chapters", "07-overconfidence"], studies_of("07-overconfidence")),
-        (["--chapters", "07"], studies_of("07-overconfidence")),
         (["--chapter", "7"], studies_of("07-overconfidence")),
         (["--study", "duration", "mixing"], ["duration", "mixing"]),
         (["--chapters", "07", "--study", "mixing", "duration"], [*studies_of("07-overconfidence"), "duration"]),
@@ -409,52 +294,40 @@ def test_records_are_listed_shown_and_verified(capsys, tmp_path):
     store = RecordStore(tmp_path)
     for spec in (short("ce"), short("kd", tau=4), short("kd", tau="std"), short("mixup", seed=2)):
         record, _ = written(store, spec)
-    where = ["--store", str(tmp_path)]
-    assert main(["records", "list", *where]) == 0
-    out = capsys.readouterr().out
+
+    def records(*arguments, status=0):
+        assert main(["records", *arguments, "--store", str(tmp_path)]) == status
+        return capsys.readouterr().out
+
+    out = records("list")
     assert all(id in out for id in store.ids())
     assert [line.split()[4:6] for line in out.splitlines() if "kd" in line] == [["cnn16", "4.0"], ["cnn16", "std"]]
-    assert "NaN" not in out
-    assert "None" not in out
-    assert main(["records", "show", record.id[:9], *where]) == 0
-    out = capsys.readouterr().out
-    assert record.id in out
-    assert '"device": "none"' in out
-    assert json.loads(out.splitlines()[1])["arm"] == "mixup"
-    assert main(["records", "verify", *where]) == 0
-    assert "4 records" in capsys.readouterr().out
+    assert not re.search("NaN|None", out)
+    assert json.loads(records("show", record.id[:9]).splitlines()[1])["arm"] == "mixup"
+    assert "4 records" in records("verify")
     (record.path / "tensors.safetensors").write_bytes(b"")
-    assert main(["records", "verify", *where]) == 1
-    assert str(record.path / "tensors.safetensors") in capsys.readouterr().out
-    assert main(["records", "verify", record.id, *where]) == 1
+    assert str(record.path / "tensors.safetensors") in records("verify", status=1)
+    records("verify", record.id, status=1)
     whole = next(id for id in store.ids() if id != record.id)
-    assert main(["records", "verify", whole[:8], *where]) == 0
-    assert f"record {whole} in" in capsys.readouterr().out
-    assert main(["claims", "--store", str(tmp_path / "nowhere")]) == 2
-    assert "no folder" in capsys.readouterr().err
-    assert main(["records", "list", *where]) == 0
-    out, error = capsys.readouterr()
-    assert record.id not in out
-    assert "1 damaged" in error
-    assert main(["records", "show", record.id, *where]) == 1
-    assert "tensors.safetensors" in capsys.readouterr().err
+    assert f"record {whole} in" in records("verify", whole[:8])
+    assert record.id not in records("list")
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["list", "--store", "nowhere"], ["'nowhere'", "no folder"]),
-        (["verify", "--store", "nowhere"], ["'nowhere'", "no folder"]),
-        (["show"], ["say which"]),
-        (["list", "1f0f"], ["records list 1f0f", "records show 1f0f"]),
-        (["verify", "zzz"], ["'zzz'", "none in"]),
-        (["show", "zzz"], ["'zzz'", "none in"]),
-        (["shwo"], ["shwo", "list", "show", "verify"]),
+        ("reprodcue", ["reprodcue", "reproduce", "records"]),
+        ("claims --store nowhere", ["'nowhere'", "no folder"]),
+        ("records list --store nowhere", ["'nowhere'", "no folder"]),
+        ("records show --store TMP", ["say which"]),
+        ("records list 1f0f --store TMP", ["records list 1f0f", "records show 1f0f"]),
+        ("records verify zzz --store TMP", ["'zzz'", "none in"]),
+        ("records show zzz --store TMP", ["'zzz'", "none in"]),
+        ("records shwo", ["shwo", "list", "show", "verify"]),
     ],
 )
-def test_bad_questions_about_records(capsys, tmp_path, arguments, words):
-    arguments = arguments if "--store" in arguments else [*arguments, "--store", str(tmp_path)]
-    error = fails(capsys, "records", *arguments)
+def test_bad_commands_and_bad_questions_about_records(capsys, tmp_path, arguments, words):
+    error = fails(capsys, *arguments.replace("TMP", str(tmp_path)).split())
     for word in words:
         assert word in error
 
@@ -462,30 +335,6 @@ def test_bad_questions_about_records(capsys, tmp_path, arguments, words):
 def test_an_empty_store_lists_nothing(capsys, tmp_path):
     assert main(["records", "list", "--store", str(tmp_path)]) == 0
     assert "no records" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("command", [[], ["reproduce"], ["run"], ["batch"], ["records"], ["claims"], ["site"]])
-def test_every_command_explains_itself(capsys, command):
-    with pytest.raises(SystemExit) as stop:
-        main([*command, "--help"])
-    assert stop.value.code == 0
-    out = capsys.readouterr().out
-    assert out.startswith(f"usage: {' '.join(['mixkd', *command])}")
-    if command == ["run"]:
-        for name in {*RunSpec.model_fields, *(f"teacher_{field}" for field in TeacherSpec.model_fields)} - {"teacher_model"}:
-            assert f"--{name.replace('_', '-')}" in out
-
-
-def test_an_unknown_command_names_those_there_are(capsys):
-    error = fails(capsys, "reprodcue")
-    for word in ("reprodcue", "reproduce", "records"):
-        assert word in error
-
-
-def test_help_imports_nothing_heavy():
-    code = "import sys; from mixkd.cli import main\ntry: main(['--help'])\nexcept SystemExit: print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.endswith("False\n")
 
 
 def test_every_flag_says_what_it_means_and_its_default():
@@ -496,21 +345,9 @@ def test_every_flag_says_what_it_means_and_its_default():
             assert "None" not in action.help, (name, action.dest)
             if action.option_strings and action.dest not in ("help", "chapters"):
                 assert "default" in action.help, (name, action.dest)
-
-
-def test_the_defaults_that_a_run_names_are_those_of_digits():
-    text = cli.parser()._actions[-1].choices["run"].format_help()
-    plan = load_profile("digits")
-    assert f"(default on digits: {plan.recipe['epochs']})" in text
-    assert f"(default on digits: {plan.recipe['batch_size']})" in text
-
-
-def test_a_fitted_teacher_is_shown_before_and_after(capsys, tmp_path):
-    command = ["run", "--arm", "kd", "--epochs", "1", "--teacher-epochs", "1", "--device", "cpu", "--store", str(tmp_path)]
-    assert main([*command, "--teacher-temperature", "fitted"]) == 0
-    out = capsys.readouterr().out
-    assert "its teacher, before and after its temperature was fitted:" in out
-    assert out.count("as trained") == out.count("  temperature ") == 2
+    fields = {*RunSpec.model_fields, *(f"teacher_{field}" for field in TeacherSpec.model_fields)} - {"teacher_model"}
+    flags = {flag for action in commands["run"]._actions for flag in action.option_strings}
+    assert {f"--{field.replace('_', '-')}" for field in fields} <= flags
 
 
 def test_a_warning_is_one_line(capsys, monkeypatch):

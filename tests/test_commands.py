@@ -150,11 +150,3 @@ def papermill(given: list[str]) -> None:
     known = chapters.parameters((ROOT / notebooks[0]).with_suffix(".md"))
     named = [given[at + 1] for at, word in enumerate(given) if word == "-p"]
     assert set(named) <= set(known), f"{notebooks[0]} has {', '.join(known)}, not {', '.join(sorted(set(named) - set(known)))}"
-
-
-def test_the_check_can_fail():
-    for line in ("mixkd reproduce --profil digits", "mixkd reprodce", "mixkd claims --store", "mixkd records look"):
-        with pytest.raises(AssertionError):
-            parsed(arguments(line), prose=False)
-    assert list(printed("```bash\nmake x && mixkd site  # words\n```\nand `mixkd claims`")) == ["mixkd site  # words", "mixkd claims"]
-    assert list(said('f"mixkd reproduce --profile {name} trains them."')) == ["mixkd reproduce --profile digits trains them"]

@@ -25,24 +25,19 @@ def put(store, spec, right, scale=3.0):
     written(store, spec, images=IMAGES, classes=CLASSES, test=logits)
 
 
-def verdicts(fresh, committed):
-    return compare(fresh, committed).set_index("id").verdict.to_dict()
-
-
-def test_the_same_tensors_are_identical(stores):
+def test_the_same_tensors_are_identical_and_others_within_noise(stores):
     fresh, committed = stores
     for store in stores:
         put(store, short(), 900)
     [row] = compare(fresh, committed).to_dict("records")
     assert row["verdict"] == "identical"
     assert (row["accuracy"], row["committed_accuracy"]) == (0.9, 0.9)
-
-
-def test_equal_accuracy_from_other_logits_is_within_noise_not_identical(stores):
-    fresh, committed = stores
-    put(fresh, short(), 900, scale=3.01)
-    put(committed, short(), 900)
-    assert verdicts(fresh, committed) == {short().id: "within seed noise"}
+    put(fresh, short(), 900, scale=3.01)  # as accurate, from other logits
+    table = compare(fresh, committed)
+    assert list(table.verdict) == ["within seed noise"]
+    assert "bits differ" not in summary(table)
+    said = summary(table.assign(cpu="AVX2", committed_cpu="AVX512"))
+    assert said.endswith("1 committed under AVX512, trained here under AVX2: bits differ")
 
 
 @pytest.mark.parametrize(("right", "verdict"), [(959, "within seed noise"), (841, "within seed noise"), (961, "different")])
@@ -89,16 +84,6 @@ def test_only_ids_that_both_hold_are_compared(stores):
     assert compare(fresh, RecordStore(fresh.path / "none")).empty
 
 
-def test_damaged_records_are_left_out(stores):
-    fresh, committed = stores
-    for store in stores:
-        put(store, short(), 900)
-        put(store, short(seed=1), 900)
-    (committed.path / short().id / "tensors.safetensors").write_bytes(b"")
-    (fresh.path / short(seed=1).id / "record.json").write_text("")
-    assert compare(fresh, committed).empty
-
-
 def test_summary_counts_each_verdict(stores):
     fresh, committed = stores
     for store in stores:
@@ -109,13 +94,3 @@ def test_summary_counts_each_verdict(stores):
     assert "2 records compared: 1 identical, 0 within seed noise, 1 different" in text
     [line] = [line for line in text.splitlines() if line.startswith("kd")]
     assert line.split() == ["kd", "cnn8", "0", "0", "1", "0.4000"]
-
-
-def test_another_instruction_set_is_said_to_differ_in_its_bits(stores):
-    fresh, committed = stores
-    put(fresh, short(), 900, scale=3.01)
-    put(committed, short(), 900)
-    table = compare(fresh, committed)
-    assert "bits differ" not in summary(table)
-    said = summary(table.assign(cpu="AVX2", committed_cpu="AVX512"))
-    assert said.endswith("1 committed under AVX512, trained here under AVX2: bits differ")

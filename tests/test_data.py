@@ -9,6 +9,7 @@ import pytest
 import sklearn.datasets
 import torch
 import torchvision
+from handmade import generator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
@@ -16,30 +17,19 @@ from sklearn.datasets import load_digits
 
 from mixkd import data as module
 from mixkd import loader
-from mixkd.data import (
-    data_identity,
-    gaussian_classes,
-    gaussian_log_posterior,
-    load_data,
-    normalise,
-)
+from mixkd.data import data_identity, gaussian_classes, gaussian_log_posterior, load_data, normalise
 from mixkd.loader import augment
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def fingerprint(split):
     return hashlib.sha256(split.images.numpy().tobytes() + split.labels.numpy().tobytes()).hexdigest()[:16]
 
 
-# --- digits -----------------------------------------------------------------------------------------------------------
-
-
 def test_digits_never_change():
     """Every committed record was computed on exactly these pixels."""
     data = load_data("digits")
+    assert data_identity("digits") == data.identity == "digits"
+    assert all(split.images.is_meta and split.labels.is_meta for split in data.to("meta").splits.values())
     found = {name: (len(split.labels), fingerprint(split)) for name, split in data.splits.items()}
     assert found == {
         "train": (1400, "f44d16eeae034115"),
@@ -64,10 +54,6 @@ def test_digits_never_change():
 def test_gaussians_never_change(name, train, val, test):
     splits = load_data(name).splits
     assert {part: fingerprint(splits[part]) for part in ("train", "val", "test")} == {"train": train, "val": val, "test": test}
-
-
-def test_digits_are_loaded_once():
-    assert load_data("digits") is load_data("digits")
 
 
 @pytest.fixture
@@ -95,39 +81,6 @@ def test_no_two_splits_of_the_digits_share_an_image_and_every_image_is_used(orig
     assert set(Counter(teacher.tolist()).values()) == {2}
     for part in ("val", "test"):  # view 0 of all images, then view 1
         assert originals[part].tolist() == 2 * originals[part][: len(originals[part]) // 2].tolist()
-
-
-def test_every_view_of_a_digit_differs_and_none_is_far_from_its_image():
-    splits, clean = load_data("digits").splits, load_digits()
-    rows = torch.cat([splits[part].images for part in ("train", "val", "test")]).flatten(1)
-    assert len(rows.unique(dim=0)) == len(rows) == 1400 + 400 + 1594
-    test = splits["test"]
-    assert torch.equal(test.labels[:797], test.labels[797:])
-    order = module._order(clean.target, seed=0)[1000:]
-    source = torch.from_numpy(clean.data[order]) / 16
-    views = test.images.double().view(2, 797, 64) / 255
-    assert ((views[0] - views[1]).abs().amax(1) > 0.1).all()
-    own, other = ((views - images).square().sum(-1) for images in (source, source.roll(1, 0)))
-    assert (own < other).double().mean() > 0.7  # moved by a pixel or two, but the digit it was
-    assert float(views.mean()) == pytest.approx(float(source.mean()), rel=0.15)
-
-
-def test_corruption_is_harder_and_scrambled_digits_are_no_digits():
-    splits = load_data("digits").splits
-    train, test, ood, corrupted = (splits[part] for part in ("train", "test", "ood", "corrupted"))
-
-    def hits(images, labels):
-        nearest = torch.cdist(images.double().flatten(1), train.images.double().flatten(1)).argmin(1)
-        return (train.labels[nearest] == labels).double().mean()
-
-    first = test.images[:150]
-    assert torch.equal(corrupted.labels, test.labels[:150])
-    assert hits(first, test.labels[:150]) > hits(corrupted.images, corrupted.labels) + 0.2 > hits(ood.images, test.labels[:150]) + 0.3
-    assert (ood.labels == -1).all()
-    assert torch.equal(ood.images.flatten(1).sort(1).values, first.flatten(1).sort(1).values)  # the same pixels in other places
-
-
-# --- splits and subsets -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["digits", "gaussians", "gaussians16"])
@@ -163,27 +116,16 @@ def test_rows_that_are_passed_over_are_not_learnt_but_can_be_asked_about(name, s
 
 
 @pytest.mark.parametrize(
-    ("rows", "message"),
-    [
-        ({"train_size": 0}, r"train_size = 0: digits allows 10 \(one per class\) to 1400"),
-        ({"train_size": 1401}, "train_size = 1401: digits allows 10 .* to 1400"),
-        ({"train_size": 1201, "train_skip": 200}, "train_size = 1201: digits allows 10 .* to 1200 after 200 are skipped"),
-        ({"train_skip": 1391}, "train_skip = 1391: digits allows 0 to 1390"),
-        ({"train_skip": -1}, "train_skip = -1: digits allows 0 to"),
-    ],
-)
-def test_training_rows_out_of_range_are_explained(rows, message):
-    with pytest.raises(ValueError, match=message):
-        load_data("digits", **rows)
-
-
-@pytest.mark.parametrize(
     ("name", "options", "message"),
     [
         ("digit", {}, "unknown data 'digit': .*gaussians16.*did you mean 'digits'"),
         ("imagnet", {}, "unknown data 'imagnet'.*did you mean 'imagenet'"),
         ("cifar-10", {}, "did you mean 'cifar10'"),
         ("digits", {"image_size": 16}, "image_size = 16: digits is 8 px"),
+        ("digits", {"train_size": 0}, r"train_size = 0: digits allows 10 \(one per class\) to 1400"),
+        ("digits", {"train_size": 1201, "train_skip": 200}, "train_size = 1201: digits allows 10 .* to 1200 after 200 are skipped"),
+        ("digits", {"train_skip": 1391}, "train_skip = 1391: digits allows 0 to 1390"),
+        ("digits", {"train_skip": -1}, "train_skip = -1: digits allows 0 to"),
         ("gaussians", {"image_size": 8}, "image_size = 8: gaussians is vectors"),
         ("folder:x", {"image_size": 0}, "image_size = 0"),
         ("folder:", {}, "say which"),
@@ -192,15 +134,10 @@ def test_training_rows_out_of_range_are_explained(rows, message):
 def test_names_and_options_are_checked(name, options, message):
     with pytest.raises(ValueError, match=message):
         load_data(name, **options)
-
-
-def test_identity_of_embedded_data_is_the_name():
-    assert data_identity("digits") == load_data("digits").identity == "digits"
     with pytest.raises(ValueError, match="did you mean 'gaussians'"):
         data_identity("gaussian")
-
-
-# --- gaussians --------------------------------------------------------------------------------------------------------
+    with pytest.raises(ValueError, match="unknown density 'gaussian'"):
+        gaussian_log_posterior("gaussian", torch.zeros(1, 2))
 
 
 @pytest.mark.parametrize("name", ["gaussians", "gaussians16"])
@@ -213,50 +150,6 @@ def test_log_posterior_is_that_of_scipy_densities(name):
     found = gaussian_log_posterior(name, x)
     assert found.dtype == torch.float64
     torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-8)
-
-
-@pytest.mark.parametrize("name", ["gaussians", "gaussians16"])
-def test_the_bayes_classifier_is_85_percent_accurate_and_calibrated(name):
-    data = load_data(name)
-    rows = torch.cat([data.splits[part].images for part in ("val", "test")])
-    labels = torch.cat([data.splits[part].labels for part in ("val", "test")])
-    confidence, predicted = gaussian_log_posterior(name, rows).exp().max(1)
-    hit = (predicted == labels).double()
-    assert hit.mean() == pytest.approx(0.85, abs=0.015)
-    assert (confidence - hit).mean().abs() < 3 * (hit - confidence).std() / len(hit) ** 0.5
-
-
-@given(lam=st.floats(0, 1), row=st.integers(0, 499))
-@settings(max_examples=30, deadline=None)
-def test_bayes_logits_are_linear_along_a_mix(lam, row):
-    x = load_data("gaussians16").splits["val"].images.double()
-    a, b = x[row : row + 1], x[499 - row : 500 - row]
-
-    def contrasts(z):
-        log_p = gaussian_log_posterior("gaussians16", z)
-        return log_p[:, 1:] - log_p[:, :1]
-
-    torch.testing.assert_close(contrasts(lam * a + (1 - lam) * b), lam * contrasts(a) + (1 - lam) * contrasts(b))
-
-
-def test_gaussian_rows_come_from_the_stated_densities():
-    for name in ("gaussians", "gaussians16"):
-        data = load_data(name)
-        means, covariance = gaussian_classes(name)
-        test = data.splits["test"]
-        rest = test.images.double() - means[test.labels]
-        assert (rest.T.cov() - covariance).abs().max() < 0.12
-        assert rest.mean(0).abs().max() < 0.08
-        assert test.images.dtype == torch.float32
-        assert {part: len(split.labels) for part, split in data.splits.items()} == {
-            "train": 400, "val": 500, "test": 2000, "train_eval": 400,
-        }  # fmt: skip
-        assert (data.image_size, data.channels) == (0, means.shape[1])
-    with pytest.raises(ValueError, match="unknown density 'gaussian'"):
-        gaussian_log_posterior("gaussian", torch.zeros(1, 2))
-
-
-# --- normalise and augment --------------------------------------------------------------------------------------------
 
 
 def test_normalised_training_pixels_are_standard():
@@ -341,9 +234,6 @@ def test_gpu_sees_the_same_draws(kind):
     torch.testing.assert_close(normalise(there.splits["val"].images, there).cpu(), normalise(data.splits["val"].images, data))
 
 
-# --- torchvision ------------------------------------------------------------------------------------------------------
-
-
 def test_cifar_is_split_from_training_data_only(tmp_path, monkeypatch):
     class Fake:
         classes = tuple("abcdefghij")
@@ -380,9 +270,3 @@ def test_cifar_offline_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setattr(torchvision.datasets, "CIFAR100", Offline)
     with pytest.raises(FileNotFoundError, match=r"no route to host.*python -c .*CIFAR100\(.*download=True\)"):
         load_data("cifar100", root=tmp_path)
-
-
-def test_moving_to_a_device_moves_every_split():
-    moved = load_data("digits").to("meta")
-    assert all(split.images.is_meta and split.labels.is_meta for split in moved.splits.values())
-    assert moved.identity == "digits"

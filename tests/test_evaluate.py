@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from handmade import SURE, short
+from handmade import SURE, entropy, short
 from safetensors.torch import load_file
 
 from mixkd.data import load_data, normalise
@@ -32,11 +32,6 @@ def data(record):
 @pytest.fixture(scope="module")
 def answers(network, data):
     return evaluate(network, data)
-
-
-def entropy(logits):
-    log_p = logits.double().log_softmax(-1)
-    return float(-(log_p.exp() * log_p).sum(-1).mean())
 
 
 def mixed(images, pairs, lam):
@@ -91,9 +86,6 @@ def test_features_are_what_the_head_sees(network, answers):
         assert torch.allclose(network.head(probe[at]), expected, atol=1e-4)
 
 
-# --- noise as uncertain as blends ---------------------------------------------------------------------------------------
-
-
 @torch.no_grad()
 def test_noise_makes_the_network_exactly_as_uncertain_as_blends_of_one_class(network, data, answers):
     one_class = answers["probe.pairs"][TWO_CLASS_PAIRS:]
@@ -125,14 +117,8 @@ def test_where_no_noise_does_it_there_is_none(data, model, blended):
 def test_the_first_crossing_is_found(at):
     assert first_crossing(lambda sigma: sigma - at) == pytest.approx(at, abs=1e-6)
     assert first_crossing(lambda sigma: (sigma - at) * (sigma - at - 2)) == (pytest.approx(at + 2, abs=1e-6) if at < 6 else None)
-
-
-@pytest.mark.parametrize("excess", [lambda sigma: 1.0, lambda sigma: -1.0, lambda sigma: 1 - sigma, lambda sigma: sigma - 8.1])
-def test_what_never_rises_through_zero_has_no_crossing(excess):
-    assert first_crossing(excess) is None
-
-
-# --- all of it ----------------------------------------------------------------------------------------------------------
+    for never in (lambda sigma: 1.0, lambda sigma: -1.0, lambda sigma: 1 - sigma, lambda sigma: sigma - 8.1):
+        assert first_crossing(never) is None
 
 
 def test_evaluation_repeats_bit_for_bit_and_changes_nothing(network, data, answers):

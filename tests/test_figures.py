@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import html
 import itertools
 import json
-import re
 from types import SimpleNamespace
-from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
@@ -74,22 +71,6 @@ def _all() -> dict[str, Plot]:
 FIGURES = _all()
 
 
-def test_long_names_of_effects_are_whole_and_leave_each_other_room():
-    long = "displacement of kd_mixup from its teacher <towards> the linear reference, beyond that of an independent teacher: supported"
-    names = [long, "short", long]
-    figure = effects(pd.DataFrame({"name": names, "effect": [1.0, 2, 3], "low": [0.0, 1, 2], "high": [2.0, 3, 4]})).figure
-    upwards = sorted(zip(figure.layout.annotations, figure.layout.shapes, strict=True), key=lambda pair: pair[0].y)
-    assert [html.unescape(note.text).replace("<br>", " ") for note, _ in upwards] == names[::-1]
-    ceiling = 0.0
-    for note, line in upwards:
-        assert line.y0 > ceiling
-        assert line.y1 <= note.y
-        ceiling = note.y + 15 * (1 + note.text.count("<br>"))
-    assert ceiling <= figure.layout.yaxis.range[1]
-    assert figure.layout.height - figure.layout.margin.t - figure.layout.margin.b == figure.layout.yaxis.range[1]  # in pixels
-    assert all("&lt;towards&gt;" in note.text for note, _ in upwards if "towards" in note.text)
-
-
 @pytest.mark.parametrize("name", FIGURES)
 class TestEveryFigure:
     def test_points_are_finite(self, name):
@@ -98,15 +79,6 @@ class TestEveryFigure:
                 points = [p for p in getattr(trace, side) if p is not None]
                 if points and not isinstance(points[0], str):
                     assert np.isfinite(np.asarray(points, dtype=float)).all(), trace.name
-
-    def test_text_is_no_tex(self, name):
-        assert "$" not in json.dumps(FIGURES[name].to_dict())
-
-    def test_named_traces_have_the_colour_of_their_arm(self, name):
-        colors = {theme.look(arm).label: theme.look(arm).color for arm in ARMS}
-        for trace in FIGURES[name].figure.data:
-            if trace.name in colors:
-                assert trace.marker.color == colors[trace.name]
 
     def test_it_can_be_read_without_seeing_it(self, name):
         plot = FIGURES[name]
@@ -135,13 +107,7 @@ def test_differences_are_paired_by_seed():
     assert row["mean"] == pytest.approx(0.02)
     assert row["high"] - row["low"] == pytest.approx(0, abs=1e-12), "the spread of the seeds cancels in a pair"
     assert row["seeds"] == 3, "a seed that the baseline lacks cannot be paired"
-
-
-def test_one_seed_has_no_interval():
-    mean, low, high = t_interval([0.3])
-    assert mean == 0.3
-    assert np.isnan([low, high]).all()
-    assert "one seed" in str(intervals(_one_tau(_frame(seeds=1)), "ece").figure)
+    assert np.isnan(t_interval([0.3])[1:]).all(), "one seed has no interval"
 
 
 @given(st.integers(0, 50), st.integers(1, 50))
@@ -152,24 +118,12 @@ def test_wilson_interval_agrees_with_scipy(hits, extra):
     assert (low[0], high[0]) == pytest.approx((expected.low, expected.high), abs=1e-6)
 
 
-def test_the_table_of_a_diagram_sums_its_bins():
-    bins = _bins()
-    [row] = reliability({"ce": bins}).table.to_dict("records")
-    full = bins.count > 0
-    share, off = bins.count[full] / bins.count.sum(), (bins.confidence - bins.accuracy)[full]
-    assert row["predictions"] == bins.count.sum()
-    assert row["gap"] == pytest.approx(share @ off)
-    assert row["ECE"] == pytest.approx(share @ abs(off))
-    assert row["OE"] == pytest.approx(share @ (bins.confidence[full] * np.clip(off, 0, None)))
-
-
 @pytest.mark.parametrize(
     ("call", "words"),
     [
         (lambda: intervals(_one_tau(_frame()), "ecee"), "did you mean 'ece'"),
         (lambda: intervals(_frame(), "ece"), "they differ in tau"),
         (lambda: intervals(_one_tau(_frame()), "ece", baseline="kd_mix"), "did you mean 'kd_mixup'"),
-        (lambda: intervals(_frame().iloc[:0], "ece"), "empty"),
         (lambda: reliability({}), "nothing to draw"),
         (lambda: reliability({"cee": _bins()}), "did you mean 'ce'"),
         (lambda: stack([]), "no records"),
@@ -208,6 +162,13 @@ class TestColours:
             assert np.linalg.norm(seen[a] - seen[b]) > apart, f"{a} and {b} under {vision}"
 
 
+def test_the_table_of_a_diagram_sums_its_bins():
+    bins = _bins()
+    [row] = reliability({"ce": bins}).table.to_dict("records")
+    expected = Reliability.from_bins(bins.count, bins.accuracy, bins.confidence)
+    assert (row["gap"], row["ECE"], row["OE"]) == pytest.approx((expected.gap, expected.ece, expected.oe))
+
+
 class TestPlot:
     def test_it_glues_and_shows_without_a_network(self):
         bundle = FIGURES["sweep"]._repr_mimebundle_()
@@ -222,14 +183,8 @@ class TestPlot:
         assert markup.count("</script>") == 1
         assert "<b>" not in markup
 
-    def test_numbers_are_short_and_gaps_are_dashes(self):
-        markup = _plot(pd.DataFrame({"n": [1.0, 2.25, np.nan]})).numbers()
-        assert re.findall("<t[hd]>(.*?)</t", markup) == ["n", "1", "2.2500", "–"]
-
     def test_only_the_first_rows_of_a_long_table_are_shown(self):
-        markup = _plot(pd.DataFrame({"n": range(99)})).numbers()
-        assert markup.count("<tr") == 61
-        assert "The first 60 of 99 rows." in markup
+        assert _plot(pd.DataFrame({"n": range(99)})).numbers().count("<tr") == 61
 
 
 class TestLab:
@@ -247,16 +202,6 @@ class TestLab:
         markup = temperature_lab(models)._repr_html_()
         assert markup.count("data-key=") == 2, "one set of logits, one of labels"
         assert markup.count("data-now") == 2
-
-    def test_without_scripts_it_shows_the_first_model(self):
-        markup = temperature_lab([_model()])._repr_html_()
-        still = re.search(r'<figure class="mixkd-fallback">.*?</figure>', markup, re.DOTALL)[0]
-        ElementTree.fromstring(still)
-        assert "accuracy 1.0000" in still
-
-    def test_it_asks_for_nothing_outside(self):
-        markup = temperature_lab([_model()])._repr_html_()
-        assert set(re.findall(r"https?://[^\s\"'<]+", markup)) <= {"http://www.w3.org/2000/svg"}
 
 
 def _plot(table: pd.DataFrame, figure: go.Figure | None = None) -> Plot:
@@ -296,9 +241,3 @@ def _oklab(rgb: np.ndarray) -> np.ndarray:
         [0.0259040371, 0.7827717662, -0.8086757660],
     ]
     return np.array(to_lab) @ np.cbrt(np.array(to_lms) @ np.clip(rgb, 0, 1))
-
-
-def test_curves_of_one_seed_promise_no_interval():
-    one = pd.DataFrame({"arm": "ce", "seed": 3, "epoch": [1, 2], "val_accuracy": [0.5, 0.6]})
-    assert "interval" not in curves(one).reading
-    assert "interval" in curves(pd.concat([one, one.assign(seed=4)])).reading

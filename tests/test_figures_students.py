@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from types import SimpleNamespace
 
@@ -14,7 +13,7 @@ import torch
 from mixkd import figures
 from mixkd.figures import Plot
 from mixkd.figures.geometry import _map, _turn
-from mixkd.figures.markup import ABSENT, Html
+from mixkd.figures.markup import Html
 from mixkd.measure import calibration
 
 
@@ -85,21 +84,13 @@ class TestAgainstAccuracy:
         assert (row["accuracy (%)"], row["mean"], row["seeds"]) == (pytest.approx(60), pytest.approx(3), 3)
         assert row["low"] < 3 < row["high"]
 
-    def test_groups_of_one_arm_differ_in_their_marker(self):
-        symbols = {t.name: t.marker.symbol for t in AGAINST.figure.data if t.showlegend}
-        assert len(symbols) == len(set(symbols.values())) == 3
-
     def test_a_group_without_the_measure_is_left_out(self):
         some = STUDENTS.assign(ratio=STUDENTS.ratio.where(STUDENTS.group != "ours"))
         table = figures.against_accuracy(some, {"ratio": "as they are"}, y="ratio", line=1).table
         assert set(table["trained with"]) == {"kd", "a wider one"}
 
-    @pytest.mark.parametrize(
-        ("frame", "column", "words"), [(STUDENTS, "ration", "did you mean 'ratio'"), (STUDENTS.iloc[:0], "ratio", "empty")]
-    )
-    def test_bad_input_is_named(self, frame, column, words):
-        with pytest.raises(ValueError, match=words):
-            figures.against_accuracy(frame, {column: "a"}, y="y", line=1)
+        with pytest.raises(ValueError, match="did you mean 'ratio'"):
+            figures.against_accuracy(STUDENTS, {"ration": "a"}, y="y", line=1)
 
 
 def test_capacity_pairs_by_seed():
@@ -108,7 +99,6 @@ def test_capacity_pairs_by_seed():
     assert gains["distillation", "big"] == pytest.approx(5)
     assert gains["mixup", "no teacher"] == pytest.approx(2)
     assert np.ptp([plot.table["low"], plot.table["high"]], axis=0) == pytest.approx(0)  # seeds cancel: pairing took them out
-    assert "big<br>90.0 %" in plot.figure.layout.xaxis.ticktext
 
 
 def test_a_student_that_copies_its_teacher_lies_on_the_line():
@@ -118,7 +108,6 @@ def test_a_student_that_copies_its_teacher_lies_on_the_line():
     assert frame["temperature"].to_numpy() == pytest.approx(frame["needs"].to_numpy(), rel=1e-3)
     table = figures.passed_on(frame).table
     assert table["student's T*"].to_numpy() == pytest.approx(table["teacher's T*"].to_numpy(), rel=1e-3)
-    assert "logits divided by 0.5" in figures.teacher_table(frame).markup
 
 
 def test_what_a_teacher_needs():
@@ -129,9 +118,6 @@ def test_what_a_teacher_needs():
     assert [frame["needs"][i] for i in (0, 3, 4)] == [1, 2, 0.5]
     assert math.isnan(frame["needs"][1])
     assert figures.with_teachers([Fake(teacher=kinds[2])], lambda r: None)["needs"].isna().all()
-
-
-def test_a_teacher_stopped_early_is_told_from_its_like():
     whole, early, other = _teacher(temperature="fitted"), _teacher(temperature="fitted", epochs=5), _teacher(model="small", epochs=80)
     frame = figures.with_teachers([Fake(teacher=t) for t in (whole, early, other)], lambda r: Fake("ce"))
     assert list(frame["teacher"]) == ["big", "big after 5 epochs", "small"]
@@ -171,10 +157,8 @@ def test_class_map_draws_each_model_and_seed():
     models = {s: {"teacher": Fake("ce", s), "ce": Fake("ce", s), "kd_mixup": Fake("kd_mixup", s)} for s in (0, 1)}
     models[1].pop("kd_mixup")
     plot = figures.class_map(models)
-    assert [note.text for note in plot.figure.layout.annotations] == ["teacher", "cross-entropy"]
     assert len(plot.figure.frames) == 2
     assert plot.table["distance to the teacher's map"].iloc[0] == pytest.approx(0, abs=1e-9)
-    assert "$" not in json.dumps(plot.to_dict())
     assert isinstance(figures.class_map({}), Html)
 
 
@@ -201,27 +185,6 @@ def test_usefulness_without_the_other_splits():
     drawn = figures.intervals_if(frame, "ECE on corrupted images", scaled=True, otherwise="none")
     assert isinstance(drawn, Plot)
     assert len(drawn.table) == 2  # one arm, as trained and scaled
-
-
-def test_accuracy_does_not_hang_on_temperature():
-    frame = figures.usefulness([Fake(noise=2.0, scale=3.0)])
-    assert frame["accuracy on corrupted images"][0] == frame["ts_accuracy on corrupted images"][0]
-    assert frame["ts_NLL on corrupted images"][0] < frame["NLL on corrupted images"][0]
-
-
-@pytest.mark.parametrize(
-    "made",
-    [
-        lambda: figures.capacity(pd.DataFrame(), pd.DataFrame(), ["big"]),
-        lambda: figures.teacher_table(pd.DataFrame()),
-        lambda: figures.passed_on(pd.DataFrame()),
-        lambda: figures.intervals_if(pd.DataFrame(), "accuracy", otherwise="No record."),
-        lambda: figures.table_if(pd.DataFrame(), ["accuracy"], otherwise="No record."),
-        lambda: figures.absent("<b>"),
-    ],
-)
-def test_without_records_a_sentence_stands(made):
-    block = made()
-    assert isinstance(block, Html)
-    assert ABSENT in block.markup
-    assert "<b>" not in block.markup
+    hot = figures.usefulness([Fake(noise=2.0, scale=3.0)])
+    assert hot["accuracy on corrupted images"][0] == hot["ts_accuracy on corrupted images"][0]
+    assert hot["ts_NLL on corrupted images"][0] < hot["NLL on corrupted images"][0]

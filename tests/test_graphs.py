@@ -6,7 +6,7 @@ or its backward pass returned is overwritten by the next, and autocast must not 
 
 import pytest
 import torch
-from handmade import CPU, SURE, short
+from handmade import CPU, SURE, same_students, short, stopped_after
 
 from mixkd import graphs, train
 from mixkd.cli import main
@@ -92,56 +92,36 @@ def trained(specs, data, **options):
     return train_cohort(specs, data, Teacher(answer), sigma=sigma, **options)
 
 
-def same(ours, theirs):
-    for one, other in zip(ours, theirs, strict=True):
-        assert torch.equal(one.losses, other.losses)
-        for (name, a), b in zip(one.model.state_dict().items(), other.model.state_dict().values(), strict=True):
-            assert torch.equal(a, b), name
-
-
-def given(arm, **fields):
-    return short(arm, **({"ce_weight": 1.0} if arm == "kd_clean_ce_mixed" else {}), **fields)
-
-
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_cohort_of_all_arms_has_the_same_bits(recorder, data, precision):
-    specs = [*(given(arm) for arm in ARMS), given("kd", tau=4.0), given("kd_mixup", alpha=0.3)]
+    specs = [*(short(arm) for arm in ARMS), short("kd", tau=4.0), short("kd_mixup", alpha=0.3)]
     theirs = trained(specs, data, precision=precision)
     assert not recorder.recorded
-    same(trained(specs, data, precision=precision, cuda_graphs=True), theirs)
+    same_students(trained(specs, data, precision=precision, cuda_graphs=True), theirs)
     assert len(recorder.recorded) == len(specs) + 1
     assert len(recorder.pools) == 1
     assert recorder.replayed > 8 * len(specs)
 
 
 def test_images_in_channels_last(recorder, data):
-    specs = [given("kd_mixup").replace(student="resnet8")]
-    same(trained(specs, data, cuda_graphs=True), trained(specs, data))
+    specs = [short("kd_mixup").replace(student="resnet8")]
+    same_students(trained(specs, data, cuda_graphs=True), trained(specs, data))
 
 
-def test_a_resumed_run_records_anew_and_has_the_same_bits(recorder, data, monkeypatch, tmp_path):
-    specs = [given("ce"), given("kd_mixup")]
-    whole, real, calls = trained(specs, data), train._step, []
-
-    def killed(*arguments):
-        calls.append(1)
-        if len(calls) == 8:
-            raise KeyboardInterrupt
-        real(*arguments)
-
-    monkeypatch.setattr(train, "_step", killed)
-    with pytest.raises(KeyboardInterrupt):
+def test_a_resumed_run_records_anew_and_has_the_same_bits(recorder, data, tmp_path):
+    specs = [short("ce"), short("kd_mixup")]
+    whole = trained(specs, data)
+    with stopped_after(7):
         trained(specs, data, cuda_graphs=True, checkpoints=tmp_path, checkpoint_seconds=0)
-    monkeypatch.setattr(train, "_step", real)
     resumed = trained(specs, data, cuda_graphs=True, checkpoints=tmp_path)
     assert resumed[0].began > 0
-    same(resumed, whole)
+    same_students(resumed, whole)
 
 
 def test_a_student_that_draws_random_numbers_runs_without(recorder, data, monkeypatch):
     monkeypatch.setattr(Model, "stochastic", True)
-    specs = [given("ce")]
-    same(trained(specs, data, cuda_graphs=True), trained(specs, data))
+    specs = [short("ce")]
+    same_students(trained(specs, data, cuda_graphs=True), trained(specs, data))
     assert not recorder.recorded
 
 

@@ -5,15 +5,16 @@ import sys
 import pytest
 import torch
 import torchvision
-from handmade import CPU
+from handmade import CPU, pictures, same_students, stopped_after
 from safetensors.torch import load_file
 from torch import nn
 
-from mixkd import library
-from mixkd.data import Dataset, Split
+from mixkd.data import Dataset, Split, load_data
 from mixkd.models import build
 from mixkd.objectives import Teacher
+from mixkd.runs import run
 from mixkd.spec import RunSpec, TeacherSpec
+from mixkd.store import RecordStore
 from mixkd.train import train_cohort
 
 STATISTICS = ((0.3, 0.4, 0.5), (0.2, 0.25, 0.3))
@@ -225,33 +226,16 @@ def test_dropout_is_the_same_alone_and_in_company_and_leaves_the_global_generato
     together = train_cohort(specs, data, precision="fp32")
     assert torch.equal(torch.random.get_rng_state(), before)
     torch.rand(5)
-    [alone] = train_cohort(specs[1:], data, precision="fp32")
-    for key, value in alone.model.state_dict().items():
-        assert torch.equal(value, together[1].model.state_dict()[key]), key
+    same_students(train_cohort(specs[1:], data, precision="fp32"), together[1:])
 
 
-def test_a_checkpoint_of_a_network_with_dropout_goes_on_bit_for_bit(tmp_path, monkeypatch):
+def test_a_checkpoint_of_a_network_with_dropout_goes_on_bit_for_bit(tmp_path):
     data = coloured()
     spec = RunSpec(data="coloured", arm="ce", student="torchvision:mobilenet_v2", epochs=2, batch_size=4, lr=1e-3)
-    [whole] = train_cohort([spec], data, precision="fp32")
-    import mixkd.train as train
-
-    step, calls = train._step, []
-
-    def interrupted(*arguments):
-        if len(calls) == 4:
-            raise KeyboardInterrupt
-        calls.append(1)
-        step(*arguments)
-
-    monkeypatch.setattr(train, "_step", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    with stopped_after(4):
         train_cohort([spec], data, precision="fp32", checkpoints=tmp_path, checkpoint_seconds=0)
-    monkeypatch.setattr(train, "_step", step)
-    [resumed] = train_cohort([spec], data, precision="fp32", checkpoints=tmp_path)
-    assert torch.equal(whole.losses, resumed.losses)
-    for key, value in whole.model.state_dict().items():
-        assert torch.equal(value, resumed.model.state_dict()[key]), key
+    resumed = train_cohort([spec], data, precision="fp32", checkpoints=tmp_path)
+    same_students(resumed, train_cohort([spec], data, precision="fp32"))
 
 
 def test_a_teacher_as_it_is_has_one_record_whatever_its_students_do():
@@ -265,56 +249,22 @@ def test_a_teacher_as_it_is_has_one_record_whatever_its_students_do():
     assert (tuned.epochs, tuned.pretrained, tuned.batch_size) == (8, "IMAGENET1K_V1", 256)
 
 
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: RunSpec(data="digits", arm="ce", student="cnn8", epochs=0), "epochs = 0: must be at least 1; only a pretrained"),
-        (lambda: TeacherSpec(model="torchvision:resnet18", pretrained="X", arm="mixup"), "arm = 'mixup'.*give epochs to fine-tune"),
-        (lambda: TeacherSpec(model="torchvision:resnet18", pretrained="X", lr=0.1), "lr = 0.1.*give epochs"),
-        (lambda: TeacherSpec(model="torchvision:resnet18", pretrained=""), "pretrained = ''"),
-    ],
-)
-def test_what_a_pretrained_network_cannot_be_asked(make, message):
-    with pytest.raises(ValueError, match=message):
-        make()
-
-
-def tree(root, classes, size=24):
-    """A folder of tiny colour images, one colour per class, with two test images of the first 300."""
-    from PIL import Image
-
-    for label in range(classes):
-        for part, count in (("train", 2), ("val", 2 if label < 300 else 1)):
-            folder = root / part / f"n{label:04d}"
-            folder.mkdir(parents=True)
-            for i in range(count):
-                colour = (label * 7 % 256, label * 13 % 256, i * 90)
-                Image.new("RGB", (size, size), colour).save(folder / f"{i}.png")
-    return root
-
-
 @pytest.mark.slow
 def test_a_pretrained_teacher_is_evaluated_once_and_teaches(hub, tmp_path, monkeypatch):
     """A thousand classes, so that the head is kept."""
-    from mixkd.runs import run
-
     network = place(hub)
     monkeypatch.setattr("mixkd.data.CACHE", tmp_path / "cache")
-    root = tree(tmp_path / "many", 1000)
+    root = pictures(tmp_path / "many", 2, 2, [f"n{label:04d}" for label in range(1000)])
     spec = RunSpec(
         data=f"stream:{root}", arm="kd_mixup", student="cnn8", image_size=32, epochs=1, batch_size=250, optimizer="sgd",
         teacher=TeacherSpec(model="torchvision:resnet18", pretrained="IMAGENET1K_V1"),
     )  # fmt: skip
     student = run(spec, tmp_path / "store", CPU, progress=False)
-    from mixkd.store import RecordStore
-
     store = RecordStore(tmp_path / "store")
     teacher = store.load(student.spec.teacher_run().id)
     assert (teacher.spec.epochs, teacher.spec.pretrained, len(store.ids())) == (0, "IMAGENET1K_V1", 2)
-    assert len(teacher.labels("test")) == 1300
+    assert len(teacher.labels("test")) == 2000
     assert teacher.curve.empty
-    from mixkd.data import load_data
-
     data = load_data(f"stream:{root}", image_size=32)
     with torch.no_grad():
         expected = network(normalised(data.splits["test"].images[:20].decode() / 255, IMAGENET))
@@ -323,21 +273,13 @@ def test_a_pretrained_teacher_is_evaluated_once_and_teaches(hub, tmp_path, monke
 
 
 def test_a_head_of_other_classes_cannot_be_used_as_it_is(hub, tmp_path, monkeypatch):
-    from mixkd.runs import run
-
     place(hub)
     monkeypatch.setattr("mixkd.data.CACHE", tmp_path / "cache")
     teacher = TeacherSpec(model="torchvision:resnet18", pretrained="IMAGENET1K_V1")
-    spec = RunSpec(data=f"folder:{tree(tmp_path / 'few', 3)}", arm="kd", student="cnn8", image_size=32, batch_size=2, teacher=teacher)
-    with pytest.raises(ValueError, match=r"other classes than the 3 of few; give it epochs .*--teacher-epochs"):
+    spec = RunSpec(data=f"folder:{pictures(tmp_path / 'few')}", arm="kd", student="cnn8", image_size=32, batch_size=2, teacher=teacher)
+    with pytest.raises(ValueError, match=r"other classes than the 2 of few; give it epochs .*--teacher-epochs"):
         run(spec, tmp_path / "store", CPU, progress=False)
     assert not (tmp_path / "store").exists()
-
-
-def test_parts_say_whether_the_head_is_pretrained(hub):
-    place(hub)
-    assert library.load("torchvision:resnet18", 1000, 32, "IMAGENET1K_V1").whole
-    assert not library.load("torchvision:resnet18", 1000, 32).whole
 
 
 @pytest.mark.parametrize("name", ["timm:deit_tiny_distilled_patch16_224", "timm:efficientformer_l1"])

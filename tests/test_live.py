@@ -4,7 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
+from handmade import written
 from jupyter_client.manager import start_new_kernel
+
+from mixkd import live
+from mixkd.live import workbench
+from mixkd.store import RecordStore
+from mixkd.studies import load_profile, profiles, study
 
 
 def _execute(client, code):
@@ -91,8 +97,6 @@ def test_a_student_joins_the_world_and_a_known_one_needs_no_training(client):
 
 def chosen(spec, profile, **stores):
     """A workbench whose controls a reader has moved to a spec."""
-    from mixkd.live import workbench
-
     bench = workbench(profile, figure="path", **stores)
     bench.arm.value = spec.arm
     bench.seed.value = spec.seed
@@ -104,12 +108,6 @@ def chosen(spec, profile, **stores):
 
 @pytest.mark.parametrize("place", ["store", "known"])
 def test_what_the_studies_of_a_profile_trained_is_found_by_the_controls(tmp_path, monkeypatch, place):
-    from handmade import written
-
-    from mixkd import live
-    from mixkd.store import RecordStore
-    from mixkd.studies import study
-
     monkeypatch.setattr(live, "run", lambda *_: pytest.fail("it trained"))
     monkeypatch.setitem(live.FIGURES, "path", lambda records, first: f"{len(records)} with {first}")
     specs = [spec for name in ("overconfidence", "temperature", "mixing") for spec in study(name, "digits")]
@@ -129,16 +127,8 @@ def test_what_the_studies_of_a_profile_trained_is_found_by_the_controls(tmp_path
 
 
 def test_the_controls_begin_where_the_profile_does():
-    from mixkd.live import workbench
-    from mixkd.studies import load_profile, profiles
-
     for name in profiles():
         first = load_profile(name).spec("kd_mixup", load_profile(name).first_seed)
         assert workbench(name).spec() == first
-
-
-def test_an_unknown_figure_is_refused():
-    from mixkd.live import workbench
-
     with pytest.raises(ValueError, match=r"'wrld'.*did you mean 'world'"):
         workbench("gaussians", figure="wrld")

@@ -1,6 +1,5 @@
 """The map on the Python side: its words, its table, its still picture, the sentences under it."""
 
-import json
 import re
 from dataclasses import replace
 from types import SimpleNamespace
@@ -12,12 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mixkd import claims, figures
-from mixkd.claims import Reading
 from mixkd.figures import map as drawn
 from mixkd.figures.markup import Html
 from mixkd.studies import Cell
-
-OTHER = replace(surveys.PROFILE, name="cifar10-jpeg", taus=(0.5, 1.0, 2.0, 4.0))
 
 
 @pytest.fixture(scope="module")
@@ -25,48 +21,34 @@ def survey():
     return surveys.survey()
 
 
-def _meta(markup):
-    return json.loads(re.search(r'class="mixkd-meta">(.*?)</script>', markup, re.DOTALL)[1])
-
-
 class TestWords:
     @given(st.floats(0.001, 1000))
     def test_a_rounded_ratio_never_crosses_ten(self, ratio):
         assert (float(drawn.times(ratio)) >= 10) == (ratio >= 10)
 
-    @pytest.mark.parametrize(
-        ("ratio", "words"),
-        [(14.2, "14 times less overconfident"), (1.44, "1.4 times less overconfident"), (0.5, "2.0 times more overconfident")],
-    )
-    def test_a_fall_in_words(self, ratio, words):
-        assert drawn.fall(ratio) == words
-
-    def test_an_interval_is_told_in_the_direction_of_its_estimate(self):
+    def test_falls_intervals_and_points_have_a_direction(self):
+        assert [drawn.fall(ratio)[:13] for ratio in (14.2, 1.44, 0.5)] == ["14 times less", "1.4 times les", "2.0 times mor"]
         assert drawn.bounds(11.0, 18.0, 14.0) == "11 to 18"
         assert drawn.bounds(0.4, 0.625, 0.5) == "1.6 to 2.5"
         assert drawn.bounds(0.5, 2.0, 1.3) == "2.0 times more to 2.0 times less"
-
-    def test_points_have_a_sign_and_a_real_minus(self):
         assert [drawn.points(value) for value in (0.1341, -0.02, 0.0, -0.0001)] == ["+13.4", "−2.0", "0.0", "0.0"]
 
     @pytest.mark.parametrize(
         ("fields", "sign", "words"),
         [
-            ({"as_stated": "supported", "attributed": "supported"}, "✓", "Tenfold, and no simpler explanation does as well."),
-            ({"as_stated": "supported", "attributed": "not supported"}, "✓", "Tenfold, but a simpler explanation does as well."),
-            ({"as_stated": "not supported", "underconfident": True}, "✗", "Does not count: it is underconfident instead."),
-            ({"as_stated": "not supported"}, "✗", "Not tenfold by the rule."),
-            ({"as_stated": "unresolved"}, "?", "Undecided: too few seeds or test images to tell."),
-            ({"as_stated": "premise not met", "why": ("P3",)}, "○", f"Cannot be tested here: {drawn.PREMISES['P3']}."),
-            ({"as_stated": "not run"}, "–", "One seed: no verdict."),
+            ({"as_stated": "supported", "attributed": "supported"}, "✓", "and no simpler explanation"),
+            ({"as_stated": "supported", "attributed": "not supported"}, "✓", "but a simpler explanation"),
+            ({"as_stated": "not supported", "underconfident": True}, "✗", "underconfident instead"),
+            ({"as_stated": "not supported"}, "✗", "Not tenfold"),
+            ({"as_stated": "unresolved"}, "?", "Undecided"),
+            ({"as_stated": "premise not met", "why": ("P3",)}, "○", drawn.PREMISES["P3"]),
+            ({"as_stated": "not run"}, "–", "no verdict"),
         ],
     )
     def test_the_word_of_a_cell(self, fields, sign, words):
         said = drawn.words(surveys.reading("kd_mixup", Cell("cnn32", "raw", 2.0), 15.0, **fields))
-        assert (said["sign"], said["verdict"]) == (sign, words)
-
-    def test_what_was_not_run_is_said(self):
-        assert drawn.words(Reading("kd_mixup", Cell("cnn32", "raw", 2.0)))["head"] == "Not run"
+        assert said["sign"] == sign
+        assert words in said["verdict"]
 
 
 class TestMap:
@@ -78,41 +60,16 @@ class TestMap:
             for part in ("short", "verdict"):
                 assert drawn.words(reading)[part] in still
 
-    def test_it_stands_without_scripts_and_is_well_formed(self, survey):
-        markup = figures.map_of([survey])._repr_html_()
-        still = re.search(r'<figure class="mixkd-fallback">.*?</figure>', markup, re.DOTALL)[0]
-        ElementTree.fromstring(still)
-        assert "http" not in re.sub(r"http://www.w3.org/\S+", "", markup)
-
-    def test_the_script_gets_the_words_and_numbers_of_python(self, survey):
-        tab = _meta(figures.map_of([survey])._repr_html_())["tabs"][0]
-        assert tab["paper"] == "cnn32~raw~2"
-        assert tab["taus"] == ["std", "4", "2", "1"]
-        for (arm, cell), reading in survey.readings.items():
-            entry = tab["cells"][f"{cell.teacher}~{cell.calibration}~{drawn.tau_word(cell.tau)}"][arm]
-            assert {name: entry[name] for name in drawn.words(reading)} == drawn.words(reading)
-            if reading.model is not None:
-                assert [bar[2] for bar in entry["bars"]] == pytest.approx(reading.model.bar_accuracy, abs=1e-4)
-                low = drawn.STEPS[entry["step"]][0]
-                assert low <= 10**reading.ratio.estimate
-            else:
-                assert entry["command"] == reading.command
-
-    def test_it_opens_on_the_question_and_the_tab_that_were_asked_for(self, survey):
-        other = surveys.survey(OTHER)
-        meta = _meta(figures.map_of([survey, other], question="trade-off", first="cifar10-jpeg")._repr_html_())
-        assert meta["question"] == "trade-off"
-        assert [tab["label"] for tab in meta["tabs"]] == ["photographs", "digits"]
-        with pytest.raises(ValueError, match="must be one of overconfidence, propagation, trade-off"):
-            figures.map_of([survey], question="tradeoff")
-
     def test_other_teachers_stand_on_the_axis_by_their_gap(self, survey):
         places = dict(drawn.place(survey, {"half way": 0.03, "as ours": 0.06, "beyond": 0.5}))
         assert places == {"half way": 0.5, "as ours": 0.375, "beyond": 0.125}
         assert drawn.place(replace(survey, teachers={}), {"any": 0.0}) == []
 
-    def test_nothing_to_show_is_said(self):
+    def test_nothing_to_show_is_said_and_an_unknown_question_named(self, survey):
+        with pytest.raises(ValueError, match="must be one of overconfidence, propagation, trade-off"):
+            figures.map_of([survey], question="tradeoff")
         assert isinstance(figures.map_of([]), Html)
+        assert isinstance(figures.found([]), Html)
 
     def test_a_still_for_a_readme_is_small_and_readable_in_the_dark(self, survey):
         picture = figures.map_svg(survey)
@@ -125,16 +82,12 @@ class TestMap:
 class TestFound:
     def test_three_sentences_from_the_map(self, survey):
         decides, holds, rival = repr(figures.found([survey])).splitlines()
-        assert decides == (
-            "1. The teacher’s calibration decides. On digits the student is 4.0 times less overconfident when the teacher is left "
-            "as trained, 24 times when it is calibrated first (accuracy 0.0 points); from τ 1 to 4, 4.0 to 6.0 times."
-        )
-        assert holds == (
-            "2. Tenfold holds in 3 of 13 cells that were run. It holds where the teacher is calibrated (τ 1, 2, 4); it fails in 10, 3 of "
-            "which reach ten only by underconfidence or without a lower NLL."
-        )
-        assert rival.startswith("3. The cheapest rival reaches tenfold: the plain student, its logits divided by one number")
-        assert "On digits it is 12 times less overconfident (10 to 15) but 5.0 points less accurate than" in rival
+        assert "The teacher’s calibration decides" in decides
+        assert re.findall(r"[\d.]*\d", decides)[1:] == ["4.0", "24", "0.0", "1", "4", "4.0", "6.0"]
+        assert "holds where the teacher is calibrated (τ 1, 2, 4)" in holds
+        assert re.findall(r"\d+", holds)[1:] == ["3", "13", "1", "2", "4", "10", "3"]
+        assert "reaches tenfold" in rival
+        assert "12 times less overconfident (10 to 15) but 5.0 points less accurate" in rival
 
     def test_tau_may_decide_instead(self):
         flat = {("kd_mixup", Cell("cnn32", "fitted", 2.0)): surveys.reading("kd_mixup", Cell("cnn32", "fitted", 2.0), 4.1)}
@@ -145,19 +98,12 @@ class TestFound:
         weak = {place: surveys.reading(*place, 9.0 / tau) for place, tau in cells.items()}
         said = repr(figures.found([surveys.survey(change=weak)]))
         assert "holds in 0 of 13" in said
-        assert (
-            "The best student that counts is 9.0 times less overconfident under a teacher that is calibrated (τ 1); tenfold fails in 13"
-            in said
-        )
+        assert "9.0 times less overconfident under a teacher that is calibrated (τ 1); tenfold fails in 13" in said
 
     def test_what_cannot_be_tested_decides_nothing(self):
         paper = ("kd_mixup", surveys.PROFILE.paper_cell)
         barred = surveys.survey(change={paper: surveys.reading(*paper, 4.0, as_stated="premise not met", why=("P3",))})
         assert "What decides" not in repr(figures.found([barred]))
-
-    def test_nothing_run_is_said(self):
-        assert isinstance(figures.found([]), Html)
-        assert repr(figures.found([])).startswith("Nothing is said")
 
 
 class TestStanding:
@@ -167,9 +113,6 @@ class TestStanding:
 
         rows = [row("supported", "fitted"), row("supported", "fitted", 1.0), row("not supported"), row("premise not met", "half")]
         rows.append(row("not run", tau=8.0))
-        rows.append(SimpleNamespace(claim="f", profile="digits", teacher=None, calibration=None, tau=None, as_stated="depends"))
         table = figures.standing(rows, claims.CLAIMS)
         assert "(e) Overconfidence: holds 2, does not hold 1, open 1, not tried 1" in repr(table)
-        cells = dict(re.findall(r'<td data-group="([a-z ]+)">(.*?)</td>', table._repr_html_().split("</tr>")[1]))
-        assert cells["holds"] == "<span>digits 2 of 5</span><small>calibrated (τ 2, 1)</small>"
-        assert cells["not tried"] == "<span>digits 1 of 5</span>"
+        assert "calibrated (τ 2, 1)" in table._repr_html_()

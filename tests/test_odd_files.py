@@ -1,14 +1,13 @@
 """Pipes, devices, links, odd names and nonsense with right checksums where files are read: nothing waits, and each is one line."""
 
 import hashlib
-import json
 import os
 import signal
 import zipfile
 
 import pytest
 import torch
-from handmade import CPU, short, written
+from handmade import CPU, pictures, short, written
 from safetensors.torch import load_file, save_file
 from test_damage import seal
 from trust import picture
@@ -38,19 +37,11 @@ def no_waiting():
     signal.signal(signal.SIGALRM, before)
 
 
-@pytest.fixture
-def store(tmp_path):
-    return RecordStore(tmp_path / "store")
-
-
 ODD = {
     "a pipe": os.mkfifo,
     "a device": lambda path: path.symlink_to("/dev/null"),  # /dev/zero would fill the memory where this fails
     "a folder": lambda path: path.mkdir(),
 }
-
-
-# --- checkpoints --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ODD)
@@ -86,9 +77,6 @@ def test_settings_of_another_kind_are_damage_though_the_checksum_fits(tmp_path, 
     (tmp_path / "x.pt").write_bytes(b"mixkd checkpoint 1 " + hashlib.sha256(rest).hexdigest().encode() + b"\n" + rest)
     with pytest.raises(DamagedCheckpoint, match="its settings cannot be read"):
         checkpoint.read(tmp_path / "x.pt", SETTINGS)
-
-
-# --- records ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["rec\udcff", "two\nlines", "red\x1b[31m"])
@@ -141,21 +129,11 @@ def test_only_files_of_a_record_travel(store, tmp_path):
     assert "tensors.safetensors: missing" in other.find([record.spec]).failed[record.id]
 
 
-# --- networks -----------------------------------------------------------------------------------------------------------
-
-
-def test_a_network_is_read_from_a_regular_file_and_named_in_a_line(tmp_path):
-    for kind, make in ODD.items():
-        make(tmp_path / kind)
-        with pytest.raises(ValueError, match="is not a regular file"):
-            export.load(tmp_path / kind)
-    inputs = {"channels": 1, "image_size": 8, "mean": [0.5], "std": [0.5]}
-    said = {"model": "cnn8", "classes": ["a", "b"], "input": inputs, "temperature": 1.0, "scaled": False}
-    save_file({"weight": torch.ones(2)}, tmp_path / "x", metadata={"mixkd": json.dumps(said)})
-    with pytest.raises(ValueError, match="not a network that `mixkd export` wrote") as caught:
+@pytest.mark.parametrize("kind", ODD)
+def test_a_network_is_read_from_a_regular_file(tmp_path, kind):
+    ODD[kind](tmp_path / "x")
+    with pytest.raises(ValueError, match="is not a regular file"):
         export.load(tmp_path / "x")
-    assert "\n" not in str(caught.value)
-    assert len(str(caught.value)) < 500
 
 
 @pytest.mark.parametrize(
@@ -173,18 +151,8 @@ def test_metadata_of_weights_are_checked(tmp_path, metadata, words):
         weights.read(f"file:{tmp_path / 'x.safetensors'}")
 
 
-# --- images -------------------------------------------------------------------------------------------------------------
-
-
-def images(folder):
-    for place in [f"{part}/{label}/{i}.png" for part in ("train", "test") for label in "ab" for i in range(2)]:
-        (folder / place).parent.mkdir(parents=True, exist_ok=True)
-        (folder / place).write_bytes(picture(len(place)))
-    return folder
-
-
 def test_two_links_to_one_file_are_refused(tmp_path):
-    folder = images(tmp_path / "images")
+    folder = pictures(tmp_path / "images", 2, 2, "ab")
     (tmp_path / "other.png").write_bytes(picture(7))
     (folder / "train" / "a" / "x.png").symlink_to(tmp_path / "other.png")
     find(f"folder:{folder}", None, tmp_path)
@@ -195,7 +163,7 @@ def test_two_links_to_one_file_are_refused(tmp_path):
 
 def test_a_zip_is_opened_once_however_many_files_have_no_suffix(tmp_path, monkeypatch):
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
-        for path in images(tmp_path / "images").rglob("*.png"):
+        for path in pictures(tmp_path / "images", 2, 2, "ab").rglob("*.png"):
             archive.write(path, path.relative_to(tmp_path / "images"))
         for number in range(50):
             archive.writestr(f"notes/{number}", b"no image")
@@ -208,7 +176,7 @@ def test_a_zip_is_opened_once_however_many_files_have_no_suffix(tmp_path, monkey
 
 
 def test_an_image_whose_name_has_a_line_end_is_one_line(tmp_path):
-    folder = images(tmp_path / "images")
+    folder = pictures(tmp_path / "images", 2, 2, "ab")
     (folder / "train" / "a" / "x\ny.png").write_bytes(b"")
     for use in (
         lambda: load_data(f"folder:{folder}", image_size=8, cache=tmp_path),
@@ -219,9 +187,6 @@ def test_an_image_whose_name_has_a_line_end_is_one_line(tmp_path):
         assert "\n" not in str(caught.value)
 
 
-# --- sites and batches --------------------------------------------------------------------------------------------------
-
-
 def test_a_new_site_leaves_the_folders_beside_it(tmp_path):
     for name in ("made", "html", "html.old", "html.new"):
         (tmp_path / name).mkdir()
@@ -230,13 +195,6 @@ def test_a_new_site_leaves_the_folders_beside_it(tmp_path):
     assert {path.name: (path / "index.html").read_text() for path in tmp_path.iterdir()} == {
         "made": "made", "html": "made", "html.old": "html.old", "html.new": "html.new",
     }  # fmt: skip
-
-
-def test_a_grid_of_a_million_millions_is_refused_at_once(tmp_path):
-    lists = "\n".join(f"p{number} = {list(range(10))}" for number in range(12))
-    (tmp_path / "x.toml").write_text(f'chapters = ["one-run"]\n[parameters]\n{lists}')
-    with pytest.raises(ValueError, match=r"asks for 1,000,000,000,000 notebooks"):
-        batch.grid(tmp_path / "x.toml", tmp_path)
 
 
 @pytest.mark.parametrize("hidden", ["", " ", "\t", "\r", "\ufeff", "\u200b", "\0", "\u00a0"])

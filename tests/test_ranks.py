@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from handmade import CPU, short, taught
+from handmade import CPU, offset, short, taught
 from safetensors.torch import load_file
 
 from mixkd.data import load_data, normalise
@@ -132,8 +132,7 @@ def test_two_ranks_give_what_one_process_gives_that_computes_both_parts(finished
     """Though killed in the middle: a part done twice, or left out, or drawn anew would show."""
     model, logits = both_parts_in_one_process(SPEC, finished)
     record = finished.load(SPEC.id)
-    kept = logits - logits.amax(-1, keepdim=True)
-    torch.testing.assert_close(record.logits("test"), kept, rtol=2e-3, atol=2e-2)  # stored as float16
+    torch.testing.assert_close(record.logits("test"), offset(logits), rtol=2e-3, atol=2e-2)  # stored as float16
     weights = load_file(finished.weights(SPEC.id))
     for name, value in model.state_dict().items():
         torch.testing.assert_close(weights[name], value, rtol=1e-3, atol=1e-4)
@@ -158,16 +157,6 @@ def test_a_killed_rank_ends_the_job_and_leaves_a_checkpoint(killed):
     assert killed.alive == []
     assert not killed.trained
     assert killed.checkpoint
-
-
-@pytest.mark.slow
-def test_a_job_that_was_killed_resumes_to_the_bits_of_one_that_was_not(job, finished, tmp_path):
-    store = with_teacher(tmp_path)
-    process, _ = job(store.path)
-    output, _ = process.communicate(timeout=400)
-    assert process.returncode == 0, output
-    name = f"{SPEC.id}/tensors.safetensors"
-    assert (store.path / name).read_bytes() == (finished.path / name).read_bytes()
 
 
 def test_parts_cover_the_batch_once_and_uneven_ones_are_refused():

@@ -14,7 +14,7 @@ def test_what_was_found_is_current():
     assert (chapters.ROOT / "book" / "assets" / "map.svg").read_text(encoding="utf-8") == figures.map_svg(surveys[0])
 
 
-def test_only_what_stands_between_the_marks_is_written(tmp_path):
+def test_only_what_stands_between_the_marks_is_written_and_nothing_without_marks(tmp_path):
     path = tmp_path / "README.md"
     path.write_text(f"# Name\n\n{site.FOUND[0]}\nold\n{site.FOUND[1]}\n\nThe end.\n")
     assert site.readme(tmp_path, tmp_path) == [path]
@@ -22,11 +22,6 @@ def test_only_what_stands_between_the_marks_is_written(tmp_path):
     assert text.startswith("# Name\n\n<!-- found -->\n")
     assert text.endswith("\n<!-- /found -->\n\nThe end.\n")
     assert "old" not in text
-    assert "no cell of the map was run" in text
-
-
-def test_a_readme_without_marks_is_left_alone(tmp_path):
-    path = tmp_path / "README.md"
     path.write_text("# Name\n")
     with pytest.raises(ValueError, match="no lines <!-- found -->"):
         site.readme(tmp_path, tmp_path)

@@ -2,13 +2,12 @@
 
 import errno
 import json
-import pickle
 import shutil
 
 import pandas as pd
 import pytest
 import torch
-from handmade import Bomb, short, written
+from handmade import offset, short, written
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,18 +21,8 @@ from mixkd.vicinal import FEATURE_LAMS, LAM_GRID
 FILES = ("record.json", "tensors.safetensors", "model.safetensors", "SHA256SUMS")
 
 
-@pytest.fixture
-def store(tmp_path):
-    return RecordStore(tmp_path / "store")
-
-
 def everything(store):
     return sorted(str(path.relative_to(store.path)) for path in store.path.rglob("*"))
-
-
-def offset(logits):
-    """Logits as a record keeps them: no softmax can tell."""
-    return logits - logits.amax(-1, keepdim=True)
 
 
 def test_a_record_round_trips(store):
@@ -74,36 +63,17 @@ def test_where_no_noise_is_as_uncertain_as_blends_there_is_none(store):
     assert store.verify() == []
 
 
-@pytest.mark.parametrize("skip", [False, True])
-def test_a_teacher_says_what_it_answers_on_the_images_of_its_students(store, skip):
-    record, tensors = written(store, short())
-    if skip:
-        tensors |= {"logits.skipped": tensors["logits.val"], "labels.skipped": tensors["labels.val"]}
-        provenance = {"device": "none"}
-        weights = {"w": torch.ones(1)}
-        record = store.put(short(), tensors, lam=LAM_GRID, classes=record.classes, curve=[], provenance=provenance, weights=weights)
-    assert record.splits == (("skipped",) if skip else ()) + ("test", "train", "val")
-    if skip:
-        assert torch.equal(record.logits("skipped"), record.logits("val"))
-
-
 def test_a_record_of_another_format_is_named_with_its_format(store):
     spec = short()
     record, _ = written(store, spec)
     path = record.path / "record.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "format": 1}))
-    for problem in (store.find([spec]).failed[spec.id], store.verify()[0]):
-        assert str(record.path) in problem
-    assert "format 1; this version reads format 2" in store.find([spec]).failed[spec.id]
-    with pytest.raises(DamagedRecord, match=r"record\.json: format 1; this version reads format 2"):
+    with pytest.raises(DamagedRecord) as caught:
         store.load(record.id)
+    for problem in (str(caught.value), store.find([spec]).failed[spec.id]):
+        assert f"{path}: format 1; this version reads format 2" in problem
+    assert str(path) in store.verify()[0]
     assert len(store.list()) == 0
-
-
-def test_an_unknown_split_is_told_what_there_is(store):
-    record, _ = written(store, short())
-    with pytest.raises(KeyError, match=r"'tset'.*test, train, val; did you mean 'test'"):
-        record.logits("tset")
 
 
 def answers(n, classes, scale, shift, seed):
@@ -126,15 +96,6 @@ def test_packing_moves_no_confidence_by_more_than_rounding(classes, scale, shift
     below = logits.amax(-1) - logits.gather(-1, labels[:, None])[:, 0]  # float16 keeps 11 bits of how far a label lies below the top
     assert abs(other.nll - one.nll) <= 2**-11 * float(below.mean()) + 1e-4
     assert other.accuracy == one.accuracy
-
-
-@pytest.mark.parametrize("classes", [10, 200])
-@pytest.mark.parametrize("scale", [0.5, 1, 2, 4])
-def test_packed_logits_measure_as_the_float32_ones(classes, scale):
-    logits, labels, back = answers(10_000, classes, scale, 5.0, 0)
-    exact, stored = calibration.report(logits, labels), calibration.report(back, labels)
-    assert stored.ece == pytest.approx(exact.ece, abs=1e-4)
-    assert stored.nll == pytest.approx(exact.nll, abs=1e-4)
 
 
 def test_an_absurd_gap_between_logits_stays_finite():
@@ -161,7 +122,7 @@ def test_verify_names_what_is_damaged(store, name, harm):
     assert len({problem.split(":")[0] for problem in problems}) == len(problems)  # each file once
 
 
-def test_verify_names_two_damaged_files_a_stray_one_and_a_wrong_name(store):
+def test_verify_names_two_damaged_files_and_a_stray_one(store):
     record, _ = written(store, short())
     (record.path / "tensors.safetensors").unlink()
     (record.path / "record.json").write_text("{}")
@@ -169,9 +130,6 @@ def test_verify_names_two_damaged_files_a_stray_one_and_a_wrong_name(store):
     text = "\n".join(store.verify())
     for word in ("tensors.safetensors: missing", "record.json: differs", "SHA256SUMS: does not list stray"):
         assert word in text
-    other, _ = written(store, short(seed=1))
-    other.path.rename(store.path / "0123456789abcdef")
-    assert f"its spec has id {other.id}" in store.verify()[0]
 
 
 def test_verify_finds_a_record_that_has_lost_its_json_and_nobody_trains_it_again(store):
@@ -184,23 +142,6 @@ def test_verify_finds_a_record_that_has_lost_its_json_and_nobody_trains_it_again
     assert len(found) == 0
     assert "record.json: missing" in found.failed[spec.id]
     assert f"remove {record.path}" in found.failed[spec.id]
-
-
-def test_loading_never_unpickles(store, monkeypatch, tmp_path):
-    bomb = pickle.dumps(Bomb(str(tmp_path / "went off")))
-    record, _ = written(store, short())
-
-    def refuse(*_, **__):
-        raise AssertionError("unpickled")
-
-    for name in ("load", "loads", "Unpickler"):
-        monkeypatch.setattr(pickle, name, refuse)
-    monkeypatch.setattr(torch, "load", refuse)
-    Records([RecordStore(store.path).load(record.id)]).frame()
-    (record.path / "tensors.safetensors").write_bytes(bomb)
-    with pytest.raises(DamagedRecord):
-        store.load(record.id)
-    assert not (tmp_path / "went off").exists()
 
 
 def test_what_a_killed_writer_left_is_no_record_and_is_swept(store):
@@ -274,21 +215,18 @@ def test_large_weights_lie_beside_the_records(store, monkeypatch):
     assert store.weights(heavy.id) is None
 
 
-def test_damaged_heavy_weights_are_named_and_missing_ones_are_not(store):
+def test_damaged_heavy_weights_are_named_and_not_read_and_missing_ones_are_not(store):
     record, _ = written(store, short("ce"), weights={"weight": torch.ones(2**18)})
-    assert store.verify() == []
     weights = store.weights(record.id)
+    assert record.state(weights)["weight"].shape == (2**18,)
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
     assert store.verify() == store.verify([record.id]) == [f"{weights}: differs from its checksum"]
+    with pytest.raises(DamagedRecord, match=r"\.weights/.*differs from its checksum"):
+        record.state(weights)
     weights.unlink()
     assert store.verify() == []  # the record is whole without them
-
-
-def test_a_store_can_be_read_by_others(store):
-    record, _ = written(store, short())
-    assert [path.stat().st_mode & 0o444 for path in record.path.iterdir()] == [0o444] * 4
 
 
 def test_load_by_a_beginning(store):
@@ -302,23 +240,13 @@ def test_load_by_a_beginning(store):
         store.load("xyz")
 
 
-def test_an_empty_store_is_empty(store):
-    assert store.ids() == []
-    assert store.verify() == []
-    assert len(store.list()) == 0
-    assert store.list().frame().empty
-    assert "" not in store
-
-
 def test_frame_measures_every_row_once(store):
     many, _ = written(store, short(), views=4)
     other, _ = written(store, RunSpec(data="gaussians", arm="ce", student="mlp16"), images=30)
     frame = store.list().frame().set_index("id")
     assert (frame.n[many.id], frame.n[other.id]) == (240, 30)
-    assert frame.nll[many.id] == many.report().nll
-    assert frame.temperature[many.id] == many.temperature
+    assert (frame.nll[many.id], frame.temperature[many.id]) == (many.report().nll, many.temperature)
     assert frame.ts_ece[many.id] == many.report(scaled=True).ece
-    assert frame.ts_nll[many.id] == many.report(scaled=True).nll
 
 
 def test_frame_columns_say_what_the_run_was(store):
@@ -363,11 +291,12 @@ def test_find_keeps_the_order_and_says_what_is_missing(store):
     assert found.failed == {c.id: "missing"}
 
 
-def test_no_path_and_no_metric_is_kept(store):
+def test_no_path_and_no_metric_is_kept_and_others_can_read_it(store):
     record, _ = written(store, short())
     kept = json.loads((record.path / "record.json").read_text())
     assert set(kept) == {"format", "id", "spec", "classes", "lam", "curve", "provenance"}
     assert str(store.path) not in (record.path / "record.json").read_text()
+    assert [path.stat().st_mode & 0o444 for path in record.path.iterdir()] == [0o444] * 4  # others can read it
 
 
 def test_the_committed_store_is_the_repositorys_or_an_error_that_helps(monkeypatch, tmp_path):

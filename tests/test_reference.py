@@ -20,15 +20,12 @@ PAGE = (ROOT / "book" / "api.md").read_text(encoding="utf-8")
 MODULES = sorted(set(re.findall(r"automodule:: (mixkd\.(?:measure\.|vicinal)\w*)", PAGE)))
 
 
-def test_every_public_name_is_on_the_page():
+def test_every_public_name_and_every_measure_is_on_the_page():
     documented = set(re.findall(r"auto(?:class|function|module):: ([\w.]+)", PAGE))
     for name in set(mixkd.__all__) - {"__version__"}:
         value = getattr(mixkd, name)
         full = value.__name__ if inspect.ismodule(value) else f"mixkd.{name}"
         assert full in documented, f"book/api.md lacks {name}"
-
-
-def test_every_measure_is_on_the_page():
     inner = {"bins", "rows", "temperature", "resampling"}  # calibration exports the names of the first three; claims call the last
     files = {f"mixkd.measure.{path.stem}" for path in (ROOT / "mixkd" / "measure").glob("[a-z]*.py") if path.stem not in inner}
     assert files <= {*MODULES}, "book/api.md lacks a module of measures"
@@ -61,15 +58,6 @@ def test_docstrings_can_be_rendered(module):
 )
 def test_docstrings_become_rst(given, expected):
     assert rst(given) == expected
-
-
-def test_the_parser_of_the_page_has_the_flags_of_every_command():
-    from mixkd.cli import parser
-
-    [commands] = [action for action in parser()._actions if action.choices]
-    assert {"reproduce", "run", "site", "claims", "records"} <= set(commands.choices)
-    flags = {flag for action in commands.choices["run"]._actions for flag in action.option_strings}
-    assert {"--alpha", "--teacher-temperature", "--store"} <= flags
 
 
 def _public(module):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.request import ProxyHandler, build_opener
 
 import pytest
 from miniature import write
@@ -88,25 +89,18 @@ def test_pages_ask_for_nothing_outside_and_are_light(built):
             if not address.startswith(("#", "data:")):
                 assert (html / "book" / address.split("?")[0].split("#")[0]).resolve().exists(), f"{name}: {address}"
         assert len(page.encode()) < 700_000
-        assert len(re.findall(r"<script[^>]*src=[\"']([^\"'?]+)", page)) == len(set(re.findall(r"<script[^>]*src=[\"']([^\"'?]+)", page)))
-        assert "thebe" not in page.lower()
+        scripts = re.findall(r"<script[^>]*src=[\"']([^\"'?]+)", page)
+        assert len(scripts) == len(set(scripts))
         assert "Traceback" not in page
-    assert (html / "_static" / "plotly.min.js").stat().st_size > 10**6
     assert (html / "_static" / "mathjax" / "tex-mml-chtml.js").is_file()
 
 
-def test_glue_figures_numbers_and_references_are_there(built):
+def test_glue_figures_numbers_references_and_the_models_of_a_lab_are_there(built):
     index, lab = _pages(built)["book/index.html"], _pages(built)["book/lab.html"]
     assert re.search(r"number of points is.*?40", index, re.DOTALL)
     assert re.search(r"there are.*?40.*?points, here.*?600", lab, re.DOTALL)
-    assert index.count('class="book-plotly"') == 2
+    assert index.count('class="book-plotly"') == index.count('<details class="book-data" open>') == 2
     assert "Fig. 1" in index
-    assert "How to read" in (built / "_build/html/_static/book.css").read_text() + index
-    assert index.count('<details class="book-data" open>') == 2
-
-
-def test_models_of_a_lab_wait_in_files(built):
-    lab = _pages(built)["book/lab.html"]
     sources = re.findall(r'data-src="([^"]+)"', lab)
     assert len(sources) == 4, "logits of three models not shown first, and labels where they are others"
     for source in sources:
@@ -174,9 +168,7 @@ def test_sphinx_keeps_no_page_of_a_former_library(built, monkeypatch):
 def test_parameters_reach_the_page_and_no_path_of_this_machine_does(built, tmp_path):
     store = tmp_path / "runs"
     store.mkdir()
-    before = _runs(built)
     index = site.build(store=store, out=tmp_path / "site", root=built)
-    assert _runs(built) > before
     page = (index.parent / "book" / "index.html").read_text()
     assert os.path.relpath(store, built / "book") in re.sub(r"<[^>]+>", "", page)
     assert str(tmp_path) not in page.replace(os.path.relpath(store, built / "book"), "")
@@ -213,7 +205,8 @@ def _kill_between(made: Path, place: Path) -> None:
 
 
 @pytest.mark.parametrize("empty", [False, True])
-def test_a_kill_between_two_renames_and_then_a_full_disk_lose_no_site(built, tmp_path, monkeypatch, empty):
+@pytest.mark.parametrize("full", ["copytree", "rename"])
+def test_a_kill_between_two_renames_and_then_a_full_disk_lose_no_site(tmp_path, monkeypatch, empty, full):
     made, place = tmp_path / "made", tmp_path / "html"
     for folder, text in ((made, "new"), (place, "former")):
         folder.mkdir()
@@ -222,13 +215,19 @@ def test_a_kill_between_two_renames_and_then_a_full_disk_lose_no_site(built, tmp
     _kill_between(made, place)
     if empty:
         place.mkdir()
+    rename = Path.rename
 
-    def full(*_, **__):
+    def copytree(*_, **__):
         (tmp_path / ".html.new").mkdir()
         raise OSError(28, "No space left on device")
 
+    def rename_fails(path, target):
+        if path.name == ".html.new":
+            raise OSError(28, "No space left on device")
+        return rename(path, target)
+
     with monkeypatch.context() as patch:
-        patch.setattr(site.shutil, "copytree", full)
+        patch.setattr(*((site.shutil, "copytree", copytree) if full == "copytree" else (Path, "rename", rename_fails)))
         with pytest.raises(OSError, match="No space left"):
             site._replace(made, place)
     assert (place / "index.html").read_text() == "former"
@@ -245,24 +244,6 @@ def test_the_former_site_is_back_before_anything_of_a_build_can_fail(built, tmp_
     monkeypatch.setattr(site, "_execute", lambda *_: (_ for _ in ()).throw(ChapterError("chapter lab, cell 1: stopped")))
     with pytest.raises(ChapterError):
         site.build(root=built, out=place)
-    assert (place / "index.html").read_text() == "former"
-
-
-def test_a_rename_that_fails_puts_the_former_site_back(tmp_path, monkeypatch):
-    made, place = tmp_path / "made", tmp_path / "html"
-    for folder, text in ((made, "new"), (place, "former")):
-        folder.mkdir()
-        (folder / "index.html").write_text(text)
-    real = Path.rename
-
-    def rename(path, target):
-        if path.name == ".html.new":
-            raise OSError(28, "No space left on device")
-        return real(path, target)
-
-    monkeypatch.setattr(Path, "rename", rename)
-    with pytest.raises(OSError, match="No space left"):
-        site._replace(made, place)
     assert (place / "index.html").read_text() == "former"
 
 
@@ -319,8 +300,6 @@ def test_serving_answers_on_this_machine(built):
     code = f"from mixkd import site; site.serve({str(built / '_build' / 'html')!r}, port=18000)"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as server:
         try:
-            from urllib.request import ProxyHandler, build_opener
-
             address = server.stdout.readline().split()[0]
             assert address.startswith("http://127.0.0.1:")
             for _ in range(50):

@@ -5,7 +5,6 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
 from mixkd.spec import RunSpec, SpecError, TeacherSpec, build_spec
 
@@ -13,12 +12,7 @@ KD = {"data": "digits", "arm": "kd_mixup", "student": "cnn8", "teacher": Teacher
 
 
 @pytest.mark.parametrize(
-    ("changes", "id"),
-    [
-        ({}, "2ccbf72e63346017"),
-        ({"seed": 3, "tau": 4}, "c11196ccc1f38308"),
-        ({"arm": "kd"}, "1f0ff4bc88e6b1d8"),
-    ],
+    ("changes", "id"), [({}, "2ccbf72e63346017"), ({"seed": 3, "tau": 4}, "c11196ccc1f38308"), ({"arm": "kd"}, "1f0ff4bc88e6b1d8")]
 )
 def test_ids_never_change(changes, id):
     """Committed records are found by id: if this fails, a default changed and every record is orphaned."""
@@ -54,7 +48,6 @@ def test_canonical_json_round_trips(tau, alpha, partial, seed, temperature):
         ({"taau": 1}, ["taau", "no such field", "did you mean 'tau'"]),
         ({"tau": 0}, ["tau = 0", "greater than 0", "std"]),
         ({"tau": "sdt"}, ["'sdt'", "did you mean 'std'"]),
-        ({"alpha": -1}, ["alpha = -1", "greater than or equal to 0"]),
         ({"partial": 1.5}, ["partial = 1.5", "less than or equal to 1"]),
         ({"smoothing": 0.1}, ["smoothing = 0.1", "arm 'kd_mixup' does not use it", "label_smoothing"]),
         ({"arm": "ce"}, ["teacher", "arm 'ce' does not use it"]),
@@ -64,18 +57,14 @@ def test_canonical_json_round_trips(tau, alpha, partial, seed, temperature):
         ({"teacher": {"model": "cnn32", "arm": "kd"}}, ["teacher", "'kd'", "label_smoothing"]),
         ({"teacher": {"model": "cnn32", "alpha": 0.2}}, ["alpha = 0.2", "arm 'ce' does not use it"]),
         ({"milestones": (3,)}, ["milestones", "cosine"]),
-        ({"schedule": "step"}, ["milestones"]),
         ({"teacher": {"model": "cnn32", "milestones": (3,)}}, ["teacher.milestones = (3,)", "cosine"]),
-        (
-            {"teacher": {"model": "torchvision:resnet18", "pretrained": "IMAGENET1K_V1", "milestones": (3,)}},
-            ["milestones = (3,)", "without epochs is not trained"],
-        ),
         ({"schedule": "step", "milestones": (9, 3)}, ["(9, 3)", "grow"]),
         ({"nesterov": True}, ["nesterov", "adamw"]),
         ({"warmup": 40}, ["warmup", "40"]),
         ({"teacher": {"model": "cnn32", "temperature_factor": 0.5}}, ["temperature_factor = 0.5", "temperature = 0.5 instead"]),
-        ({"teacher": {"model": "cnn32", "temperature": 3, "temperature_factor": 2}}, ["temperature_factor = 2", "temperature = 6 instead"]),
         ({"data": "folder:"}, ["folder:PATH"]),
+        ({"epochs": 0}, ["epochs = 0: must be at least 1; only a pretrained"]),
+        ({"tau": -1, "alpha": -2}, ["tau = -1", "alpha = -2"]),
         ({"lr": float("nan")}, ["lr", "finite"]),
     ],
 )
@@ -84,16 +73,6 @@ def test_bad_fields_are_explained(changes, words):
         RunSpec(**{**KD, **changes})
     for word in words:
         assert word in str(caught.value)
-
-
-def test_two_errors_are_told_at_once():
-    with pytest.raises(SpecError, match=r"(?s)tau = -1.*alpha = -2"):
-        RunSpec(**KD, tau=-1, alpha=-2)
-
-
-def test_specs_are_frozen():
-    with pytest.raises(ValidationError, match="frozen"):
-        RunSpec(**KD).seed = 1
 
 
 def test_replace_drops_what_the_new_arm_does_not_use_and_keeps_the_rest():

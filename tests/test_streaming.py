@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 import torch
-from handmade import CPU
+from handmade import CPU, same_students, stopped_after
 from PIL import Image, ImageOps
 from torchvision.transforms import v2
 
@@ -78,17 +78,14 @@ def test_boxes_follow_the_law_of_the_literature():
     assert (ours[:, 1] + ours[:, 3] <= height).all()
     area, ratio = ours[:, 2] * ours[:, 3] / (width * height), ours[:, 2] / ours[:, 3]
     assert 0.07 < area.min() < 0.1
-    assert ratio.min() > 0.7
-    assert ratio.max() < 1.4
+    assert 0.7 < ratio.min() < ratio.max() < 1.4
     error = 4 * np.hypot(ours.std(0), theirs.std(0)) / np.sqrt(4000)
     assert (np.abs(ours.mean(0) - theirs.mean(0)) < error).all()
     assert (np.abs(ours.std(0) / theirs.std(0) - 1) < 0.08).all()
 
 
 def test_pictures_that_no_shape_fits_give_their_middle():
-    left, top, w, h = random_box([0.999] * DRAWS, 100, 10)
-    assert (w, h) == (13, 10)
-    assert (left, top) == (43, 0)
+    assert random_box([0.999] * DRAWS, 100, 10) == (43, 0, 13, 10)
     assert random_box([0.999] * DRAWS, 10, 100) == (0, 43, 10, 13)
     assert central_box(256, 300) == (16, 38, 224, 224)
 
@@ -103,15 +100,6 @@ def test_pictures_are_turned_upright_and_large_ones_decoded_small(tmp_path):
         reference = upright.crop((37, 137, 562, 662)).resize((32, 32), Image.Resampling.BILINEAR)
     [pixels] = ImageFiles(tmp_path, ["turned.jpg"], 32).decode()
     assert (pixels.float() - torch.from_numpy(np.asarray(reference).copy()).permute(2, 0, 1)).abs().max() <= 6
-
-
-def test_a_file_that_is_no_image_is_named(tmp_path):
-    photo(tmp_path / "a.png", 30, 30, 1)
-    (tmp_path / "b.png").write_bytes(b"no picture")
-    files = ImageFiles(tmp_path, ["a.png", "b.png"], 16)
-    with pytest.raises(ValueError, match=r"b\.png cannot be read as an image"):
-        files.decode()
-    assert files[:1].decode().shape == (1, 3, 16, 16)
 
 
 def test_selections_are_rows_and_read_nothing(tmp_path):
@@ -181,11 +169,7 @@ def test_the_identity_of_a_streamed_tree_is_its_listing(tree, tmp_path):
         ("stream:", ValueError, ["say which", "stream:PATH"]),
         ("stream:nowhere", FileNotFoundError, ["nowhere", "data root"]),
         ("stream:zipped", ValueError, ["no directory", "folder:zipped"]),
-        (
-            "imagenet",
-            FileNotFoundError,
-            ["train/CLASS/*.JPEG", "ILSVRC2012_img_train.tar", "torchvision.datasets import ImageNet", "--data-root"],
-        ),
+        ("imagenet", FileNotFoundError, ["train/CLASS/*.JPEG", "ILSVRC2012_img_train.tar", "--data-root"]),
     ],
 )
 def test_missing_trees_say_what_to_do(tmp_path, name, error, words):
@@ -197,11 +181,10 @@ def test_missing_trees_say_what_to_do(tmp_path, name, error, words):
 
 
 def test_a_part_of_imagenet_is_not_imagenet(tree, tmp_path):
-    with pytest.raises(ValueError, match="holds 3 classes, not 1000; a part of it is stream:"):
-        load_data("imagenet", root=tree)
     tree.rename(tmp_path / "imagenet")
-    with pytest.raises(ValueError, match="3 classes"):
-        load_data("imagenet", root=tmp_path)
+    for root in (tmp_path, tmp_path / "imagenet"):
+        with pytest.raises(ValueError, match="holds 3 classes, not 1000; a part of it is stream:"):
+            load_data("imagenet", root=root)
 
 
 def spec_on(tree, **fields):
@@ -279,37 +262,18 @@ def test_small_named_images_are_enlarged_on_the_device_for_networks_of_large_one
     assert next(batches(spec, data, 0, 1)).images.shape == (5, 3, 20, 20)
 
 
-def test_a_run_on_a_streamed_tree_leaves_a_record_and_resumes_to_the_same_bits(tree, tmp_path, monkeypatch):
+def test_a_run_on_a_streamed_tree_leaves_a_record_and_resumes_to_the_same_bits(tree, tmp_path):
     teacher = TeacherSpec(model="cnn16", epochs=1)
     spec = spec_on(tree, arm="kd_mixup", teacher=teacher, seed=2)
     record = run(spec, tmp_path / "store", CPU, progress=False)
     store = RecordStore(tmp_path / "store")
     assert store.verify() == []
     assert record.spec.data.startswith("stream:zoo@")
-    assert record.logits("test").shape == (15, 3)
-    assert record.logits("val").shape == (4, 3)
-    assert record.probe.logits.shape[2] == 3
-    assert record.features.shape[0] == 15
+    assert (record.logits("test").shape, record.logits("val").shape) == ((15, 3), (4, 3))
     assert len(store.ids()) == 2
 
-    import mixkd.train as train
-
-    step, calls = train._step, []
-
-    def interrupted(*arguments):
-        if len(calls) == 6:
-            raise KeyboardInterrupt
-        calls.append(1)
-        step(*arguments)
-
-    plain = spec_on(tree, seed=2)
-    data = load_data(f"stream:{tree}", image_size=24)
-    [whole] = train_cohort([plain], data, precision="fp32")
-    monkeypatch.setattr(train, "_step", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    plain, data = spec_on(tree, seed=2), load_data(f"stream:{tree}", image_size=24)
+    with stopped_after(6):
         train_cohort([plain], data, precision="fp32", checkpoints=tmp_path / "c", checkpoint_seconds=0)
-    monkeypatch.setattr(train, "_step", step)
-    [resumed] = train_cohort([plain], data, precision="fp32", checkpoints=tmp_path / "c")
-    assert torch.equal(whole.losses, resumed.losses)
-    for key, value in whole.model.state_dict().items():
-        assert torch.equal(value, resumed.model.state_dict()[key]), key
+    resumed = train_cohort([plain], data, precision="fp32", checkpoints=tmp_path / "c")
+    same_students(resumed, train_cohort([plain], data, precision="fp32"))

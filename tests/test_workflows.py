@@ -54,25 +54,12 @@ def test_actionlint_has_nothing_to_say(actionlint):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_actionlint_would_say_something(actionlint, tmp_path):
-    broken = tmp_path / "broken.yml"
-    broken.write_text(WORKFLOWS[0].read_text(encoding="utf-8").replace("matrix.chapter", "matrix.chaptre"))
-    done = subprocess.run([*actionlint, str(broken)], capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert "chaptre" in done.stdout
-
-
 @each
 def test_actions_are_pinned_by_commit_and_say_their_version(path):
     used = re.findall(r"uses: (\S+)(.*)", path.read_text(encoding="utf-8"))
     for action, rest in used:
         assert re.fullmatch(r"[\w.-]+/[\w./-]+@[0-9a-f]{40}", action), action
         assert re.fullmatch(r" # v\d+\.\d+\.\d+", rest), f"{action}: its version belongs behind it"
-    pins = {}
-    for other in WORKFLOWS:
-        for action in re.findall(r"uses: (\S+)", other.read_text(encoding="utf-8")):
-            name, _, commit = action.partition("@")
-            assert pins.setdefault(name, commit) == commit, f"{name} is pinned twice"
 
 
 @each

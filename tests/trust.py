@@ -32,7 +32,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import torch
-from handmade import short, taught, written
+from handmade import Bomb, short, taught, written
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from test_damage import seal
@@ -501,27 +501,17 @@ def zips(folder: Path, draw: random.Random) -> Outcomes:
         path.unlink()
 
 
-class Bomb:
-    """Leaves a folder when it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = str(path)
-
-    def __reduce__(self) -> tuple:
-        return os.mkdir, (self.path,)
-
-
 def code(folder: Path, draw: random.Random) -> Outcomes:
     """Pickles where tensors, weights, checkpoints and exported networks are read: none runs."""
     store, flag = RecordStore(folder / "store"), folder / "went off"
     record, _ = written(store, short(), images=30)
-    bomb, saved = pickle.dumps(Bomb(flag)), io.BytesIO()
-    torch.save({"model": Bomb(flag)}, saved)
+    bomb, saved = pickle.dumps(Bomb(str(flag))), io.BytesIO()
+    torch.save({"model": Bomb(str(flag))}, saved)
     files = {path: path.read_bytes() for path in record.path.iterdir()}
     settings = Settings(short().id, "fp32", 1, "cpu")
 
     def checkpoints() -> None:
-        checkpoint.write(folder / "x.pt", settings, 1, {"model": Bomb(flag)})
+        checkpoint.write(folder / "x.pt", settings, 1, {"model": Bomb(str(flag))})
         checkpoint.read(folder / "x.pt", settings)
 
     for content in (bomb, saved.getvalue()):

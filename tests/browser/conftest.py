@@ -108,3 +108,26 @@ def visit(browser):
     yield go
     for context in contexts:
         context.close()
+
+
+DRAWN = """() => [...document.querySelectorAll('[data-lab]')].every((lab) => {
+  const value = lab.querySelector('.mixkd-value');
+  return lab.mixkd && (!value || value.textContent);
+})"""
+
+
+@pytest.fixture
+def show(tmp_path, visit):
+    """Open figures on a bare page, as a notebook shows them, and wait until they are drawn."""
+
+    def go(*figures, style: str = "", tail: str = "", **options):
+        head = "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'><title>figure</title>"
+        body = "".join(figure._repr_html_() for figure in figures)
+        file = tmp_path / "figure.html"
+        file.write_text(f"{head}<style>{style}</style><body><main><h1>figure</h1>{body}{tail}</main>", encoding="utf-8")
+        page = visit(file, **options)
+        if options.get("scripts", True):
+            page.wait_for_function(DRAWN)
+        return page
+
+    return go

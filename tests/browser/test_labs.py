@@ -13,49 +13,86 @@ from test_judgement import judged  # the made-up records of the tests in Python
 
 from mixkd import figures
 from mixkd.figures import LabModel, temperature_lab
+from mixkd.figures.explorer import rounded
 from mixkd.measure import calibration
 
 pytestmark = pytest.mark.browser
 LAB = "document.querySelector('[data-lab=temperature]')"
 
 
-def _model(arm, tau, seed, scale):
+def _model(scale, seed=0, n=300, k=5, **label):
     generator = np.random.default_rng(seed)
-    labels = generator.integers(0, 5, 300)
-    logits = generator.normal(size=(300, 5))
-    logits[np.arange(300), labels] += 1.5
-    return LabModel({"arm": arm, "tau": tau, "seed": seed}, scale * logits, labels, 1.1 * scale, repeats=2)
+    labels = generator.integers(0, k, n)
+    logits = generator.normal(size=(n, k))
+    logits[np.arange(n), labels] += 1.5
+    return LabModel({"arm": "kd", "seed": seed, **label}, scale * logits, labels, 1.1 * scale, repeats=2 - n % 2)
+
+
+def _ties():
+    """Equal logits (confidence exactly 1/K, which is an edge for 5 classes and 15 bins), near ties, certainty."""
+    logits = np.zeros((60, 5))
+    logits[20:40, 0] = 1e-9  # rounds to a tie: the class must stay the first
+    logits[40:, 3] = 1e4
+    return LabModel({"arm": "ce"}, logits, np.arange(60) % 5, 2.0)
 
 
 @pytest.fixture(scope="module")
 def lab():
     settings = [("ce", None, 2.0), ("kd", 1.0, 1.7), ("kd", 4.0, 1.4), ("kd_mixup", 1.0, 0.6), ("kd_mixup", 4.0, 1.1)]
-    return temperature_lab([_model(*setting[:2], seed, setting[2]) for seed in (12, 15, 16) for setting in settings])
+    return temperature_lab([_model(scale, seed, arm=arm, tau=tau) for seed in (12, 15, 16) for arm, tau, scale in settings])
 
 
-def _page(folder, visit, *shown, **options):
-    file = folder / "labs.html"
-    body = "".join(figure._repr_html_() for figure in shown)
-    file.write_text(f"<!doctype html><meta charset=utf-8><body>{body}</body>", encoding="utf-8")
-    return visit(file, **options)
+NAMES = {"acc": "accuracy", "conf": "confidence", **{name: name for name in ("gap", "ece", "oe", "ue", "over", "under", "nll")}}
 
 
-def test_a_model_by_a_few_of_its_fields(tmp_path, visit, lab):
-    page = _page(tmp_path, visit, lab, fragment="#lab.arm=kd_mixup&lab.tau=4&lab.b.arm=kd_mixup&lab.b.tau=4&lab.bt=best")
+@pytest.mark.parametrize(
+    ("model", "bins"),
+    [(_model(3.0, n=2000, k=10), 15), (_model(1.0, n=500, k=2), 10), (_model(2.0, k=100), 15), (_ties(), 15), (_model(1.0, n=1, k=3), 2)],
+    ids=["usual", "two classes", "hundred classes", "ties", "one image"],
+)
+def test_javascript_and_python_agree(show, model, bins):
+    page = show(temperature_lab([model], bins))
+    for temperature in (0.25, 0.6, 1.0, 1.9, 4.0):
+        expected = calibration.report(
+            rounded(model.logits).astype(np.float32), np.asarray(model.labels), n_bins=bins, temperature=temperature
+        )
+        got = page.evaluate(f"{LAB}.mixkd.stats({temperature})")
+        for key, name in NAMES.items():
+            assert got[key] == pytest.approx(getattr(expected, name), abs=1e-6), f"{name} at T = {temperature}"
+        assert sum(got["count"]) == len(model.labels)
+
+
+def test_b_at_its_own_temperature_stays_while_the_slider_moves(show):
+    page = show(temperature_lab([_model(1.0), _model(2.0, seed=1)]))
+    assert not page.outside
+    page.locator(".mixkd-tick input").check()
+    page.locator("select[aria-label='temperature of model B']").select_option("best")
+    page.wait_for_function(f"{LAB}.mixkd.compared()")
+    before = page.evaluate(f"{LAB}.mixkd.compared().nll")
+    page.evaluate(f"{LAB}.mixkd.set(3)")
+    assert page.evaluate(f"{LAB}.mixkd.compared().nll") == before
+    assert page.evaluate(f"{LAB}.mixkd.state().bTemperature") == pytest.approx(2.2)
+
+
+def test_a_class_name_cannot_become_markup(show):
+    page = show(temperature_lab([LabModel({"arm": "</script><img src=x onerror=alert(1)>"}, np.eye(3), np.arange(3), 1.0)]))
+    assert page.locator("img").count() == 0
+    assert not page.errors
+
+
+def test_a_model_by_a_few_of_its_fields(show, lab):
+    page = show(lab, fragment="#lab.arm=kd_mixup&lab.tau=4&lab.b.arm=kd_mixup&lab.b.tau=4&lab.bt=best")
     page.wait_for_function(f"{LAB}.mixkd?.compared()")
     state = page.evaluate(f"{LAB}.mixkd.state()")
     assert (state["a"]["arm"], state["a"]["tau"], state["T"]) == ("kd_mixup", "4", 1)
     assert state["bTemperature"] == pytest.approx(1.21)
-    unknown = _page(tmp_path, visit, lab, fragment="#lab.arm=nothing")
-    unknown.wait_for_selector(".mixkd-value:not(:empty)")
-    assert unknown.evaluate(f"{LAB}.mixkd.state().a.arm") == "ce"
+    assert show(lab, fragment="#lab.arm=nothing").evaluate(f"{LAB}.mixkd.state().a.arm") == "ce"
 
 
-def test_two_labs_keep_their_states_apart(tmp_path, visit, lab):
+def test_two_labs_keep_their_states_apart(show, lab):
     other = temperature_lab(lab.models[:3], name="other")
     states = "[...document.querySelectorAll('[data-lab=temperature]')].map((lab) => lab.mixkd.state())"
-    page = _page(tmp_path, visit, lab, other)
-    page.wait_for_function("document.querySelectorAll('.mixkd-T:not(:empty)').length === 2")
+    page = show(lab, other)
     first, second = page.locator("[data-lab=temperature]").all()
     first.locator(".mixkd-tick input").check()
     first.locator(".mixkd-b select[data-field=arm]").select_option("kd_mixup")
@@ -64,9 +101,8 @@ def test_two_labs_keep_their_states_apart(tmp_path, visit, lab):
     second.locator(".mixkd-knob input").press("End")
     second.locator(".mixkd-knob input").press("ArrowLeft")
     page.wait_for_function("location.hash.includes('other.t=3.97')")
-    there = _page(tmp_path, visit, lab, other, fragment=page.evaluate("location.hash"))
-    there.wait_for_function("document.querySelector('[data-lab=temperature]').mixkd?.compared()")
-    there.wait_for_function("document.querySelectorAll('.mixkd-T:not(:empty)').length === 2")
+    there = show(lab, other, fragment=page.evaluate("location.hash"))
+    there.wait_for_function(f"{LAB}.mixkd?.compared()")
     for now, then in zip(there.evaluate(states), page.evaluate(states), strict=True):
         assert now.pop("T") == pytest.approx(then.pop("T"), abs=1e-4)
         assert now.pop("bTemperature") == pytest.approx(then.pop("bTemperature"), abs=1e-4)
@@ -75,9 +111,8 @@ def test_two_labs_keep_their_states_apart(tmp_path, visit, lab):
     assert not there.errors, "and it opens on the lab touched last"
 
 
-def test_a_view_that_makes_no_sense_is_ignored_and_a_link_brings_the_whole_view(tmp_path, visit, lab):
-    page = _page(tmp_path, visit, lab, fragment="#lab.a=%7E%7E&lab.b=__proto__&lab.t=1e9&lab.bt=constructor&lab.b.tau=none&lab")
-    page.wait_for_selector(".mixkd-value:not(:empty)")
+def test_a_view_that_makes_no_sense_is_ignored_and_a_link_brings_the_whole_view(show, lab):
+    page = show(lab, fragment="#lab.a=%7E%7E&lab.b=__proto__&lab.t=1e9&lab.bt=constructor&lab.b.tau=none&lab")
     state = page.evaluate(f"{LAB}.mixkd.state()")
     assert (state["a"]["arm"], state["compare"], state["T"], state["bAt"]) == ("ce", False, 1, "same")
     page.evaluate("location.hash = '#lab.arm=kd&lab.b.arm=kd_mixup&lab.t=2'")
@@ -90,10 +125,10 @@ def test_a_view_that_makes_no_sense_is_ignored_and_a_link_brings_the_whole_view(
     assert not page.errors
 
 
-def test_a_step_takes_less_than_a_frame(tmp_path, visit):
+def test_a_step_takes_less_than_a_frame(show):
     generator = np.random.default_rng(5)
     models = [LabModel({"arm": arm}, generator.normal(size=(10_000, 10)), generator.integers(0, 10, 10_000), 1.0) for arm in ("ce", "kd")]
-    page = _page(tmp_path, visit, temperature_lab(models))
+    page = show(temperature_lab(models))
     page.locator(".mixkd-tick input").check()
     page.wait_for_function(f"{LAB}.mixkd.compared()")
     took = page.evaluate(f"""() => [...Array(21).keys()].map((i) => {{
@@ -104,13 +139,12 @@ def test_a_step_takes_less_than_a_frame(tmp_path, visit):
     assert took[5] < 16, "10,000 predictions of ten classes, as many compared; the quarter of the steps that other programs held up least"
 
 
-def test_chance_is_what_calibrated_models_show(tmp_path, visit):
+def test_chance_is_what_calibrated_models_show(show):
     generator = np.random.default_rng(3)
     logits = 2.5 * generator.normal(size=(6000, 5))
     p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     labels = (p.cumsum(1) > generator.random((6000, 1))).argmax(1)
-    page = _page(tmp_path, visit, temperature_lab([LabModel({"arm": "ce"}, logits, labels, 1.0)]))
-    page.wait_for_selector(".mixkd-value:not(:empty)")
+    page = show(temperature_lab([LabModel({"arm": "ce"}, logits, labels, 1.0)]))
     got, floor = page.evaluate(f"{LAB}.mixkd.stats(1)"), calibration.noise_floor(logits)
     assert got["chanceEce"] == pytest.approx(floor.ece, rel=0.05)
     assert got["chanceOe"] == pytest.approx(floor.oe, rel=0.05)
@@ -118,10 +152,12 @@ def test_chance_is_what_calibrated_models_show(tmp_path, visit):
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-def test_the_ledger_opens_one_cell_at_a_time_and_stays_on_the_page(tmp_path, visit, width):
+def test_the_ledger_opens_one_cell_at_a_time_and_stays_on_the_page(show, width):
     verdicts = [judged(profile, claim) for profile in ("digits", "gaussians") for claim in ("e", "f")]
-    page = _page(tmp_path, visit, figures.ledger(verdicts), width=width, scripts=False)
+    page = show(figures.ledger(verdicts), width=width, scripts=False)
     page.locator(".mixkd-cell > summary").nth(1).focus()
     page.keyboard.press("Enter")
     assert page.locator("#evidence-e-gaussians").is_visible()
     assert page.locator(".mixkd-opened-row > td > div:visible").count() == 1
+    page.keyboard.press("Enter")
+    assert not page.locator("#evidence-e-gaussians").is_visible()

@@ -18,15 +18,6 @@ from mixkd.studies import Cell
 pytestmark = pytest.mark.browser
 MAP = "document.querySelector('[data-lab=map]')"
 OTHER = replace(surveys.PROFILE, name="cifar10-jpeg", teachers=("resnet20",), taus=(1.0, 2.0))
-STEP = """() => {
-  const lab = document.querySelector('[data-lab=map]'), took = [];
-  for (const button of lab.querySelectorAll('.mixkd-square')) {
-    const start = performance.now();
-    button.click();
-    took.push(performance.now() - start);
-  }
-  return took.sort((a, b) => a - b)[Math.floor(took.length / 2)];
-}"""
 
 
 @pytest.fixture(scope="module")
@@ -34,21 +25,16 @@ def maps():
     return [surveys.survey(), surveys.survey(OTHER)]
 
 
+THEME = (
+    "html{--pst-color-background:#fff;background:var(--pst-color-background)}@media(prefers-color-scheme:dark){html{"
+    "--pst-color-background:#14181e;--pst-color-text-base:#ced6dd;--pst-color-text-muted:#9ca4af;color:#ced6dd}}"
+)
+
+
 @pytest.fixture
-def show(tmp_path, visit, maps):
+def shown(show, maps):
     def go(*, question="overconfidence", **options):
-        file = tmp_path / "map.html"
-        body = figures.map_of(maps, question=question, marks={"theirs": 0.03})._repr_html_()
-        colors = "html{--pst-color-background:#fff;background:var(--pst-color-background)}"
-        dark = (
-            "@media(prefers-color-scheme:dark){html{--pst-color-background:#14181e;--pst-color-text-base:#ced6dd;"
-            "--pst-color-text-muted:#9ca4af;color:#ced6dd}}"
-        )
-        file.write_text(
-            f'<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content="width=device-width"><title>map</title>'
-            f"<style>{colors}{dark}</style><body><main><h1>map</h1>{body}</main></body>", encoding="utf-8",
-        )  # fmt: skip
-        return visit(file, **options)
+        return show(figures.map_of(maps, question=question, marks={"theirs": 0.03}), style=THEME, **options)
 
     return go
 
@@ -57,8 +43,8 @@ def _state(page):
     return page.evaluate(f"{MAP}.mixkd.state()")
 
 
-def test_every_cell_says_what_python_says(show, maps):
-    page = show()
+def test_every_cell_says_what_python_says(shown, maps):
+    page = shown()
     for arm in ("kd_mixup", "kd"):
         page.locator(f"[data-arm={arm}]").click()
         for (which, cell), reading in maps[0].readings.items():
@@ -81,20 +67,20 @@ def test_every_cell_says_what_python_says(show, maps):
     assert not page.outside
 
 
-def test_bars_stand_where_python_says(show, maps):
-    page = show()
+def test_bars_stand_where_python_says(shown, maps):
+    page = shown()
     page.locator("[data-cell='fitted~2']").click()
     read = "(d) => [...d.querySelectorAll('.mixkd-bar')].map((bar) => +bar.getAttribute('height'))"
     heights = page.evaluate(f"[...{MAP}.querySelectorAll('.mixkd-small')].map({read})")
     whole = page.evaluate(f"(() => {{ const d = {MAP}.querySelector('.mixkd-diagonal').getBBox(); return d.height; }})()")
     ours = next(r for (arm, cell), r in maps[0].readings.items() if (arm, cell) == ("kd_mixup", Cell("cnn32", "fitted", 2.0)))
     for bars, model in zip(heights, (maps[0].plain, ours.model), strict=True):
-        shown = [height / whole for height in bars]
-        assert shown == pytest.approx([a if s else 0 for a, s in zip(model.bar_accuracy, model.share, strict=True)], abs=2e-3)
+        seen = [height / whole for height in bars]
+        assert seen == pytest.approx([a if s else 0 for a, s in zip(model.bar_accuracy, model.share, strict=True)], abs=2e-3)
 
 
-def test_it_opens_on_the_paper_and_two_buttons_calibrate(show):
-    page = show()
+def test_it_opens_on_the_paper_and_two_buttons_calibrate(shown):
+    page = shown()
     assert _state(page)["cell"] == "cnn32~raw~2"
     page.get_by_role("button", name="calibrate the teacher").click()
     assert _state(page)["cell"] == "cnn32~fitted~2"
@@ -109,8 +95,8 @@ def test_it_opens_on_the_paper_and_two_buttons_calibrate(show):
     assert _state(page)["cell"] == "cnn32~raw~2", "pressed again it leaves the teacher as trained"
 
 
-def test_arrow_keys_move_and_one_square_is_a_stop_of_the_tab_key(show):
-    page = show()
+def test_arrow_keys_move_and_one_square_is_a_stop_of_the_tab_key(shown):
+    page = shown()
     page.locator(".mixkd-square[tabindex='0']").focus()
     steps = [("ArrowRight", "fitted~2"), ("ArrowUp", "fitted~4"), ("ArrowUp", "fitted~std"), ("Home", "half~std")]
     for key, cell in [*steps, ("ArrowLeft", "half~std"), ("End", "double~std"), ("ArrowDown", "double~4")]:
@@ -123,25 +109,25 @@ def test_arrow_keys_move_and_one_square_is_a_stop_of_the_tab_key(show):
     page.wait_for_function(f"{MAP}.querySelector('.mixkd-live').textContent.includes('31 times less overconfident')")
 
 
-def test_the_address_keeps_the_view(show):
-    page = show()
+def test_the_address_keeps_the_view(shown):
+    page = shown()
     page.locator("[data-tab='1']").click()
     page.locator("[data-cell='fitted~1']").click()
     page.locator("[data-arm=kd]").click()
     page.locator("[data-view=propagation]").click()
     page.wait_for_function("location.hash.includes('map.view=propagation')")
-    there = show(fragment=page.evaluate("location.hash"))
+    there = shown(fragment=page.evaluate("location.hash"))
     assert {name: _state(there)[name] for name in ("tab", "cell", "arm", "view")} == {
         "tab": "cifar10-jpeg", "cell": "resnet20~fitted~1", "arm": "kd", "view": "propagation",
     }  # fmt: skip
-    rival = show(fragment="#map.rival=1")
+    rival = shown(fragment="#map.rival=1")
     assert rival.text_content(".mixkd-map-head") == "12 times less overconfident"
-    assert not show(fragment="#map.cell=no~such~cell&map.tab=none").errors
+    assert not shown(fragment="#map.cell=no~such~cell&map.tab=none").errors
 
 
 @pytest.mark.parametrize("question", list(drawn.QUESTIONS))
-def test_it_opens_on_its_question(show, question, maps):
-    page = show(question=question)
+def test_it_opens_on_its_question(shown, question, maps):
+    page = shown(question=question)
     assert page.locator(f"[data-view={question}]").get_attribute("aria-pressed") == "true"
     seeds = page.locator(".mixkd-map-plot circle").count()
     if question == "propagation":
@@ -154,8 +140,8 @@ def test_it_opens_on_its_question(show, question, maps):
     assert not page.errors
 
 
-def test_a_phone_has_the_bars_under_the_map_and_the_page_stays(show):
-    page = show(width=390)
+def test_a_phone_has_the_bars_under_the_map_and_the_page_stays(shown):
+    page = shown(width=390)
     board, right = (page.locator(name).bounding_box() for name in (".mixkd-board", ".mixkd-map-right"))
     assert right["y"] > board["y"] + board["height"]
     below = page.evaluate("document.documentElement.scrollHeight")
@@ -170,8 +156,8 @@ def test_a_phone_has_the_bars_under_the_map_and_the_page_stays(show):
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
-def test_axe_finds_nothing(show, axe, theme, width):
-    page = show(theme=theme, width=width)
+def test_axe_finds_nothing(shown, axe, theme, width):
+    page = shown(theme=theme, width=width)
     page.evaluate(axe)
     for act in (None, "[data-cell='double~2']", "[data-cell='fitted~std']", "[data-view=propagation]", "[data-view=trade-off]"):
         if act:
@@ -180,25 +166,11 @@ def test_axe_finds_nothing(show, axe, theme, width):
         assert not found, [(v["id"], [node["html"][:90] for node in v["nodes"]][:3]) for v in found]
 
 
-def test_it_leaves_room_for_a_heading_and_a_sentence_on_the_first_screen(show):
-    page = show()
-    page.evaluate("document.body.style.width = '688px'")  # the width of a page of the book at 1280 px
-    page.wait_for_timeout(100)
-    assert page.locator("[data-lab=map]").bounding_box()["height"] < 510
-
-
-def test_a_step_takes_less_than_a_frame(show):
-    page = show()
-    for view in drawn.QUESTIONS:
-        page.locator(f"[data-view={view}]").click()
-        assert page.evaluate(STEP) < 16
-
-
-def test_without_scripts_and_in_print_there_is_the_table(show):
-    page = show(scripts=False)
+def test_without_scripts_and_in_print_there_is_the_table(shown):
+    page = shown(scripts=False)
     assert page.locator(".mixkd-fallback table").count() == 2
     assert page.locator(".mixkd-fallback svg").first.is_visible()
-    printed = show()
+    printed = shown()
     printed.emulate_media(media="print")
     assert printed.locator(".mixkd-fallback table").first.is_visible()
     assert not printed.locator(".mixkd-board").is_visible()

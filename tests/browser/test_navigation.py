@@ -9,28 +9,10 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-
-from mixkd.site import repository
+from built import chapters, page_with, pages
 
 pytestmark = pytest.mark.browser
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def _pages(site: Path) -> list[Path]:
-    pages = [path for path in sorted(site.rglob("*.html")) if "_static" not in path.parts]
-    return [path for path in pages if 'http-equiv="Refresh"' not in path.read_text(encoding="utf-8")]
-
-
-def _chapters(site: Path) -> list[Path]:
-    """The pages a reader reads, not search and index."""
-    return [path for path in _pages(site) if path.parent.name == "book"]
-
-
-def _holding(site: Path, mark: str) -> Path:
-    for path in _chapters(site):
-        if mark in path.read_text(encoding="utf-8"):
-            return path
-    pytest.skip(f"no page of this site holds {mark}")
 
 
 class _Anchors(HTMLParser):
@@ -40,8 +22,6 @@ class _Anchors(HTMLParser):
         super().__init__()
         self.ids: set[str] = set()
         self.links: list[str] = []
-        self.tables: list[int] = []
-        self.language = ""
         self.feed(path.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag, attributes):
@@ -51,16 +31,10 @@ class _Anchors(HTMLParser):
             self.links.append(given["href"])
         if tag == "a" and given.get("name"):
             self.ids.add(given["name"])
-        if tag == "html":
-            self.language = given.get("lang") or ""
-        if tag == "table":
-            self.tables.append(0)
-        if tag == "th" and self.tables:
-            self.tables[-1] += 1
 
 
 def test_every_link_inside_the_site_leads_somewhere(site):
-    known = {path: _Anchors(path) for path in _pages(site)}
+    known = {path: _Anchors(path) for path in pages(site)}
     lost = []
     for path, page in known.items():
         for link in page.links:
@@ -74,18 +48,11 @@ def test_every_link_inside_the_site_leads_somewhere(site):
             elif anchor and target in known and anchor not in known[target].ids and "=" not in anchor:  # "=": the state of a lab
                 lost.append(f"{path.name}: {link} has no such anchor")
     assert not lost, "\n".join(lost)
-
-
-def test_pages_name_their_language_and_tables_their_columns(site):
-    for path in _pages(site):
-        page = _Anchors(path)
-        assert page.language == "en", path.name
-        # The index of names that Sphinx makes is laid out in tables; it is no page of the book.
-        assert all(page.tables) or path not in _chapters(site), f"{path.name}: a table without headers"
+    assert any(link.endswith(".ipynb") for page in known.values() for link in page.links), "no chapter offers its notebook"
 
 
 def test_figures_have_words_and_numbers_beside_them(site):
-    for path in _chapters(site):
+    for path in chapters(site):
         text = path.read_text(encoding="utf-8")
         for label in re.findall(r'class="book-plotly"[^>]*data-label="([^"]*)"', text):
             assert len(label) > 10, f"{path.name}: a figure is called {label!r}"
@@ -93,42 +60,17 @@ def test_figures_have_words_and_numbers_beside_them(site):
         assert text.count('class="book-plotly"') == len(tables), f"{path.name}: a figure without its numbers"
 
 
-def test_a_chapter_leads_on_and_back_and_can_be_taken_along(site):
-    chapters = [path for path in _chapters(site) if 'rel="next"' in path.read_text(encoding="utf-8")]
-    assert chapters
-    for path in chapters:
-        text = path.read_text(encoding="utf-8")
-        assert re.search(r'class="right-next"', text), path.name
-        for source in re.findall(r'href="([^"]+)"\s+target="_blank"\s+class="btn btn-sm btn-download-source-button', text):
-            assert (path.parent / source).resolve().is_file(), f"{path.name}: {source}"
-    notebooks = [path for path in chapters if "_sources" in (text := path.read_text(encoding="utf-8")) and ".ipynb" in text]
-    assert notebooks, "no chapter offers its notebook"
-
-
-def test_buttons_of_a_repository_only_where_there_is_one(site):
-    text = "".join(path.read_text(encoding="utf-8") for path in _chapters(site))
-    known = repository(ROOT)
-    if known is None:
-        assert "colab.research.google.com/github" not in text
-    elif "github" in known[0]:
-        assert f"colab.research.google.com/github/{known[0].split('/', 3)[3]}/blob/" in text
-
-
 def test_a_page_says_what_it_is_to_those_who_link_to_it(site):
-    words = set()
-    for path in _chapters(site):
-        text = path.read_text(encoding="utf-8")
-        words.add(re.search(r'<meta name="description" content="([^"]+)"', text)[1])
-        assert 'property="og:title"' in text
-        assert re.search(r'rel="icon"[^>]*icon\.svg|icon\.svg[^>]*rel="icon"', text)
-    assert len(words) > 1, "every page is described alike"
+    texts = [path.read_text(encoding="utf-8") for path in chapters(site)]
+    assert all('property="og:title"' in text for text in texts)
+    assert len({re.search(r'<meta name="description" content="([^"]+)"', text)[1] for text in texts}) > 1, "every page is described alike"
 
 
 def test_a_word_says_its_definition_on_hover(site):
-    glossary = _holding(site, '<dl class="simple glossary">').read_text(encoding="utf-8")
+    glossary = page_with(site, '<dl class="simple glossary">').read_text(encoding="utf-8")
     plain = html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", glossary)))
     found = 0
-    for path in _chapters(site):
+    for path in chapters(site):
         for words in re.findall(r'title="([^"]*)"><span class="xref std std-term"', path.read_text(encoding="utf-8")):
             found += 1
             if "\\" not in words and len(words) > 20:  # a formula is typeset on the page itself
@@ -137,7 +79,7 @@ def test_a_word_says_its_definition_on_hover(site):
 
 
 def test_search_works_from_the_disk(site, visit):
-    page = visit(_chapters(site)[0])
+    page = visit(chapters(site)[0])
     word = "accuracy"
     page.locator(".search-button__button").locator("visible=true").first.click()
     page.locator("#pst-search-dialog input").fill(word)
@@ -151,7 +93,7 @@ def test_search_works_from_the_disk(site, visit):
 
 
 def test_the_first_tab_skips_to_the_content_and_focus_is_seen(site, visit):
-    page = visit(_chapters(site)[0])
+    page = visit(chapters(site)[0])
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.getAttribute('href')") == "#main-content"
     for _ in range(25):
@@ -165,7 +107,7 @@ def test_the_first_tab_skips_to_the_content_and_focus_is_seen(site, visit):
 
 
 def test_motion_is_reduced_for_who_asks(site, visit):
-    page = visit(_chapters(site)[0])
+    page = visit(chapters(site)[0])
     slow = page.evaluate(
         """() => [...document.querySelectorAll('*')].filter((node) => {
              const style = getComputedStyle(node);
@@ -177,16 +119,15 @@ def test_motion_is_reduced_for_who_asks(site, visit):
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_on_paper_there_is_text_and_no_controls(site, visit, shots, theme):
-    path = _holding(site, "mixkd-lab")
+def test_on_paper_there_is_text_and_no_controls(site, visit, theme):
+    path = page_with(site, "mixkd-lab")
     page = visit(path, theme=theme)
-    page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
+    page.evaluate("document.querySelectorAll('.mixkd-lab').forEach((lab) => lab.scrollIntoView())")
     page.wait_for_timeout(300)
     page.emulate_media(media="print", color_scheme=theme)
-    for hidden in (".bd-sidebar-primary", ".bd-header-article", ".prev-next-footer"):
-        for shown in page.locator(hidden).all():
-            assert not shown.is_visible(), hidden
-    for picture in page.locator(".mixkd-fallback svg").all():
+    for shown in page.locator(".bd-sidebar-primary, .bd-header-article, .prev-next-footer, select, input, button").all():
+        assert not shown.is_visible()
+    for picture in page.locator(".mixkd-lab > .mixkd-fallback").all():
         assert picture.is_visible()
     figures = page.evaluate(
         """() => [...document.querySelectorAll('.book-plotly')].filter((box) => box.checkVisibility())
@@ -196,18 +137,3 @@ def test_on_paper_there_is_text_and_no_controls(site, visit, shots, theme):
     assert all(drawn != table for drawn, table in figures), "what was not drawn stands there as a table"
     ink = page.evaluate("getComputedStyle(document.querySelector('.bd-article p')).color")
     assert max(map(int, re.findall(r"\d+", ink)[:3])) < 100, f"{ink} on white paper"
-    pdf = page.pdf(path=shots / f"{path.stem}-{theme}.pdf", format="A4")
-    assert pdf.startswith(b"%PDF")
-
-
-def test_on_paper_every_lab_is_its_still_picture(site, visit):
-    shown = "all => all.filter((one) => one.checkVisibility()).map((one) => one.className)"
-    for path in _chapters(site):
-        if "mixkd-lab" in path.read_text(encoding="utf-8"):
-            page = visit(path)
-            page.evaluate("document.querySelectorAll('.mixkd-lab').forEach((lab) => lab.scrollIntoView())")
-            page.emulate_media(media="print")
-            stills = page.locator(".mixkd-lab > .mixkd-fallback")
-            assert len(stills.evaluate_all(shown)) == page.locator(".mixkd-lab").count(), path.stem
-            assert page.locator("select, input, button").evaluate_all(shown) == [], path.stem
-            page.leave()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import gzip
 import json
 from functools import cache
 from pathlib import Path
 
-import numpy as np
 import pytest
+from built import page_with, pages
 
 pytestmark = pytest.mark.browser
 VIEWS = ((1280, "light"), (1280, "dark"), (390, "dark"))  # a phone in the light has the colours of the one and the widths of the other
@@ -40,7 +39,7 @@ def test_every_page_stands_alone(site, visit, shots, axe, width, theme):
     """What must hold on every page, in one visit to each: the first view is light, nothing comes from outside, everything is
     drawn, nothing is cut off, and axe-core finds nothing serious."""
     said = []
-    for path in _pages(site):
+    for path in pages(site):
         name = path.relative_to(site).as_posix()
         page = visit(path, width=width, theme=theme)
         page.wait_for_function("document.readyState === 'complete'")
@@ -68,14 +67,8 @@ def test_every_page_stands_alone(site, visit, shots, axe, width, theme):
     assert not said, "\n".join(said)
 
 
-def test_the_index_leads_to_the_first_page(site, visit):
-    page = visit(site / "index.html")
-    page.wait_for_url("**/book/index.html")
-    page.wait_for_selector(".bd-article h1")
-
-
 def test_figures_take_the_colour_of_the_theme(site, visit):
-    page = visit(_page_with(site, "book-plotly"), theme="light")
+    page = visit(page_with(site, 'class="book-plotly"'), theme="light")
     page.evaluate(SCROLL)
     page.wait_for_function(f"({UNDRAWN})() === 0")
     color = "getComputedStyle(document.querySelector('.book-plotly .xtick text')).fill"
@@ -85,50 +78,8 @@ def test_figures_take_the_colour_of_the_theme(site, visit):
     assert _brightness(page.evaluate(color)) > 0.6 > 0.4 > _brightness(light)
 
 
-def test_the_lab_is_readable_in_the_dark(site, visit):
-    page = visit(_page_with(site, TEMPERATURE), theme="dark")
-    page.wait_for_selector(".mixkd-ui")
-    ink = page.evaluate("getComputedStyle(document.querySelector('[data-lab=temperature] .mixkd-value')).color")
-    paper = page.evaluate(
-        """() => { let node = document.querySelector('[data-lab=temperature]'), color;
-          do { color = getComputedStyle(node).backgroundColor; node = node.parentElement; }
-          while (node && /rgba\\(.*, 0\\)|transparent/.test(color));
-          return color; }"""
-    )
-    assert _brightness(ink) > 0.6, "the theme's rule for HTML output hides the text of the lab"
-    assert _brightness(paper) < 0.3
-
-
-def test_the_lab_says_what_python_says(site, visit):
-    from mixkd.measure import calibration
-
-    page = visit(_page_with(site, TEMPERATURE))
-    page.wait_for_selector("[data-lab=temperature] .mixkd-value:not(:empty)")
-    meta = json.loads(page.evaluate("document.querySelector('[data-lab=temperature] .mixkd-meta').textContent"))
-    model = meta["models"][0]
-    data = {key: page.evaluate(f"document.querySelector('[data-key=\"{model[key]}\"]').textContent") for key in ("logits", "labels")}
-    logits = np.frombuffer(base64.b64decode(data["logits"]), "<f2").reshape(model["n"], model["k"]).astype(np.float32)
-    labels = np.frombuffer(base64.b64decode(data["labels"]), "<u2").astype(np.int64)
-    names = {"acc": "accuracy", "conf": "confidence", "gap": "gap", "ece": "ece", "oe": "oe", "ue": "ue", "nll": "nll"}
-    for position in ("-2", "-0.5", "0", "0.83", "2"):
-        page.evaluate(
-            "(v) => { const s = document.querySelector('[data-lab=temperature] .mixkd-knob input'); s.value = v;"
-            " s.dispatchEvent(new Event('input')); }",
-            position,
-        )
-        temperature = 2 ** float(position)
-        page.wait_for_function(f"document.querySelector('[data-lab=temperature] .mixkd-T').textContent === 'T = {temperature:.2f}'")
-        expected = calibration.report(logits, labels, n_bins=meta["bins"], temperature=temperature)
-        for key, name in names.items():
-            shown = page.text_content(f"[data-measure={key}]").replace("−", "-")
-            assert float(shown) == pytest.approx(getattr(expected, name), abs=1e-4), f"{name} at T = {temperature:.3f}"
-        bins = calibration.reliability(logits, labels, n_bins=meta["bins"], temperature=temperature)
-        count = page.evaluate("Object.values(document.querySelector('[data-lab=temperature]').mixkd.stats().count)")
-        assert np.abs(np.array(count) - np.asarray(bins.count)).sum() <= 2  # a value on an edge may fall either way
-
-
 def test_the_lab_by_keyboard(site, visit):
-    page = visit(_page_with(site, TEMPERATURE))
+    page = visit(page_with(site, TEMPERATURE))
     page.wait_for_selector("[data-lab=temperature] .mixkd-value:not(:empty)")
     slider = page.locator("[data-lab=temperature] .mixkd-knob input").first
     slider.focus()
@@ -146,27 +97,8 @@ def test_the_lab_by_keyboard(site, visit):
     page.wait_for_function(f"document.querySelector('[data-lab=temperature]').mixkd.state().T === {fitted}")
 
 
-def test_a_view_of_the_lab_has_an_address(site, visit):
-    path = _page_with(site, TEMPERATURE)
-    page = visit(path)
-    page.wait_for_selector("[data-lab=temperature] .mixkd-value:not(:empty)")
-    meta = json.loads(page.evaluate("document.querySelector('[data-lab=temperature] .mixkd-meta').textContent"))
-    if len(meta["models"]) < 2:
-        pytest.skip("this lab has one model")
-    page.locator("[data-lab=temperature] .mixkd-tick input").first.check()
-    page.evaluate("document.querySelector('[data-lab=temperature]').mixkd.set(1.7)")
-    page.wait_for_function("location.hash.includes('.t=1.7')")
-    there = visit(path, fragment=page.evaluate("location.hash"))
-    there.wait_for_function("document.querySelector('[data-lab=temperature]')?.mixkd?.compared()")
-    state = there.evaluate("document.querySelector('[data-lab=temperature]').mixkd.state()")
-    assert state["T"] == pytest.approx(1.7)
-    assert state["compare"]
-    assert state["b"] == meta["models"][1]["label"]
-    assert not there.errors
-
-
 def test_models_that_wait_in_files_come_when_chosen(site, visit):
-    page = visit(_page_with(site, TEMPERATURE))
+    page = visit(page_with(site, TEMPERATURE))
     page.wait_for_selector("[data-lab=temperature] .mixkd-value:not(:empty)")
     meta = json.loads(page.evaluate("document.querySelector('[data-lab=temperature] .mixkd-meta').textContent"))
     last = meta["models"][-1]
@@ -197,39 +129,10 @@ def test_from_the_index_to_each_question_in_one_click(site, visit):
         page.leave()
 
 
-def test_a_cell_of_the_ledger_opens_its_evidence_by_keyboard(site, visit):
-    page = visit(_page_with(site, "mixkd-cell"), scripts=False)  # it needs no script
-    cell = page.locator(".mixkd-cell > summary").nth(4)
-    block = page.locator(cell.locator("xpath=../a").get_attribute("href"))
-    assert not block.is_visible()
-    cell.focus()
-    page.keyboard.press("Enter")
-    assert block.is_visible()
-    assert block.locator("svg").count() > 0
-    assert page.locator(".mixkd-opened-row > td > div:visible").count() == 1
-    page.keyboard.press("Enter")
-    assert not block.is_visible()
-
-
 def test_without_scripts_there_are_still_figures(site, visit):
     for mark, still in (("mixkd-lab", ".mixkd-fallback svg"), ("book-plotly", ".book-data table")):
-        page = visit(_page_with(site, mark), scripts=False)
+        page = visit(page_with(site, f'class="{mark}"'), scripts=False)
         assert page.locator(still).first.is_visible()
-
-
-def _pages(site):
-    """All pages: not the fragments the theme leaves among the static files, nor the index that only leads to the first
-    page."""
-    pages = [path for path in sorted(site.rglob("*.html")) if "_static" not in path.parts]
-    return [path for path in pages if 'http-equiv="Refresh"' not in path.read_text(encoding="utf-8")]
-
-
-def _page_with(site, mark):
-    """The first page that holds an element of a class, or skip."""
-    for path in _pages(site):
-        if (mark if '"' in mark else f'class="{mark}"') in path.read_text(encoding="utf-8"):
-            return path
-    pytest.skip(f"no page of this site has a {mark}")
 
 
 @cache

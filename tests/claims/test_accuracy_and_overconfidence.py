@@ -74,14 +74,6 @@ class TestAccuracy:
         assert f"{OTHER} (P2 fails)" in verdict.note
         assert "nothing here is about capacity" in verdict.note
 
-    @pytest.mark.parametrize("seeds", [0, 1])
-    def test_not_run(self, world, seeds):
-        world.train("accuracy", lambda spec: of()(spec) if spec.seed < seeds else None)
-        verdict = world.judge("d")
-        assert (verdict.as_stated, verdict.attributed) == ("not run", "not run")
-        assert verdict.command == "mixkd reproduce --profile tiny --study accuracy"
-        assert verdict.missing > 0
-
     def test_students_of_one_teacher_count_once(self, world):
         world.profile = replace(TINY, teacher_seeds=2)
         world.train("accuracy", of())
@@ -158,13 +150,6 @@ class TestOverconfidence:
         scaled = next(row for row in verdict.rivals if "temperature-scaled" in row.what)
         assert scaled.outcome == "not supported"
         assert verdict.attributed != "supported"
-
-    @pytest.mark.parametrize("seeds", [0, 1])
-    def test_not_run(self, world, seeds):
-        world.train("overconfidence", lambda spec: of()(spec) if spec.seed < seeds else None)
-        verdict = world.judge("e")
-        assert (verdict.as_stated, verdict.attributed) == ("not run", "not run")
-        assert verdict.command == "mixkd reproduce --profile tiny --study overconfidence"
 
     def test_in_another_cell(self, world):
         """What the teacher's calibration decides: with the raw teacher a factor of two, with the fitted one an order of magnitude."""

@@ -1,22 +1,22 @@
 """The ledger and the map: every claim, every cell, named records, counted gaps, the command that fills them, JSON without NaN."""
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
-from made import DEFAULT, OTHER, TINY, jittered, split, teacher
+import torch
+from made import DEFAULT, OTHER, TINY, K, jittered, split, teacher
 from test_accuracy_and_overconfidence import of
 
 import mixkd.claims
 from mixkd.claims import CLAIMS, Row, Verdict, across, elsewhere, evaluate, everywhere, to_frame, to_json, to_text
-from mixkd.claims.evidence import measures, overconfidence_floor
+from mixkd.claims.evidence import overconfidence_floor
 from mixkd.spec import RunSpec, SpecError
 from mixkd.store import RecordStore
 from mixkd.studies import Cell, cells, study
+from mixkd.vicinal import LAM_GRID
 
 HERE = ["d", "e", "f", "g", "i"]
-VERDICT = {"claim", "profile", "cell", "as_stated", "attributed", "stated", "rivals", "premises", "note", "records", "missing", "command"}
-COMPARISON = {"what", "estimate", "low", "high", "margin", "seeds", "outcome", "kind", "unit", "p", "half", "resolving"}
 
 
 class TestVerdicts:
@@ -52,8 +52,6 @@ class TestVerdicts:
         assert verdict.stated[0].seeds == 3
 
     def test_data_that_lie_elsewhere_need_a_root(self, world):
-        from dataclasses import replace
-
         world.profile = replace(TINY, data="folder:tiny@0123456789abcdef")
         [verdict] = evaluate("tiny", world.store, ["e"])
         assert verdict.command == "mixkd reproduce --profile tiny --study overconfidence --data-root DIR"
@@ -85,10 +83,6 @@ class TestVerdicts:
         world.train(("map", "propagation"), constant, constant)
         for verdict in evaluate("tiny", world.store, HERE):
             assert verdict.as_stated != "supported"
-
-    def test_unknown_names_get_the_nearest(self, world):
-        with pytest.raises(SpecError, match="must be one of a, b"):
-            evaluate("tiny", world.store, ["z"])
 
 
 class TestMap:
@@ -152,9 +146,7 @@ class TestForms:
         parsed = json.loads(to_json(verdicts, rows), parse_constant=fail)
         assert set(parsed) == {"verdicts", "map"}
         for verdict in parsed["verdicts"]:
-            assert set(verdict) == {field.name for field in fields(Verdict)} >= VERDICT
-            assert all(set(row) == COMPARISON for row in verdict["stated"] + verdict["rivals"] + verdict["shown"])
-            assert all(set(p) == {"name", "what", "estimate", "low", "high", "bound", "met", "kind", "unit"} for p in verdict["premises"])
+            assert set(verdict) == {field.name for field in fields(Verdict)}
         assert any(row["low"] is None for verdict in parsed["verdicts"] for row in verdict["stated"])
         assert all(set(row) == {field.name for field in fields(Row)} for row in parsed["map"])
 
@@ -168,26 +160,11 @@ class TestForms:
 
 
 class TestEvidence:
-    def test_figures_are_those_of_the_record(self, world):
-        world.train("overconfidence", of())
-        evidence = world.evidence
-        record = evidence.students(None, "ce")[0]
-        report, figures = record.report(), measures(record)
-        for name in ("accuracy", "confidence", "nll", "ece", "oe", "under", "gap"):
-            assert figures[name][0] == pytest.approx(getattr(report, name), abs=1e-9)
-        assert figures is measures(record)  # kept
-
     def test_a_difference_is_paired_by_seed(self, world):
         world.train("overconfidence", lambda spec: of()(spec) if (spec.arm, spec.seed) not in {("ce", 0), ("kd_mixup", 3)} else None)
         evidence = world.evidence
         found = evidence.difference("accuracy", evidence.students(None, "kd_mixup"), evidence.students(None, "ce"))
         assert found.n == 2
-
-    def test_other_studies_by_column(self, world):
-        world.train("duration", of())
-        usual = TINY.spec("kd", 0).epochs
-        found = world.evidence.select("duration", arm="kd_mixup", epochs=2 * usual)
-        assert sorted(found) == [0, 1, 2, 3]
 
     def test_the_floor_counts_views_of_one_image_by_what_they_add(self, world):
         """Twice the same rows are no more evidence."""
@@ -234,18 +211,15 @@ class TestChanges:
         assert found["no mixing"] == pytest.approx(-0.02, abs=0.003)
         assert found["50% of each batch"] == pytest.approx(-0.02, abs=0.003)
 
-    def test_nothing_trained_changes_nothing(self, world):
+    def test_nothing_trained_changes_nothing_and_unknown_names_get_the_nearest(self, world):
         assert mixkd.claims.changes("duration", world.evidence).empty
+        with pytest.raises(SpecError, match="must be one of a, b"):
+            evaluate("tiny", world.store, ["z"])
         with pytest.raises(SpecError, match="did you mean 'mixing'"):
-            mixkd.claims.changes("mixin", world.evidence)  # type: ignore[arg-type]
+            mixkd.claims.changes("mixin", world.evidence)
 
 
 def probe():
-    import torch
-    from made import K
-
-    from mixkd.vicinal import LAM_GRID
-
     labels = torch.stack([torch.arange(12) % K, (torch.arange(12) + 1) % K], 1)
     logits = torch.randn(len(LAM_GRID), 12, K, generator=torch.Generator().manual_seed(0))
     return {"probe.logits": logits, "probe.labels": labels, "probe.pairs": torch.zeros_like(labels)}

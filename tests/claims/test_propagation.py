@@ -84,13 +84,6 @@ class TestPropagation:
         verdict = world.judge("f")
         assert (verdict.as_stated, verdict.attributed) == ("supported", "not supported")
 
-    @pytest.mark.parametrize("seeds", [0, 1])
-    def test_not_run(self, world, seeds):
-        fill(world, seeds=seeds)
-        verdict = world.judge("f")
-        assert (verdict.as_stated, verdict.attributed) == ("not run", "not run")
-        assert verdict.command == "mixkd reproduce --profile tiny"  # it takes two studies
-
     def test_the_tempering_is_the_teacher_s_own(self, world):
         """Each seed's slope is over its own teacher's temperature, not over a nominal one."""
 

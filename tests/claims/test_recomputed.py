@@ -26,9 +26,6 @@ from mixkd.studies import CALIBRATIONS, TEACHER_SPREAD, Cell, cell_spec, load_pr
 CLOSE = 1e-6
 
 
-# --- from tensors to figures ----------------------------------------------------------------------------------------------
-
-
 @cache
 def tensors(folder: Path):
     return load_file(folder / "tensors.safetensors")
@@ -117,9 +114,6 @@ def interval(rows):
 def agrees(row, rows):
     assert row.seeds == len(rows)
     assert (row.estimate, row.low, row.high) == pytest.approx(interval(rows), abs=CLOSE)
-
-
-# --- the three claims --------------------------------------------------------------------------------------------------------
 
 
 class Again:

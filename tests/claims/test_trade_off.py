@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from made import answers, jittered, noise, teacher
+from made import TEACHER, answers, jittered, noise, teacher
 
 from mixkd.claims.trade_off import _ends, _moved
 from mixkd.spec import RunSpec
@@ -30,6 +30,11 @@ def swept(gain=0.03, ours=0.7, plain=0.0, seeds=9, jitter=0.002, scale_only=Fals
     return made
 
 
+def judged(world, letter, taught=TEACHER, **fields):
+    world.train(BOTH, swept(**fields), lambda spec: teacher(spec, taught))
+    return world.judge(letter)
+
+
 class TestTrade:
     def test_true(self, world):
         world.train(BOTH, swept())
@@ -42,18 +47,24 @@ class TestTrade:
         assert "Accuracy is best at tau 4, calibration at tau 1." in verdict.note
         assert verdict.missing == 0
 
-    def test_scale_only(self, world):
-        world.train(BOTH, swept(scale_only=True))
-        verdict = world.judge("g")
-        assert verdict.as_stated == "supported"
-        assert verdict.attributed == "not supported"
-        assert "scale of the logits" in verdict.note
+    @pytest.mark.parametrize(
+        ("fields", "words", "note"),
+        [
+            ({"scale_only": True}, ("supported", "not supported"), "scale of the logits"),
+            # the best of both lies at one tau: nothing is traded, whatever the slopes say
+            ({"gain": -0.03}, ("not supported", "not supported"), ""),
+            ({"gain": 0.01, "jitter": 0.02}, ("unresolved", "unresolved"), ""),
+            ({"taught": 0.82}, ("premise not met", "premise not met"), "P4 fails: accuracy, teacher - student at tau 4"),
+        ],
+    )
+    def test_each_world_has_its_word(self, world, fields, words, note):
+        verdict = judged(world, "g", **fields)
+        assert (verdict.as_stated, verdict.attributed) == words
+        assert note in verdict.note
 
-    def test_both_improve_at_one_tau(self, world):
-        """The best of both lies at one tau: nothing is traded, whatever the slopes say."""
-        world.train(BOTH, swept(gain=-0.03))
-        verdict = world.judge("g")
-        assert (verdict.as_stated, verdict.attributed) == ("not supported", "not supported")
+    def test_noise_is_no_trade(self, world):
+        """Chosen and judged on the same seeds, the best of three would always seem better."""
+        assert judged(world, "g", gain=0.0, ours=0.0, jitter=0.01).as_stated in ("unresolved", "not supported")
 
     def test_a_curve_that_saturates(self, world):
         """Nearly all of the accuracy is won from tau 1 to 2: a line over log tau would miss it."""
@@ -68,26 +79,6 @@ class TestTrade:
         verdict = world.judge("g")
         assert verdict.as_stated == "supported"
         assert "best at tau 2" in verdict.note
-
-    def test_short_of_data(self, world):
-        world.train(BOTH, swept(gain=0.01, jitter=0.02))
-        verdict = world.judge("g")
-        assert verdict.as_stated == verdict.attributed == "unresolved"
-
-    def test_the_student_reaches_its_teacher(self, world):
-        world.train(BOTH, swept(), lambda spec: teacher(spec, 0.82))
-        verdict = world.judge("g")
-        assert verdict.as_stated == "premise not met"
-        assert "P4 fails: accuracy, teacher - student at tau 4" in verdict.note
-
-    @pytest.mark.parametrize("seeds", [0, 1])
-    def test_not_run(self, world, seeds):
-        world.train(BOTH, swept(seeds=seeds))
-        for letter in "gi":
-            verdict = world.judge(letter)
-            assert (verdict.as_stated, verdict.attributed) == ("not run", "not run")
-            assert verdict.stated[0].seeds == 0  # one seed has no others on which to choose a tau
-        assert world.judge("g").command.startswith("mixkd reproduce --profile tiny --study")
 
     def test_half_a_column(self, world):
         world.train(BOTH, lambda spec: swept()(spec) if (spec.seed, spec.tau) != (2, 4.0) else None)
@@ -115,11 +106,6 @@ class TestEnds:
         assert _moved(curves, {0: (2, 0)}, "accuracy")[0] == pytest.approx(0.1 - 0.9)
         assert _ends({0: curves[0]}, "ece") == {}
 
-    def test_noise_is_no_trade(self, world):
-        """Chosen and judged on the same seeds, the best of three would always seem better."""
-        world.train(BOTH, swept(gain=0.0, ours=0.0, jitter=0.01))
-        assert world.judge("g").as_stated in ("unresolved", "not supported")
-
 
 class TestStronger:
     def test_true(self, world):
@@ -128,10 +114,20 @@ class TestStronger:
         assert (verdict.as_stated, verdict.attributed) == ("supported", "supported")
         assert [premise.name for premise in verdict.premises] == ["P2", "P4", "P6", "(g)"]
 
-    def test_false(self, world):
-        world.train(BOTH, swept(plain=0.7))
-        verdict = world.judge("i")
-        assert (verdict.as_stated, verdict.attributed) == ("not supported", "not supported")
+    @pytest.mark.parametrize(
+        ("fields", "trade", "word", "note"),
+        [
+            ({"plain": 0.7}, "supported", "not supported", ""),
+            ({"gain": 0.0}, "not supported", "premise not met", "(g) fails"),
+            ({"gain": 0.005, "jitter": 0.01}, "unresolved", "unresolved", "(g) is not resolved"),
+            ({"taught": 0.82}, "premise not met", "premise not met", ""),
+        ],
+    )
+    def test_each_world_has_its_word(self, world, fields, trade, word, note):
+        verdict = judged(world, "i", **fields)
+        assert world.judge("g").as_stated == trade
+        assert (verdict.as_stated, verdict.attributed) == (word, word)
+        assert note in verdict.note
 
     def test_the_opposite_slope_is_not_the_same_trade(self, world):
         """kd's calibration goes the other way as steeply: the same move of tau costs it nothing, but its own trade costs as much."""
@@ -147,24 +143,6 @@ class TestStronger:
         assert verdict.as_stated == "supported"
         assert verdict.attributed == "not supported"
         assert verdict.rivals[0].outcome == "not supported"
-
-    def test_without_a_trade_there_is_nothing_to_be_stronger(self, world):
-        world.train(BOTH, swept(gain=0.0))
-        assert world.judge("g").as_stated == "not supported"
-        verdict = world.judge("i")
-        assert (verdict.as_stated, verdict.attributed) == ("premise not met", "premise not met")
-        assert "(g) fails" in verdict.note
-
-    def test_an_open_trade_leaves_it_open(self, world):
-        world.train(BOTH, swept(gain=0.005, jitter=0.01))
-        assert world.judge("g").as_stated == "unresolved"
-        verdict = world.judge("i")
-        assert verdict.as_stated == "unresolved"
-        assert "(g) is not resolved" in verdict.note
-
-    def test_a_premise_of_the_trade_is_its_own(self, world):
-        world.train(BOTH, swept(), lambda spec: teacher(spec, 0.82))
-        assert world.judge("i").as_stated == "premise not met"
 
     def test_short_of_data(self, world):
         def made(spec: RunSpec):

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -82,17 +83,11 @@ class TestConclude:
     yes, no, open_ = part(0.1, 0.2), part(-0.2, -0.1), part(-0.1, 0.2)
     none = compare("it", Interval(NAN, NAN, NAN, 0))
 
-    def test_supported(self):
+    def test_stated_and_attributed(self):
         assert conclude([holding()], [self.yes, self.yes], [self.yes]) == ("supported", "supported")
-
-    def test_not_supported(self):
         assert conclude([holding()], [self.yes, self.no], [self.yes]) == ("not supported", "not supported")
-
-    def test_unresolved(self):
         assert conclude([], [self.yes, self.open_], [self.yes]) == ("unresolved", "unresolved")
         assert conclude([], [self.yes, self.none], [self.yes]) == ("unresolved", "unresolved")
-
-    def test_attributed(self):
         assert conclude([], [self.yes], [self.yes, self.no]) == ("supported", "not supported")
         assert conclude([], [self.yes], [self.yes, self.open_]) == ("supported", "unresolved")
         assert conclude([], [self.yes], [self.none, self.none]) == ("supported", "not run")
@@ -104,8 +99,7 @@ class TestConclude:
         for stated in (self.yes, self.no):
             assert conclude([holding(met=None)], [stated], [self.yes])[0] == "unresolved"
         assert conclude([holding(met=None), holding(met=False)], [self.yes], [])[0] == "premise not met"
-
-    def test_not_run_comes_first(self):
+        # not run comes first
         assert conclude([holding(met=False)], [self.none], []) == ("not run", "not run")
         assert conclude([holding(met=None)], [self.none, compare("", Interval(0.1, NAN, NAN, 1))], [])[0] == "not run"
         assert conclude([], [], [])[0] == "not run"
@@ -136,8 +130,6 @@ class TestConclude:
 
     def test_false_not_supported_is_rare(self):
         """Seven claims that hold by nothing (truth on the margin): at most 5 % of verdicts are 'not supported'."""
-        import numpy as np
-
         rng, wrong = np.random.default_rng(0), 0
         for _ in range(400):
             draws = rng.normal(size=(7, 6))

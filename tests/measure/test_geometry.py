@@ -43,13 +43,6 @@ def test_cka_ignores_rotation_shift_and_scale():
     assert geometry.linear_cka(y, stretched) < 0.9
 
 
-def test_cka_of_unrelated_features_is_zero_on_average():
-    found = [geometry.linear_cka(noise(40, 200, seed=s), noise(40, 200, seed=s + 1000)) for s in range(60)]
-    assert abs(np.mean(found)) < 3 * np.std(found) / math.sqrt(60) + 1e-3
-    x, y = (values - values.mean(0) for values in (noise(40, 200), noise(40, 200, seed=1)))
-    assert np.linalg.norm(x.T @ y) ** 2 / np.linalg.norm(x.T @ x) / np.linalg.norm(y.T @ y) > 0.5  # the biased one
-
-
 def test_cka_of_a_constant_is_undefined():
     for n in range(4, 64):  # some of these leave a positive rounding error
         constant = np.tile(noise(1, 5, seed=n) * 1e3, (n, 1))
@@ -81,18 +74,8 @@ def test_nc1_against_a_direct_computation():
     means = np.array([features[labels == c].mean(0) for c in classes])
     within = np.mean([np.cov(features[labels == c].T) for c in classes], axis=0)
     assert found == pytest.approx(np.trace(within @ np.linalg.pinv(np.cov(means.T, bias=True), rcond=1e-9)) / 4)
-
-
-def test_nc1_in_too_few_dimensions():
     labels = np.repeat(np.arange(10), 4)
     assert 0 < geometry.nc1((noise(10, 3)[labels] + 0.1 * noise(40, 3, seed=1)).astype(np.float32), labels) < 1
-
-
-def test_nc1_is_free_of_scale_rotation_and_offset():
-    labels = np.repeat(np.arange(4), 6)
-    features = noise(4, 5)[labels] + 0.5 * noise(24, 5, seed=1)
-    moved = 40 * features @ ortho_group.rvs(5, random_state=0) - 3
-    assert geometry.nc1(moved, labels) == pytest.approx(geometry.nc1(features, labels))
 
 
 def test_class_means_that_look_alike():
@@ -102,9 +85,6 @@ def test_class_means_that_look_alike():
     means = [np.array([values[labels == c].mean(0) for c in range(7)]) for values in (a, b)]
     assert geometry.class_mean_rsa(a, b, labels) == pytest.approx(spearmanr(*map(pdist, means)).statistic)
     assert geometry.class_mean_rsa(a, 2 * a @ ortho_group.rvs(5, random_state=0), labels) == pytest.approx(1)
-
-
-def test_a_flat_class_map_is_undefined():
     assert math.isnan(geometry.class_mean_rsa(np.eye(4), noise(4, 3), np.arange(4)))
 
 
@@ -115,9 +95,6 @@ def test_effective_rank_counts_equal_directions(rank):
     columns, _ = np.linalg.qr(basis)
     features = columns @ ortho_group.rvs(8, random_state=1)[:rank] + 9
     assert geometry.effective_rank(features) == pytest.approx(rank)
-
-
-def test_effective_rank_at_its_limits():
     assert math.isnan(geometry.effective_rank(np.full((5, 3), 0.1)))
     assert 1 <= geometry.effective_rank(noise(5, 30)) <= 4
 
@@ -140,9 +117,5 @@ def test_bad_input_is_named():
         geometry.nc1(noise(4, 3), np.array([0, 0, 1, 2]))
     with pytest.raises(ValueError, match="at least 3"):
         geometry.class_mean_rsa(noise(4, 3), noise(4, 3), np.array([0, 0, 1, 1]))
-    with pytest.raises(TypeError, match="floating point"):
-        geometry.effective_rank(np.ones((3, 3), int))
     with pytest.raises(ValueError, match="run from exactly 0"):
         geometry.feature_linearity(noise(3, 2, 5), [0, 0.5, 0.9])
-    with pytest.raises(ValueError, match=r"finite; features\[1, 1\] is inf"):
-        geometry.effective_rank(np.where(np.arange(9).reshape(3, 3) == 4, np.inf, 1.0))

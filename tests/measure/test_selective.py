@@ -92,14 +92,6 @@ def test_the_score_of_the_maximum_probability_keeps_its_order_without_saturating
     assert score.argsort().tolist() == [3, 2, 0, 1]
 
 
-def test_a_temperature_changes_the_ranking_with_more_than_two_classes():
-    logits = torch.tensor([[2.0, 0.0, 0.0, 0.0], [2.5, 2.0, -9.0, -9.0]])
-    order = selective.score(logits).argsort().tolist()
-    assert selective.score(logits / 4).argsort().tolist() == order[::-1]
-    pairs = torch.randn(20, 2, generator=torch.Generator().manual_seed(0))
-    assert selective.score(pairs).argsort().tolist() == selective.score(pairs / 4).argsort().tolist()
-
-
 def test_selective_gathers_the_measures_of_a_classifier():
     rng = np.random.default_rng(0)
     logits, labels = rng.normal(size=(200, 5)).astype(np.float32), rng.integers(5, size=200)

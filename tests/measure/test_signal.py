@@ -79,9 +79,6 @@ def test_tau_is_a_temperature_of_the_logits():
     assert_close(signal.decompose(logits, lam, labels, 4.0).kept, signal.decompose(logits / 4, lam, labels).kept)
 
 
-# Other teachers
-
-
 @pytest.mark.parametrize("k", [2, 10, 1000])
 @pytest.mark.parametrize("scale", [0.1, 3.0, 80.0])
 def test_what_teachers_share_and_what_is_their_own_is_all_there_is(k, scale):
@@ -129,16 +126,10 @@ def test_one_class_pairs_by_hand():
     near(found.first, [0.8])
     near(found.rise, [entropies[1] - (entropies[0] + entropies[2]) / 2])
     near(found.entropy, [entropies[1]])
-    tempered = softmax(np.log(p) / 2, axis=1)
-    near(
-        signal.one_class(logits, [0, 0.5, 1], np.array([[0, 0], [0, 1]]), 2.0).lost,
-        [(tempered[0, 0] + tempered[2, 0]) / 2 - tempered[1, 0]],
-    )
+    hot = softmax(np.log(p) / 2, axis=1)
+    near(signal.one_class(logits, [0, 0.5, 1], np.array([[0, 0], [0, 1]]), 2.0).lost, [(hot[0, 0] + hot[2, 0]) / 2 - hot[1, 0]])
     with pytest.raises(ValueError, match=r"must hold 0.5"):
         signal.one_class(logits, [0, 0.4, 1], np.array([[0, 0], [0, 1]]))
-
-
-# What the functions refuse
 
 
 @pytest.mark.parametrize(
@@ -147,10 +138,7 @@ def test_one_class_pairs_by_hand():
         ({"lam": [0.1, 0.3, 0.5, 0.7, 1]}, "from exactly 0 to exactly 1"),
         ({"lam": [0, 0.5, 0.4, 0.7, 1]}, "increase"),
         ({"lam": [0, 1]}, "one entry for each of the 5"),
-        ({"labels": np.full((6, 2), 10)}, r"0\.\.9"),
         ({"labels": np.zeros((6, 3), int)}, r"\(6, 2\)"),
-        ({"logits": np.full((5, 6, 10), np.nan)}, "finite"),
-        ({"logits": np.zeros((5, 60))}, "3 dimensions"),
         ({"logits": np.zeros((5, 6, 1))}, "at least 2 classes"),
         ({"tau": 0.0}, "tau"),
     ],
@@ -161,11 +149,7 @@ def test_bad_values_are_named(change, message):
         signal.decompose(**{"logits": logits, "lam": lam, "labels": labels, **change})
 
 
-def test_bad_kinds_are_named():
+def test_teachers_of_other_probes_are_named():
     logits, lam, labels = draw(0, 10, 1.0)
-    with pytest.raises(TypeError, match="floating point"):
-        signal.decompose(logits.astype(int), lam, labels)
-    with pytest.raises(TypeError, match="integer"):
-        signal.decompose(logits, lam, labels.astype(float))
     with pytest.raises(ValueError, match="same probe"):
         signal.common([logits, logits[:, :, :9]], lam, labels % 9)

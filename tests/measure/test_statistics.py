@@ -26,21 +26,11 @@ def holds(interval, truth):
     return interval.low <= truth <= interval.high
 
 
-# --------------------------------------------------------------------------------------------------------- t intervals
-
-
 @pytest.mark.parametrize("level", [0.8, 0.95])
 def test_t_interval_of_scipy(level):
     values = [0.71, 0.75, 0.69, 0.74, 0.70]
     low, high = stats.t.interval(level, 4, np.mean(values), stats.sem(values))
     assert same(statistics.t_interval(values).at(level), np.mean(values), low, high, 5)
-
-
-@pytest.mark.parametrize("n", [3, 6])
-def test_t_interval_covers_as_often_as_it_says(n):
-    rng = np.random.default_rng(n)
-    covered = np.mean([holds(statistics.t_interval(v), 0.3) for v in rng.normal(0.3, 0.02, size=(2000, n))])
-    assert covered == pytest.approx(0.95, abs=0.015)  # 3 standard errors
 
 
 def test_too_little_to_say():
@@ -57,40 +47,9 @@ def test_p_is_that_of_scipy():
     values = [0.71, 0.75, 0.69, 0.74, 0.70]
     interval = statistics.t_interval(values)
     assert interval.p(0.7) == pytest.approx(stats.ttest_1samp(values, 0.7).pvalue)
-    assert (interval.p(interval.low - 1e-9) < 0.05) is True
     assert math.isnan(statistics.t_interval([0.5]).p(0))
     certain = statistics.t_interval([2.0, 2.0])
     assert (certain.p(2.0), certain.p(1.0)) == (1, 0)
-
-
-# ------------------------------------------------------------------------------------------------------- seeds and images
-
-
-def worlds(n, images, trials, seeds_sd=0.01, rng=None):
-    """Differences of two accuracies, true mean 0: what seeds do (sd `seeds_sd`), what the test images do to all seeds alike, and what
-    each seed does with each image. Hits of two arms disagree on a tenth of the images, and half of that is common to the seeds.
-
-    The bootstrap's distribution over images is normal to a fair degree at these sizes, so its draws are made as such: (trials, n) values,
-    (trials, n, R) replicates."""
-    rng = rng or np.random.default_rng(n * images)
-    common, own = math.sqrt(0.05 / images), math.sqrt(0.05 / images)
-    values = rng.normal(0, seeds_sd, (trials, n)) + rng.normal(0, common, (trials, 1)) + rng.normal(0, own, (trials, n))
-    shared = rng.normal(0, common, (trials, 1, 200))
-    return values, values[..., None] + shared + rng.normal(0, own, (trials, n, 200))
-
-
-@pytest.mark.parametrize("images", [500, 2000, 10000])
-@pytest.mark.parametrize("n", [3, 6])
-def test_crossed_covers_as_often_as_it_says(n, images):
-    """With little difference between seeds the images decide: intervals over seeds alone then cover far too seldom."""
-    for seeds_sd in (0.002, 0.01):
-        values, replicates = worlds(n, images, 600, seeds_sd)
-        covered = np.mean([holds(statistics.crossed(v, r), 0) for v, r in zip(values, replicates, strict=True)])
-        alone = np.mean([holds(statistics.t_interval(v), 0) for v in values])
-        assert covered >= 0.92, (seeds_sd, covered)
-        assert covered >= alone
-        if seeds_sd == 0.002 and images <= 2000 and n == 6:
-            assert alone < 0.9
 
 
 @pytest.mark.parametrize("n", [3, 6])
@@ -161,9 +120,6 @@ def test_one_network_over_images():
     assert not statistics.over_images(0.5, [NAN, NAN]).defined
 
 
-# ------------------------------------------------------------------------------------------------------------ jackknife
-
-
 def mean_of_pairs(table):
     def mean(units):
         values = [table[i, j] for i in units for j in units if i < j]
@@ -172,9 +128,10 @@ def mean_of_pairs(table):
     return mean
 
 
-@pytest.mark.parametrize("n", [5, 6])
+@pytest.mark.parametrize("n", [3, 5, 6])
 def test_jackknife_of_what_two_units_share_covers_as_often_as_it_says(n):
-    """Agreement of pairs: each unit brings something of its own to all its pairs, each pair something to itself."""
+    """Agreement of pairs: each unit brings something of its own to all its pairs, each pair something to itself. With three units each
+    pseudo-value rests on a single pair: the interval may be too long, and must not be too short."""
     rng = np.random.default_rng(20 + n)
     covered, naive = [], []
     for _ in range(1500):
@@ -182,18 +139,8 @@ def test_jackknife_of_what_two_units_share_covers_as_often_as_it_says(n):
         table = 0.6 + unit[:, None] + unit[None, :] + pair + pair.T
         covered.append(holds(statistics.jackknife(mean_of_pairs(table), n), 0.6))
         naive.append(holds(statistics.t_interval(table[np.triu_indices(n, 1)]), 0.6))
-    assert np.mean(covered) == pytest.approx(0.95, abs=0.02)
-    assert np.mean(naive) < 0.8  # why pairs must not be taken for independent values
-
-
-def test_jackknife_of_three_units_is_cautious():
-    """Each pseudo-value then rests on a single pair: the interval may be too long, and must not be too short."""
-    rng = np.random.default_rng(23)
-    covered = []
-    for _ in range(1500):
-        unit, pair = rng.normal(0, 0.1, 3), rng.normal(0, 0.03, (3, 3))
-        covered.append(holds(statistics.jackknife(mean_of_pairs(0.6 + unit[:, None] + unit[None, :] + pair + pair.T), 3), 0.6))
-    assert np.mean(covered) > 0.93
+    assert 0.93 < np.mean(covered) < (0.97 if n > 3 else 1)
+    assert np.mean(naive) < 0.8 or n == 3  # why pairs must not be taken for independent values
 
 
 @given(st.lists(floats, min_size=2, max_size=8))
@@ -221,9 +168,6 @@ def test_jackknife_of_too_little():
     assert statistics.jackknife(mean_of_pairs(np.ones((2, 2))), 2).estimate == 1
 
 
-# --------------------------------------------------------------------------------------------------------- equivalence
-
-
 @given(st.lists(st.floats(-0.05, 0.05), min_size=3, max_size=8, unique=True), st.floats(0.005, 0.1))
 def test_equivalence_is_two_one_sided_tests(values, margin):
     v = np.array(values)
@@ -232,47 +176,18 @@ def test_equivalence_is_two_one_sided_tests(values, margin):
         assert (statistics.equivalence(statistics.t_interval(v), margin) is True) == (p < 0.05)
 
 
-def test_equivalence_says_no_when_the_interval_lies_outside():
-    assert statistics.equivalence(statistics.t_interval([0.5, 0.51, 0.52]), 0.1) is False
-    assert statistics.equivalence(statistics.t_interval([-0.5, -0.51, -0.52]), 0.1) is False
-    assert statistics.equivalence(statistics.t_interval([0.0, 0.2, 0.1]), 0.1) is None
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [([0.5, 0.51, 0.52], False), ([-0.5, -0.51, -0.52], False), ([0.0, 0.2, 0.1], None), ([0.0], None), ([0.0, 0.0], True)],
+)
+def test_equivalence_says_no_outside_and_nothing_without_evidence(values, said):
+    assert statistics.equivalence(statistics.t_interval(values), 0.1) is said
 
 
-@pytest.mark.parametrize("n", [3, 6])
-def test_equivalence_errs_as_often_as_it_says(n):
-    """A difference of exactly the margin is called none in one case of twenty; a small one nearly always, given enough seeds."""
-    rng = np.random.default_rng(30 + n)
-
-    def called(difference):
-        return np.mean([statistics.equivalence(statistics.t_interval(v), 0.02) is True for v in rng.normal(difference, 0.01, (1200, n))])
-
-    wrong = called(0.02)
-    assert wrong <= 0.05 + 0.015
-    if n == 6:
-        assert wrong == pytest.approx(0.05, abs=0.015)
-        assert called(0.002) > 0.9
-
-
-def test_equivalence_of_crossed_intervals_counts_the_images():
-    """Seeds agree to the last digit; the test images are too few to say the same of the population."""
-    values = np.array([0.001, 0.0012, 0.0008])
-    noisy = values[:, None] + np.random.default_rng(0).normal(0, 0.02, 200)
-    assert statistics.equivalence(statistics.t_interval(values), 0.02) is True
-    assert statistics.equivalence(statistics.crossed(values, noisy), 0.02) is None
-
-
-def test_equivalence_without_evidence():
-    assert statistics.equivalence(statistics.t_interval([0.0]), 0.1) is None
-    assert statistics.equivalence(statistics.t_interval([0.0, 0.0]), 0.1) is True
-    # noise is not equality: the difference is 0 but unknown
-    assert statistics.equivalence(statistics.t_interval([1.0, -1.0, 2.0, -2.0]), 0.5) is None
-
-
-# ------------------------------------------------------------------------------------------------------------ families
-
-
-def test_holm_worked_example():
+def test_holm_worked_example_and_undefined_tests():
     assert statistics.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert statistics.holm([0.02, NAN]) == pytest.approx([0.04, NAN], nan_ok=True)
+    assert statistics.holm([]).size == 0
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8), st.integers(0, 1000))
@@ -283,14 +198,6 @@ def test_holm_is_between_one_test_and_bonferroni(p, seed):
     assert adjusted.min() == pytest.approx(min(min(p) * len(p), 1))
     order = np.random.default_rng(seed).permutation(len(p))
     np.testing.assert_allclose(statistics.holm(np.array(p)[order]), adjusted[order])
-
-
-def test_holm_counts_undefined_tests():
-    assert statistics.holm([0.02, NAN]) == pytest.approx([0.04, NAN], nan_ok=True)
-    assert statistics.holm([]).size == 0
-
-
-# ----------------------------------------------------------------------------------------------------------- bad input
 
 
 @pytest.mark.parametrize(
