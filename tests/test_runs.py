@@ -361,7 +361,7 @@ def test_the_rate_of_a_resumed_run_counts_what_was_done_since(tmp_path):
         quietly([spec], tmp_path, Machine(device="cpu", checkpoint_seconds=0))
     [record] = quietly([spec], tmp_path)
     done = (4 * spec.train_size // spec.batch_size - 11) * spec.batch_size
-    assert record.provenance["cohort_images_per_second"] * record.provenance["cohort_seconds"] == pytest.approx(done, rel=0.02)
+    assert record.provenance["cohort_images_per_second"] * record.provenance["cohort_seconds"] == pytest.approx(done, rel=0.1)
 
 
 def test_a_folder_with_nothing_to_mix_is_refused_before_anything_trains(tmp_path, cache, trained_ids):
