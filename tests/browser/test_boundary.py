@@ -136,10 +136,12 @@ def _answers(seed: int) -> np.ndarray:
     return np.random.default_rng(seed).normal(scale=4, size=(11, 6, 4))
 
 
+PIXELS = np.random.default_rng(3).integers(0, 256, size=(6, 2, 1, 8, 8)).astype(np.uint8)
+
+
 def _lab(images: bool = True):
-    pixels = np.random.default_rng(3).integers(0, 256, size=(6, 2, 1, 8, 8)).astype(np.uint8) if images else None
     labels = [[0, 1], [1, 2], [2, 3], [3, 0], [1, 1], [2, 2]]
-    pairs = Pairs(LAM, labels, ["cat", "dog & co", "a very long class name indeed", "d"], pixels, first=1)
+    pairs = Pairs(LAM, labels, ["cat", "dog & co", "a very long class name indeed", "d"], PIXELS if images else None, first=1)
     models = [PathModel({"arm": "kd_mixup", "seed": 12}, _answers(0), "T"), PathModel({"arm": "ce", "seed": 12}, _answers(1))]
     return vicinal_lab(models, {"T": _answers(2)}, pairs)
 
@@ -183,7 +185,7 @@ def test_the_blend_is_the_blend(show):
     got = page.evaluate(
         "Array.from(document.querySelectorAll('.mixkd-vicinal-images canvas')[1].getContext('2d').getImageData(0, 0, 8, 8).data)"
     )
-    first, second = _lab().pairs.images[2].astype(float)[:, 0]
+    first, second = PIXELS[2].astype(float)[:, 0]
     expected = LAM[3] * first + (1 - LAM[3]) * second
     assert np.array(got).reshape(8, 8, 4)[:, :, 0] == pytest.approx(expected, abs=0.51)
 
