@@ -11,9 +11,7 @@ import pytest
 from miniature import HEADER, ROOT, write
 
 from mixkd import batch
-from mixkd.chapters import chapters, check
 from mixkd.cli import main
-from mixkd.studies import one, study
 
 # glue's own words, without its import: the display of a value under scrapbook's metadata
 CHAPTER = """
@@ -201,12 +199,3 @@ def test_the_command_says_by_its_status_whether_all_went_well(tmp_path, book, mo
 @pytest.mark.parametrize("path", sorted((ROOT / "grids").glob("*.toml")), ids=lambda path: path.name)
 def test_the_grids_that_ship_are_sound(path, tmp_path):
     assert batch.grid(path, tmp_path)
-
-
-def test_the_page_of_one_run_finds_the_runs_that_are_committed():
-    for given in ({"arm": "kd_mixup"}, {"arm": "ce", "tau": None}, {"arm": "kd", "data": "digits", "tau": 4.0}):
-        assert one("digits", **given) in study("temperature" if given.get("tau") else "overconfidence", "digits")
-    changed = one("digits", arm="kd", teacher="cnn64", teacher_epochs=3, epochs=2, seed=1)
-    assert (changed.teacher.model, changed.teacher.epochs, changed.epochs, changed.seed) == ("cnn64", 3, 2, 1)
-    page = next(path for path in chapters() if path.stem == "one-run")
-    check(page, {"data": "digits", "tau": 4.0, "teacher": "cnn64", "epochs": 3, "train": True})

@@ -3,7 +3,6 @@
 import re
 from dataclasses import replace
 from types import SimpleNamespace
-from xml.etree import ElementTree
 
 import pytest
 import surveys
@@ -70,13 +69,6 @@ class TestMap:
             figures.map_of([survey], question="tradeoff")
         assert isinstance(figures.map_of([]), Html)
         assert isinstance(figures.found([]), Html)
-
-    def test_a_still_for_a_readme_is_small_and_readable_in_the_dark(self, survey):
-        picture = figures.map_svg(survey)
-        ElementTree.fromstring(picture)
-        assert len(picture.encode()) < 60_000
-        assert "prefers-color-scheme:dark" in picture
-        assert "4.0× ✗" in picture
 
 
 class TestFound:

@@ -160,12 +160,6 @@ class TestForms:
 
 
 class TestEvidence:
-    def test_a_difference_is_paired_by_seed(self, world):
-        world.train("overconfidence", lambda spec: of()(spec) if (spec.arm, spec.seed) not in {("ce", 0), ("kd_mixup", 3)} else None)
-        evidence = world.evidence
-        found = evidence.difference("accuracy", evidence.students(None, "kd_mixup"), evidence.students(None, "ce"))
-        assert found.n == 2
-
     def test_the_floor_counts_views_of_one_image_by_what_they_add(self, world):
         """Twice the same rows are no more evidence."""
         world.train("overconfidence", lambda spec: of(n=1000)(spec) if spec.seed < 2 else None)
