@@ -7,6 +7,7 @@ refuses everything but one run: many runs go to workers or to a scheduler.
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+from mixkd.workers import end_with
 
 PATIENCE = timedelta(minutes=30)
 """How long a rank waits for one that sends nothing and has not closed its connection: a node that lost its network."""
@@ -128,6 +131,12 @@ def joined(device: str = "auto") -> Iterator[Ranks]:
                 f"rank {rank}: there are {torch.cuda.device_count()} GPUs here; start torchrun with --nproc_per_node that many"
             )
         torch.cuda.set_device(local)
+    end_with(os.getppid())
+    try:
+        if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":  # torchrun listens before it starts a rank; a dead one is not waited for
+            socket.create_connection((os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])), 60).close()
+    except OSError as error:
+        raise RankLost(f"torchrun has ended ({error}), so the job ends") from error
     try:
         dist.init_process_group("cpu:gloo,cuda:nccl" if gpu else "gloo", timeout=PATIENCE)
         yield here()

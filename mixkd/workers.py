@@ -7,8 +7,8 @@ import threading
 import time
 
 
-def start_worker(parent: int) -> None:
-    """Give this process one thread, and end it within a second of its parent, even one that was killed, or died before this was called.
+def end_with(parent: int) -> None:
+    """End this process within a second of its parent, even of one that was killed, or died before this was called.
 
     Args:
         parent: process id.
@@ -19,5 +19,14 @@ def start_worker(parent: int) -> None:
             time.sleep(0.5)
         os._exit(1)
 
-    os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is loaded
     threading.Thread(target=watch, daemon=True).start()
+
+
+def start_worker(parent: int) -> None:
+    """Give this process one thread, and end it with its parent.
+
+    Args:
+        parent: process id.
+    """
+    os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is loaded
+    end_with(parent)

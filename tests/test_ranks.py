@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ from safetensors.torch import load_file
 
 from mixkd.data import load_data, normalise
 from mixkd.objectives import Teacher, Views, loss
-from mixkd.ranks import Ranks
+from mixkd.ranks import RankLost, Ranks, joined
 from mixkd.runs import collect
 from mixkd.spec import RunSpec
 from mixkd.store import RecordStore
@@ -34,6 +35,15 @@ store, folder = sys.argv[1:]
 pathlib.Path(folder, "pid" + os.environ["RANK"]).write_text(str(os.getpid()))
 with joined("cpu"):
     run(RunSpec(**json.loads({spec!r})), store, Machine(device="cpu", checkpoint_seconds=0), progress=False)
+"""
+
+WAITING = """
+import os, pathlib, sys, time
+from mixkd.ranks import joined
+with joined("cpu") as ranks:
+    pathlib.Path(sys.argv[1], "new" + str(ranks.rank)).write_text(str(os.getpid()))
+    pathlib.Path(sys.argv[1], "new" + str(ranks.rank)).rename(pathlib.Path(sys.argv[1], str(ranks.rank)))
+    time.sleep(300)
 """
 
 
@@ -157,6 +167,34 @@ def test_a_killed_rank_ends_the_job_and_leaves_a_checkpoint(killed):
     assert killed.alive == []
     assert not killed.trained
     assert killed.checkpoint
+
+
+def test_ranks_end_with_a_torchrun_that_is_killed(tmp_path):
+    (tmp_path / "job.py").write_text(WAITING)
+    process = torchrun(tmp_path / "job.py", tmp_path)
+    deadline = time.monotonic() + 120
+    while len(found := list(tmp_path.glob("[01]"))) < 2:
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    ranks = [Path("/proc", path.read_text()) for path in found]
+    process.kill()
+    process.communicate()
+    deadline = time.monotonic() + 30
+    while any(rank.exists() for rank in ranks):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_rank_does_not_wait_for_a_torchrun_that_is_gone(monkeypatch):
+    """Half an hour is for a rank that is silent."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    environment = {"RANK": 0, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_USE_AGENT_STORE": True}
+    for name, value in environment.items():
+        monkeypatch.setenv(name, str(value))
+    with pytest.raises(RankLost, match="torchrun has ended"), joined("cpu"):
+        pass
 
 
 def test_parts_cover_the_batch_once_and_uneven_ones_are_refused():

@@ -366,8 +366,8 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 
 
 def work(kind: str, store: RecordStore) -> None:
-    """Train in several processes, which this one starts."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what Dask and torchrun say of those that were killed
+    """Train in several processes, which this one starts; what they say of their end stands in a file beside the store."""
+    os.dup2(os.open(said(store), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
     places = Path(records.__file__).parents[1], Path(__file__).parent
     os.environ |= {"PYTHONPATH": os.pathsep.join(map(str, places)), "OMP_NUM_THREADS": "1"}
     try:
@@ -381,7 +381,12 @@ def work(kind: str, store: RecordStore) -> None:
             with LocalCluster(2, threads_per_worker=1, dashboard_address=":0") as local, connected(local.scheduler_address) as executor:
                 train(some(), store, executor=executor)
     except (OSError, RuntimeError, ValueError):
+        traceback.print_exc()
         sys.exit(3)
+
+
+def said(store: RecordStore) -> Path:
+    return store.path.with_name(f"{store.path.name}.stderr")
 
 
 def several(kind: str, folder: Path, draw: random.Random) -> Outcomes:
@@ -403,10 +408,11 @@ def several(kind: str, folder: Path, draw: random.Random) -> Outcomes:
         first.join(60)  # before anybody else takes its status
         _, alive = psutil.wait_procs(every - {parent}, timeout=60)
         alive += [parent] * first.is_alive()
+        commands = [each.info["cmdline"] for each in psutil.process_iter(["cmdline"]) if each in alive]
         for each in alive:
             each.kill()
         if alive:
-            raise RuntimeError(f"{len(alive)} processes of {kind} do not end")
+            raise RuntimeError(f"{len(alive)} processes of {kind} do not end: {commands}")
         return first.exitcode
 
     reference, length = RecordStore(folder / "reference"), 15.0
@@ -424,7 +430,8 @@ def several(kind: str, folder: Path, draw: random.Random) -> Outcomes:
                 status = start(store, kill_after or math.inf)
                 length = min(length, time.monotonic() - began) if status == 0 else length
                 if status not in ([0] if kill_after is None else [0, 3, -9] + [1] * (kind == "ranks")):  # 1 is what torchrun makes of them
-                    return f"ended with {status}, a process killed after {kill_after} s"
+                    errors = "".join(said(store).read_text(errors="replace").splitlines(True)[-12:])
+                    return f"ended with {status}, a process killed after {kill_after} s\n{errors}"
                 return unlike(store, wanted, whole=status == 0)
 
             yield judged(case)
