@@ -180,21 +180,24 @@ class TestFinding:
         assert len(said_) == len(pairs)
 
     def test_it_gives_the_number_and_what_it_needs(self):
-        assert "A − b: +20.0 points (+10.0 to +30.0); the claim needs more than zero." in repr(figures.finding(judged()))
+        assert "20.0 points (10.0 to 30.0); the claim needs more than zero." in repr(figures.finding(judged()))
+        below = repr(figures.finding(judged(stated=(compared(low=-0.1),))))
+        assert "+20.0 points (−10.0 to +30.0)" in below
 
     def test_it_names_the_part_that_decides(self):
         parts = (compared("one"), compared("two", 0.0, -0.1, 0.1, outcome="unresolved"))
         words = repr(figures.finding(judged(as_stated="unresolved", attributed="unresolved", stated=parts)))
-        assert "Another part decides: two, 0.0 points (−10.0 to +10.0)" in words
+        assert "Another part decides: two: 0.0 points (−10.0 to +10.0)" in words
 
     def test_of_several_teachers_the_weakest_speaks(self):
         parts = tuple(compared(f"gain from {name}", gain, gain - 0.01, gain + 0.01, half=name) for name, gain in (("a", 0.3), ("b", 0.1)))
-        assert "The least of 2, gain from b: +10.0 points" in repr(figures.finding(judged(stated=parts)))
+        words = repr(figures.finding(judged(claim="d", stated=parts)))
+        assert "10.0 points (9.0 to 11.0), with the teacher that helps least" in words
 
     def test_a_premise_that_fails_is_the_answer(self):
         premise = Premise("P2", "accuracy, teacher - ce (at least 0.03)", 0.01, 0.0, 0.02, 0.03, False, "above", "points")
         words = repr(figures.finding(judged(as_stated="premise not met", attributed="premise not met", premises=(premise,))))
-        assert "accuracy, teacher − cross-entropy, is +1.0 points (0.0 to +2.0); it needs more than 3 points." in words
+        assert "not met: accuracy, teacher − cross-entropy: +1.0 points (0.0 to +2.0); needed: more than 3 points." in words
 
     def test_without_records_it_gives_the_command(self, tmp_path):
         for verdict in claims.evaluate("gaussians", tmp_path):
