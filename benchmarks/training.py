@@ -1,4 +1,4 @@
-"""Images per second of distillation with mixup: one student, and a sweep of five, against the peers' own loops.
+"""Images per second of distillation with mixup: one student, five and twelve of one teacher, against the peers' own loops.
 
 Also the share of the convolution peak reached, and what each optimisation is worth. Refuses trained weights: speed does not need them.
 """
@@ -27,7 +27,9 @@ from mixkd.spec import RunSpec, TeacherSpec
 from mixkd.train import autocast, resolve_precision, train_cohort
 
 CLASSES = 100
-TAUS = (1.0, 2.0, 4.0, 8.0, 16.0)
+TAUS = (1.0, 2.0, 4.0, 8.0, 16.0, 0.5, 1.5, 3.0, 6.0, 12.0, 24.0, 32.0)
+FIVE, TWELVE = 5, 12
+"""Students of one teacher: a sweep of tau, and a map of three tau and four calibrations of the teacher."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Pair:
     student: str
     one: tuple[float, float]  # must, stretch
     five: tuple[float, float]
+    twelve: tuple[float, float]
 
     @property
     def name(self) -> str:
@@ -45,8 +48,8 @@ class Pair:
 
 
 PAIRS = (
-    Pair("resnet56", "resnet20", one=(1.7, 2.0), five=(2.7, 3.2)),
-    Pair("resnet32x4", "resnet8x4", one=(2.0, 2.5), five=(3.6, 4.4)),
+    Pair("resnet56", "resnet20", one=(1.7, 2.0), five=(2.7, 3.2), twelve=(2.3, 3.2)),
+    Pair("resnet32x4", "resnet8x4", one=(2.0, 2.5), five=(3.6, 4.4), twelve=(2.8, 4.4)),
 )
 
 
@@ -66,7 +69,7 @@ class Size:
         return replace(self, steps=max(1, self.steps // parts))
 
 
-QUICK = Size(pairs=(Pair("resnet8", "resnet8", (1, 1), (1, 1)),), batch=4, steps=1, rounds=1, workers=0)
+QUICK = Size(pairs=(Pair("resnet8", "resnet8", (1, 1), (1, 1), (1, 1)),), batch=4, steps=1, rounds=1, workers=0)
 
 
 def dataset(rows: int, validation: int = 32, size: int = 32) -> Dataset:
@@ -125,23 +128,23 @@ def cohort(pair: Pair, size: Size, students: int, device: torch.device, seed: in
 _HELD: dict[str, Callable[[], float]] = {}
 
 
-def _worker_turn(pair: Pair, size: Size, seed: int) -> float:
+def _worker_turn(pair: Pair, size: Size, students: int, seed: int) -> float:
     torch.set_num_threads(1)
-    key = f"{pair.name}/{seed}/{size}"
+    key = f"{pair.name}/{seed}/{students}/{size}"
     if key not in _HELD:
-        _HELD[key] = cohort(pair, size, len(TAUS), torch.device("cpu"), seed)
+        _HELD[key] = cohort(pair, size, students, torch.device("cpu"), seed)
     return _HELD[key]()
 
 
-def sweep(pair: Pair, size: Size, device: torch.device) -> Callable[[], float]:
-    """Return a turn of the sweep of five on the whole machine: a cohort on the GPU, or a one-thread cohort per core, as in `collect`."""
+def sweep(pair: Pair, size: Size, students: int, device: torch.device) -> Callable[[], float]:
+    """Return a turn of students of one teacher on the whole machine: a cohort on the GPU, or one a core, as in `collect`."""
     if device.type == "cuda":
-        return cohort(pair, size, len(TAUS), device)
+        return cohort(pair, size, students, device)
     cores = torch.get_num_threads()
 
     def turn() -> float:
         pool = get_reusable_executor(max_workers=cores, timeout=600)
-        waiting = [pool.submit(_worker_turn, pair, size, seed) for seed in range(cores)]
+        waiting = [pool.submit(_worker_turn, pair, size, students, seed) for seed in range(cores)]
         return sum(future.result() for future in waiting)
 
     return turn
@@ -195,11 +198,13 @@ def measure(size: Size, device: torch.device) -> list[dict[str, Any]]:
         contenders |= {
             "one": cohort(pair, size, 1, device),
             "large": cohort(pair, large, 1, device),
-            "five": sweep(pair, size.of(2), device),
+            "five": sweep(pair, size.of(2), FIVE, device),
+            "twelve": sweep(pair, size.of(2), TWELVE, device),
         }
         rates = alternate(contenders, size.rounds, seconds=size.seconds)
         titles = {"one": "one student", "large": f"one student, batch {large.batch}", "five": "sweep of five, whole machine"}
-        goals = {"one": pair.one, "large": None, "five": pair.five}
+        titles["twelve"] = "twelve students of one teacher, whole machine"
+        goals = {"one": pair.one, "large": None, "five": pair.five, "twelve": pair.twelve}
         for key, title in titles.items():
             fastest, ratio = against_fastest(rates, key, known)
             rows.append(
@@ -286,7 +291,7 @@ def ablate(size: Size, device: torch.device) -> list[dict[str, Any]]:
         rates = alternate({"whole": make(), **without}, size.rounds, seconds=size.seconds / 2)
         rows += [{"pair": pair.name, "part": part, "gain": vars(ratios(rates["whole"], rates[part]))} for part in without]
         few = size.of(4)
-        together, apart = (cohort(pair, few, len(TAUS), device, apart=each) for each in (False, True))
+        together, apart = (cohort(pair, few, FIVE, device, apart=each) for each in (False, True))
         rates = alternate({"cohort": together, "apart": apart}, size.rounds, seconds=size.seconds / 2)
         rows.append({"pair": pair.name, "part": "one teacher forward for five students", "gain": vars(_gain(rates))})
     return rows
@@ -298,7 +303,7 @@ def _gain(rates: dict[str, list[float]]) -> Spread:
 
 # --------------------------------------------------------------------------------------------------------- CUDA graphs
 
-SMALL = (Pair("resnet20", "resnet8", (1, 1), (1, 1)), PAIRS[0])
+SMALL = (Pair("resnet20", "resnet8", (1, 1), (1, 1), (1, 1)), PAIRS[0])
 """Networks whose kernels end sooner than the next is launched."""
 
 
@@ -312,7 +317,7 @@ def graph(size: Size, device: torch.device) -> list[dict[str, Any]]:
     precision = resolve_precision("auto", device, "cifar100")
     rows = []
     for pair in SMALL:
-        for students in (1, len(TAUS)):
+        for students in (1, FIVE):
             for batch in (size.batch, 2 * size.batch):
                 turn = replace(size, batch=batch, steps=50 * size.steps)  # an epoch of 12,800 images at least
                 contenders = {name: cohort(pair, turn, students, device, cuda_graphs=name == "graphs") for name in ("graphs", "launches")}

@@ -7,7 +7,7 @@ import re
 import pandas as pd
 
 from mixkd import calibration, chapters
-from mixkd.figures import labelled_points, published, rows
+from mixkd.figures import labelled_points, rows, side_by_side
 
 LOGS = pd.read_csv(chapters.ROOT / "book" / "authors-logs.csv", comment="#")
 
@@ -20,7 +20,7 @@ class TestPublished:
         }
 
     def test_each_table_has_its_panel(self):
-        plot = published(self.tables())
+        plot = side_by_side(self.tables())
         markers = [trace for trace in plot.figure.data if trace.mode == "markers"]
         assert [list(trace.x) for trace in markers] == [[0.1, 0.9], [0.2, 0.5, 0.9]]
         assert list(markers[0].y) == [0.2, 0.8]

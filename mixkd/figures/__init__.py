@@ -18,7 +18,7 @@ from mixkd.figures.markup import CALIBRATIONS, absent, in_words
 from mixkd.figures.plot import Plot
 from mixkd.figures.points import against_accuracy, labelled_points, on_the_map
 from mixkd.figures.propagation import capacity, followed, passed_on, teacher_table, with_teachers
-from mixkd.figures.reliability import published, reliability
+from mixkd.figures.reliability import reliability, side_by_side
 from mixkd.figures.selective import risk_coverage, usefulness
 from mixkd.figures.specimens import specimens
 from mixkd.figures.sweep import over_classes, sweep
@@ -30,7 +30,7 @@ __all__ = [
     "CALIBRATIONS", "LabModel", "Plot", "absent", "against_accuracy", "against_truth", "along", "average", "beyond_strangers", "blend",
     "boundary_frame", "capacity", "changed", "class_map", "curves", "finding", "followed", "found", "holds_in", "imitation",
     "imitation_rates", "in_words", "intervals", "intervals_if", "judgement", "lab_of", "labelled_points", "ledger", "map_of", "map_svg",
-    "on_the_map", "over_classes", "passed_on", "premises_of", "published", "reliability", "risk_coverage", "rows", "rules", "same_images",
-    "shape", "signal_parts", "slowest", "specimens", "stack", "standing", "sweep", "table", "table_if", "tally", "teacher_table",
+    "on_the_map", "over_classes", "passed_on", "premises_of", "reliability", "risk_coverage", "rows", "rules", "same_images", "shape",
+    "side_by_side", "signal_parts", "slowest", "specimens", "stack", "standing", "sweep", "table", "table_if", "tally", "teacher_table",
     "temperature_lab", "truth_along", "usefulness", "versus", "vicinal_of", "where", "with_teachers", "world_of",
 ]  # fmt: skip

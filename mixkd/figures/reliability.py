@@ -1,4 +1,4 @@
-"""Reliability diagrams: accuracy against confidence, bin by bin, over the histogram of confidence; and those that others published."""
+"""Reliability diagrams: accuracy against confidence, bin by bin, over the histogram of confidence, or side by side."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ READING = (
     "interval. On the diagonal the model is right as often as it says; below it is overconfident, above it "
     "underconfident. Below: the share of predictions in each bin; a far-off marker with few predictions weighs little."
 )
-READING_PUBLISHED = (
-    "One panel for each table; a marker for each bin, at its mean confidence and accuracy, its area the share of predictions, its bar a "
+READING_PANELS = (
+    "A marker for each bin, at its mean confidence and accuracy, its area the share of predictions, its bar a "
     "95 % Wilson interval. Below the diagonal overconfident, above it underconfident."
 )
 _COLUMNS = 2
@@ -75,8 +75,8 @@ def reliability(diagrams: Mapping[str, Reliability]) -> Plot:
     return Plot(figure, label=label, reading=READING, table=pd.DataFrame(table))
 
 
-def published(tables: Mapping[str, Reliability]) -> Plot:
-    """Draw reliability diagrams of published bin tables of students distilled on mixup, side by side.
+def side_by_side(tables: Mapping[str, Reliability]) -> Plot:
+    """Draw reliability diagrams side by side, a panel each, such as those of published bin tables.
 
     Args:
         tables: what a panel is called -> its bins.
@@ -107,8 +107,8 @@ def published(tables: Mapping[str, Reliability]) -> Plot:
     figure.update_xaxes(title={"text": "confidence"}, row=rows)
     figure.update_yaxes(title={"text": "accuracy"}, col=1)
     figure.update_annotations(font={"size": 13})
-    label = f"Published reliability diagrams: {', '.join(tables)}"
-    return Plot(figure, label=label, reading=READING_PUBLISHED, table=pd.DataFrame(table))
+    label = f"Reliability diagrams: {', '.join(tables)}"
+    return Plot(figure, label=label, reading=READING_PANELS, table=pd.DataFrame(table))
 
 
 def _diagonal(figure: go.Figure, **more: Any) -> None:
