@@ -19,10 +19,10 @@ test: $(READY)       ## all tests that need neither a browser nor a GPU
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 site: $(READY)       ## the book from the committed records, without training
-	$(BIN)/mixkd site
+	$(BIN)/mixkd site --profile cifar10-jpeg
 
 serve: $(READY)      ## the same, then serve it on this machine
-	$(BIN)/mixkd site --serve
+	$(BIN)/mixkd site --profile cifar10-jpeg --serve
 
 lint: $(READY)       ## style, types, the direction of imports
 	$(BIN)/ruff check .

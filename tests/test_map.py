@@ -75,7 +75,7 @@ class TestFound:
     def test_three_sentences_from_the_map(self, survey):
         decides, holds, rival = repr(figures.found([survey])).splitlines()
         assert "The teacher’s calibration decides" in decides
-        assert re.findall(r"[\d.]*\d", decides)[1:] == ["4.0", "24", "0.0", "1", "4", "4.0", "6.0"]
+        assert re.findall(r"[\d.]*\d", decides)[1:] == ["2", "4.0", "24", "0.0", "6.0", "1", "4.0", "2"]
         assert "holds where the teacher is calibrated (τ 1, 2, 4)" in holds
         assert re.findall(r"\d+", holds)[1:] == ["3", "13", "1", "2", "4", "10", "3"]
         assert "reaches tenfold" in rival

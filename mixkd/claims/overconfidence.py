@@ -50,7 +50,7 @@ def _judge_overconfidence(evidence: Evidence, at: Cell) -> Case:
             rivals.append(beyond(rival, others))
     rivals.append(beyond("temperature-scaled ce", base, "ts_oe"))
     gap = evidence.contrast(lambda plain, own: np.log10(np.abs(plain["gap"])) - np.log10(np.abs(own["gap"])), base, ours)
-    note = f"Errors below {floor:.4f}, what a calibrated model would show by chance here, count as {floor:.4f}." if ours else ""
+    note = f"Errors below {floor:.4f}, what a calibrated model shows by chance on average, count as {floor:.4f}." if ours else ""
     if excused:
         note += f" Not counted as rivals, since they fail a condition of the claim themselves: {' and '.join(excused)}."
     return Case(

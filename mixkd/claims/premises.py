@@ -56,7 +56,13 @@ def told_from_noise(evidence: Evidence, students: BySeed, base: BySeed) -> Premi
     floor = overconfidence_floor(students.values())[1]
     ratio = evidence.contrast(lambda plain: plain["oe"] / floor if floor > 0 else plain["oe"] * math.nan, base)
     level = f" {floor:.4f}" if math.isfinite(floor) else ""
-    return premise("P3", f"OE of ce over the noise floor{level} (at least {TOLD_APART:g})", ratio, TOLD_APART, unit="ratio")
+    return premise(
+        "P3",
+        f"overconfidence error of ce over the most that chance would show{level} (at least {TOLD_APART:g})",
+        ratio,
+        TOLD_APART,
+        unit="ratio",
+    )
 
 
 def room_to_trade(evidence: Evidence, by_tau: Mapping[float, BySeed]) -> Premise:

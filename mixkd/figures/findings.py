@@ -48,12 +48,13 @@ def _decides(surveys: Sequence[Survey]) -> tuple[str, str] | None:
         after = f"{times(other)} times" if min(before, other) > 1.05 else fall(other)
         gain = points(fitted.model.accuracy - raw.model.accuracy)
         words = (
-            f"On {label(survey)} the student is {fall(before)} when the teacher is left as trained, {after} when it is calibrated first "
-            f"(accuracy {gain} points)"
+            f"On {label(survey)} at τ {survey.profile.paper_cell.tau:g} the student is {fall(before)} when the teacher is left as trained, "
+            f"{after} when it is calibrated first (accuracy {gain} points)"
         )
         if len(ratios) > 1:
-            taus = [float(one.cell.tau) for one in swept if one.cell is not None]
-            words += f"; from τ {min(taus):g} to {max(taus):g}, {_span(10 ** min(ratios), 10 ** max(ratios))} times"
+            ends = [pick(swept, key=lambda one: one.ratio.estimate) for pick in (max, min)]
+            told_ends = [f"{times(10**one.ratio.estimate)} times (τ {tau_word(one.cell.tau)})" for one in ends if one.cell is not None]
+            words += f"; over all τ, as trained, from {' to '.join(told_ends)}"
             winners.append(abs(fitted.ratio.estimate - raw.ratio.estimate) >= max(ratios) - min(ratios))
         told.append(words)
     if not told:
@@ -87,12 +88,12 @@ def _holds(surveys: Sequence[Survey]) -> tuple[str, str] | None:
         parts.append(f"the best student that counts is {fall(10**best.ratio.estimate)} under a teacher that is {_places([best.cell])}")
     parts.append(
         f"{'it' if yes else 'tenfold'} fails in {len(no)}"
-        + (f", {bought} of which reach ten only by underconfidence or without a lower NLL" if bought else "")
+        + (f" ({bought} of them exceed ten, but are underconfident or do not lower NLL)" if bought else "")
     )
     if open_ := sum(reading.as_stated == "unresolved" for reading in every):
         parts.append(f"{open_} {'is' if open_ == 1 else 'are'} undecided")
     if barred := sum(reading.as_stated == "premise not met" for reading in every):
-        parts.append(f"{barred} cannot test it")
+        parts.append(f"{barred} cannot test it, because a premise is not met")
     rest = "; ".join(parts)
     return head, f"{rest[0].upper()}{rest[1:]}."
 
@@ -108,7 +109,9 @@ def _rival(surveys: Sequence[Survey]) -> tuple[str, str] | None:
         if paper is not None:
             less = paper.gain.estimate >= 0
             gain = points(abs(paper.gain.estimate)).lstrip("+")
-            words += f" {'but' if less else 'and'} {gain} points {'less' if less else 'more'} accurate than the student in the paper’s cell"
+            words += (
+                f" {'but' if less else 'and'} {gain} points {'less' if less else 'more'} accurate than the student in the paper’s setting"
+            )
         told.append(words)
         tenfold.append(survey.rival.as_stated == "supported")
     if not told:
@@ -181,10 +184,6 @@ def _places(cells: Sequence[Cell | None]) -> str:
     for cell in filter(None, cells):
         by.setdefault(COLUMNS[cell.calibration], []).append(tau_word(cell.tau))
     return " or ".join(f"{name} (τ {', '.join(dict.fromkeys(taus))})" for name, taus in by.items())
-
-
-def _span(low: float, high: float) -> str:
-    return times(low) if times(low) == times(high) else f"{times(low)} to {times(high)}"
 
 
 def _cells(n: int) -> str:

@@ -295,25 +295,25 @@ def step(ratio: float) -> int:
 def table(survey: Survey) -> str:
     """Every cell that was run, as a table: ratio, interval, accuracy, underconfident part, the word of the claim."""
     head = (
-        "student", "teacher", "its calibration", "τ", "less overconfident", "95 % interval", "accuracy, points", "underconfident part",
-        "claim (e)",
+        "student", "teacher", "its calibration", "τ", "less overconfident", "95 % interval", "accuracy, points",
+        "underconfident part, points", "claim (e)",
     )  # fmt: skip
     places: list[tuple[tuple[str, ...], Reading]] = [(("one temperature after training", "–", "–", "–"), survey.rival)]
     for (arm, cell), reading in sorted(survey.readings.items(), key=lambda item: list(STUDENTS).index(item[0][0])):
         places.append(((STUDENTS[arm], cell.teacher, COLUMNS[cell.calibration], tau_word(cell.tau)), reading))
-    body, waiting = "", 0
+    body = ""
     for place, reading in places:
         if reading.model is None:
-            waiting += 1
             continue
         said = words(reading)
         interval = "one seed" if math.isnan(reading.ratio.low) else interval_of(reading)
         gain = f"{points(reading.gain.estimate)}{_between(reading.gain)}"
-        row = (*place, said["short"], interval, gain, number(reading.model.under, 4), f"{said['sign']} {said['verdict']}")
+        row = (*place, said["short"], interval, gain, number(100 * reading.model.under, 1), f"{said['sign']} {said['verdict']}")
         body += "<tr>" + "".join(f"<td>{html.escape(value)}</td>" for value in row) + "</tr>"
     titles = "".join(f'<th scope="col">{title}</th>' for title in head)
-    rest = f" {waiting} more cells were not run." if waiting else ""
-    caption = f"{label(survey)}: {survey.profile.title}. The plain student is {claims_of(survey.plain)}.{rest}"
+    caption = (
+        f"{label(survey)}: {survey.profile.title}. The plain student is {claims_of(survey.plain)}. Cells that were not run are left out."
+    )
     return (
         f'<div class="mixkd-scroll" tabindex="0" role="region" aria-label="the map of {html.escape(label(survey))} as a table">'
         f'<table class="mixkd-numbers"><caption>{html.escape(caption)}</caption>'
@@ -386,5 +386,5 @@ def _legend(x: float, y: float, width: float) -> str:
         out += f'<rect x="{x + each * i:.1f}" y="{y}" width="{each:.1f}" height="10" fill="{color}"/>'
         out += f'<text x="{x + each * i:.1f}" y="{y + 24}" class="soft">{name}</text>'
     out += f'<path d="M{x + each * step(10):.1f} {y - 4}v18" stroke="#7d848e" stroke-width="2"/>'
-    note = "✓ tenfold by the claim’s rule; striped: underconfident, or NLL not lower"
+    note = "✓ tenfold by the claim’s rule; hatched: underconfident, or NLL not lower"
     return out + f'<text x="{x}" y="{y + 41}" class="soft" font-size="11">{note}</text>'

@@ -85,7 +85,7 @@ def needs(row: Any) -> str:
     return f"{'more' if row.kind == 'above' else 'less'} than {margin}"
 
 
-READING = "Dot: estimate; bar: 95 % interval; shaded: where the claim passes."
+READING = "Dot: estimate; bar: 95 % interval over seeds and test images together; shaded: where the claim passes."
 
 
 def compared(judged: Verdict) -> str:

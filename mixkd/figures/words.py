@@ -91,14 +91,14 @@ def same_images(profile: Any) -> str:
     if taught.get("pretrained"):
         known, more = "Teachers come pretrained on other images", "those images"
     elif taught.get("train_skip"):
-        known, more = "Teachers and students learn from disjoint images", "the teacher's images"
+        known, more = "Teachers and students learn from disjoint images", "the images of the teacher"
     elif own is not None and taught.get("train_size") == "all":
         known, more = f"Teachers were trained on more than the {own:,} training examples of their students", "those examples"
     else:
         return "Teachers and students are trained on the same examples, so a difference between two students is that of their objectives."
     return (
-        f"{known}, so what a student with a teacher gains over one without is the objective's and {more}' together; "
-        "students of the same teacher compare objectives alone."
+        f"{known}. So a gain over a student without a teacher comes from the objective and from {more}; "
+        "only students of the same teacher compare objectives alone."
     )
 
 
