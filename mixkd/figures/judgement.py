@@ -73,7 +73,7 @@ def _answer(judged: Verdict) -> str:
         least = ", with the teacher that helps least" if judged.claim == "d" and len(judged.stated) > 1 else ""
         rows = [first, *(judged.stated[1:] if judged.claim == "g" else ())]
         values = [said(row).replace("+", "") if row.low >= 0 else said(row) for row in rows]  # a sentence with a verb needs no plus
-        sentences.append(f"{FOUND[judged.claim].format(*values)}{least}; the claim needs {needs(first)}.")
+        sentences.append(f"{FOUND[judged.claim].format(*values)}{least}; the claim needs {' and '.join(map(needs, rows))}.")
         if judged.as_stated == "depends":
             sentences.append(in_words(judged.note.split(". ")[0].rstrip(".")) + ".")
         elif first.outcome != judged.as_stated:

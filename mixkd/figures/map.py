@@ -37,7 +37,7 @@ STEPS: tuple[tuple[float, str, str], ...] = (
 )  # fmt: skip
 """From which ratio on a cell has which colour, and that of its text: brown below ten, blue from ten on, darker away from it."""
 MARKED = "the authors’ public teachers, by confidence minus accuracy"
-TITLE = "Where does overconfidence fall tenfold?"
+TITLE = "How many times does overconfidence fall?"
 PREMISES: Mapping[str, str] = {
     "P3": "the plain student is not overconfident enough for a tenfold fall to show",
     "P6": "the teacher may know the students’ training images by heart",

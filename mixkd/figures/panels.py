@@ -25,14 +25,14 @@ class Unit:
     Attributes:
         axis: words under the axis.
         shown: a value as it stands on the axis.
-        say: a shown value in words.
+        say: a shown value in words, with so many more digits than usual (default 0).
         log: whether the axis is logarithmic.
         lines: more lines to draw, in shown values.
     """
 
     axis: str
     shown: Callable[[float], float]
-    say: Callable[[float], str]
+    say: Callable[..., str]
     log: bool = False
     lines: tuple[float, ...] = ()
 
@@ -47,16 +47,16 @@ def _power(base: float) -> Callable[[float], float]:
 
 
 UNITS: Mapping[str, Unit] = {
-    "points": Unit("points", lambda v: 100 * v, lambda v: f"{number(v, 1, sign=True)} points"),
-    "ECE": Unit("calibration error (ECE), points", lambda v: 100 * v, lambda v: f"{number(v, 1, sign=True)} points"),
-    "share": Unit("per cent", lambda v: 100 * v, lambda v: f"{number(v, 0)} %"),
-    "nat": Unit("nats", float, lambda v: f"{number(v, 3, sign=True)} nat"),
-    "ratio": Unit("times", float, lambda v: f"{times(v)} times", log=True),
-    "log ratio": Unit("times", _power(math.e), lambda v: f"{times(v)} times", log=True),
-    "log10 ratio": Unit("times", _power(10.0), lambda v: f"{times(v)} times", log=True, lines=(10.0,)),
-    "log temperature": Unit("temperature T*, or ratio of two", _power(math.e), lambda v: number(v, 2), log=True),
+    "points": Unit("points", lambda v: 100 * v, lambda v, more=0: f"{number(v, 1 + more, sign=True)} points"),
+    "ECE": Unit("calibration error (ECE), points", lambda v: 100 * v, lambda v, more=0: f"{number(v, 1 + more, sign=True)} points"),
+    "share": Unit("per cent", lambda v: 100 * v, lambda v, more=0: f"{number(v, more)} %"),
+    "nat": Unit("nats", float, lambda v, more=0: f"{number(v, 3 + more, sign=True)} nat"),
+    "ratio": Unit("times", float, lambda v, more=0: f"{times(v)} times", log=True),
+    "log ratio": Unit("times", _power(math.e), lambda v, more=0: f"{times(v)} times", log=True),
+    "log10 ratio": Unit("times", _power(10.0), lambda v, more=0: f"{times(v)} times", log=True, lines=(10.0,)),
+    "log temperature": Unit("temperature T*, or ratio of two", _power(math.e), lambda v, more=0: number(v, 2 + more), log=True),
 }
-_PLAIN = Unit("", float, lambda v: number(v, 3))
+_PLAIN = Unit("", float, lambda v, more=0: number(v, 3 + more))
 
 
 def unit_of(row: Any) -> Unit:
@@ -65,17 +65,27 @@ def unit_of(row: Any) -> Unit:
 
 
 def said(row: Any) -> str:
-    """Return an estimate with its interval in a reader's unit: "1.4 times (1.2 to 1.5)". ``row`` is as in :func:`unit_of`."""
+    """Return an estimate with its interval in a reader's unit: "1.4 times (1.2 to 1.5)". ``row`` is as in :func:`unit_of`.
+
+    It has one more digit where an end of the interval would read like the bound.
+    """
     unit = unit_of(row)
     if not math.isfinite(row.estimate):
         return "no estimate"
-    estimate, low, high = (unit.say(unit.shown(value)) for value in (row.estimate, row.low, row.high))
+    bound = unit.shown(_bound(row))
+    values = [unit.shown(value) for value in (row.estimate, row.low, row.high)]
+    more = int(any(unit.say(value) == unit.say(bound) and value != bound for value in values[1:]))
+    estimate, low, high = (unit.say(value, more) for value in values)
     return estimate + (f" ({low.split(' ')[0]} to {high.split(' ')[0]})" if math.isfinite(row.low) else "")
+
+
+def _bound(row: Any) -> float:
+    return float(row.bound if hasattr(row, "bound") else row.margin)
 
 
 def needs(row: Any) -> str:
     """Return what a comparison or a premise must show, in a reader's unit: "more than 10 times", "within ±2.0 points"."""
-    unit, bound = unit_of(row), row.bound if hasattr(row, "bound") else row.margin
+    unit, bound = unit_of(row), _bound(row)
     margin = re.sub(r"(\.\d*?)0+\b", r"\1", unit.say(unit.shown(bound)).lstrip("+")).replace(". ", " ")
     margin = re.sub(r"^1 points", "1 point", margin)
     if row.kind == "equivalent":
