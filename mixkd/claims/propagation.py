@@ -46,6 +46,8 @@ def _judge_propagation(evidence: Evidence, _: Cell) -> Case:
     for model, students in schools.items():
         off = evidence.contrast(lambda figures: figures["log_temperature"], students)
         stated.append(_calibrated(f"log T* of the student of a calibrated {model}", off, CALIBRATED))
+    taught = (raw, *(schools[model] for model in profile.teachers if model != default))
+    unlearnt = [not_by_heart(evidence, students) for students in taught]
     schools[f"{default} stopped early"] = evidence.by_seed(
         _student(evidence, seed, stopped_early(profile, seed)) for seed in profile.swept_seeds
     )
@@ -58,7 +60,7 @@ def _judge_propagation(evidence: Evidence, _: Cell) -> Case:
     stated.append(_calibrated(f"log T* of the student, calibrated teacher {best} - {worst}", moved, UNEQUAL))
     apart = unequal_teachers(evidence, teachers.get(best, {}), teachers.get(worst, {}), (best, worst))
     note = f"Accuracies of the calibrated teachers: {accuracies(teachers)}." if len(right) > 1 else ""
-    return Case([apart, not_by_heart(evidence, raw)], stated, [_followed(evidence, raw)], note=note)
+    return Case([apart, *unlearnt], stated, [_followed(evidence, raw)], note=note)
 
 
 def _calibrated(what: str, log_temperature: Interval, half: str) -> Comparison:
@@ -127,8 +129,8 @@ CLAIM = Claim(
     rule=(
         "supported when that share lies above a quarter, tempering the teacher leaves the student's accuracy equivalent, students of "
         "calibrated teachers of every capacity have abs(log T*) within .1, and so has the difference between the students of the most and "
-        "the least accurate calibrated teacher, which lie at least 5 points apart; not supported when the share is too small; depends when "
-        "it arrives and one of the other three holds while another fails"
+        "the least accurate calibrated teacher, which lie at least 5 points apart; no teacher may know its students' images by heart; not "
+        "supported when the share is too small; depends when it arrives and one of the other three holds while another fails"
     ),
     rivals=(
         "mere confidence copying: a temperature that depends on the input must be followed image by image, by a quarter of the teacher's "

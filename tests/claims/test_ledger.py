@@ -156,7 +156,7 @@ class TestForms:
         assert len(to_frame(verdicts)) == len(HERE)
         text = to_text(verdicts)
         assert "not run" in text
-        assert "(e) P3 met: OE of ce over the noise floor" in text
+        assert "(e) P3 met: overconfidence error of ce over" in text
 
 
 class TestEvidence:
