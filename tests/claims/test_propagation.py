@@ -31,7 +31,11 @@ def fill(world, passed=1.0, followed=1.0, lost=0.0, small=1.0, weak=1.0, early_a
     def taught(spec: RunSpec):
         if spec.seed >= seeds:
             return None
-        return teacher(spec, early_accuracy if spec.epochs != EARLY else 0.90 if spec.student == OTHER else 0.92, by_heart=by_heart in (True, spec.student))
+        return teacher(
+            spec,
+            early_accuracy if spec.epochs != EARLY else 0.90 if spec.student == OTHER else 0.92,
+            by_heart=by_heart in (True, spec.student),
+        )
 
     def made(spec: RunSpec):
         if spec.arm != "kd_mixup" or spec.seed >= seeds:
