@@ -48,8 +48,8 @@ class Pair:
 
 
 PAIRS = (
-    Pair("resnet56", "resnet20", one=(1.7, 2.0), five=(2.7, 3.2), twelve=(2.3, 3.2)),
-    Pair("resnet32x4", "resnet8x4", one=(2.0, 2.5), five=(3.6, 4.4), twelve=(2.8, 4.4)),
+    Pair("resnet56", "resnet20", one=(1.7, 2.0), five=(2.7, 3.2), twelve=(2.3, 2.3)),
+    Pair("resnet32x4", "resnet8x4", one=(2.0, 2.5), five=(3.6, 4.4), twelve=(2.8, 2.8)),
 )
 
 

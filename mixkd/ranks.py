@@ -133,9 +133,8 @@ def joined(device: str = "auto") -> Iterator[Ranks]:
         torch.cuda.set_device(local)
     end_with(os.getppid())
     try:
-        if (
-            os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-        ):  # torchrun listens before it starts a rank; a dead one is not waited for
+        # torchrun listens before it starts a rank, so one that does not is dead, and is not waited for
+        if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
             socket.create_connection((os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])), 60).close()
     except OSError as error:
         raise RankLost(f"torchrun has ended ({error}), so the job ends") from error

@@ -96,6 +96,9 @@ def same_images(profile: Any) -> str:
         known, more = f"Teachers were trained on more than the {own:,} training examples of their students", "those examples"
     else:
         return "Teachers and students are trained on the same examples, so a difference between two students is that of their objectives."
+    published = [model for model, recipe in profile.teacher_recipes.items() if recipe.get("pretrained")]
+    if published and not taught.get("pretrained"):
+        known += f", except that published weights ({', '.join(published)}) may come from the students' images"
     return (
         f"{known}. So a gain over a student without a teacher comes from the objective and from {more}; "
         "only students of the same teacher compare objectives alone."
