@@ -2,7 +2,7 @@
 
 Each trial yields one outcome a case: an empty string, or what went wrong. Right is: nothing finished is lost, nothing damaged is used, no
 foreign code runs, and whatever is refused is refused in a line. Faults are put into child processes; the cases of a trial come in random
-order, so that one the clock has stopped is a fair sample of all. Commit nothing meanwhile: workers that start on another commit are refused.
+order, so that one the clock has stopped is a fair sample of all. Commit nothing meanwhile: workers on another commit are refused.
 """
 
 import argparse
